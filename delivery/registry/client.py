@@ -148,7 +148,7 @@ class Registry:
         return self._connection.requests
 
     def digest(self, repository: str, reference: str) -> str:
-        """The digest of the manifest under a tag or digest; "" when there is no such manifest."""
+        """The digest of the manifest under a tag or digest; "" if it is missing."""
         with cannot(f"look for {_reference(repository, reference)}"):
             answer = self._send("HEAD", repository, f"manifests/{reference}", (200, 404))
             if answer.status_code == codes.not_found:

@@ -1,1 +1,1 @@
-"""A release: published whole or not at all, with bills of materials and signatures."""
+"""A release: published completely or not at all, with SBOMs and signatures."""

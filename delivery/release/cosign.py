@@ -228,13 +228,13 @@ _MEANINGS = (
         r"(unsupported|invalid) pem|decrypt: ",
         SignatureError,
         f"{KEY} is not a private key of cosign",
-        "make one by `./run inv signing.keys --to DIR`, or by `cosign import-key-pair` of another tool's",
+        "make one by `./run inv signing.keys --to DIR`; `cosign import-key-pair` converts others",
     ),
     _Meaning(
         r"loading public key",
         SignatureError,
         "signing.public_key is not a public key in PEM",
-        "commit the public half of the pair: `cosign public-key --key` prints it from the private one",
+        "commit the public half of the pair: `cosign public-key --key` prints it",
     ),
     _Meaning(
         r"signing-config",
@@ -252,8 +252,8 @@ _MEANINGS = (
         r"x509: ",
         RegistryError,
         "the registry's certificate is not trusted",
-        "put its CA in /etc/docker/certs.d/HOST/ca.crt, as for Docker, or set REQUESTS_CA_BUNDLE to a "
-        "bundle that has it",
+        "put its CA in /etc/docker/certs.d/HOST/ca.crt, as for Docker, or set "
+        "REQUESTS_CA_BUNDLE to a bundle that has it",
     ),
     _Meaning(
         r"status code (429|5\d\d)|connection re(fused|set)|i/o timeout|unexpected EOF"

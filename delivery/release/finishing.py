@@ -1,8 +1,8 @@
-"""Finish a release: tags for what is prepared and published, all or none, and their push."""
+"""Finish a release: tag its subprojects, all or none, and push the tags."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,72 +27,68 @@ __all__ = [
     "remote_address",
 ]
 
-_UNPUBLISHED = "publish this commit first, or say --unpublished"
+_UNPUBLISHED = "publish this commit first, or pass --unpublished"
 
 
 @dataclass(frozen=True)
 class Finish:
-    """What is left of a release."""
+    """The tags that finish a release."""
 
-    tags: tuple[NewTag, ...]  # to be made
+    tags: tuple[NewTag, ...]
     version: str
-    there: tuple[str, ...]  # the tags of this commit that are made already
-    branch: str  # the release line's, also where BRANCH_NAME says it of a detached HEAD
+    existing: tuple[str, ...]
+    """The tags that this commit has already."""
+    branch: str
+    """That of the release line, on a detached HEAD the one of BRANCH_NAME."""
 
     @property
     def names(self) -> list[str]:
-        """Every tag of the release, made or to be made."""
-        return [*self.there, *(tag.name for tag in self.tags)]
+        """Every tag of the release, existing or new."""
+        return [*self.existing, *(tag.name for tag in self.tags)]
 
-    def say(self, remote: str) -> None:
-        """Print the tags, and the remote that they are pushed to, if any."""
+    def show(self, remote: str) -> None:
+        """Print the tags, and the remote to push them to, if any."""
         if self.tags:
             rows = [(tag.name, _first_line(tag.message)) for tag in self.tags]
-            console.table(f"finish {self.version}", ("tag", "says"), rows)
+            console.table(f"finish {self.version}", ("tag", "message"), rows)
         else:
-            existing = ", ".join(self.there) or "nothing changed since the last tags"
+            existing = ", ".join(self.existing) or "nothing changed since the last tags"
             console.say(f"nothing to tag: {existing}")
         if remote and self.names:
             console.say(f"to be pushed to {remote}: {', '.join(self.names)}")
 
 
-def plan(
-    declaration: Declaration,
-    *,
-    compare: Callable[[Declaration, str], list[str]] | None,
-    root: Path = ROOT,
-) -> Finish:
-    """What is to be tagged.
+def plan(declaration: Declaration, *, unpublished: bool = False, root: Path = ROOT) -> Finish:
+    """The tags to make.
 
-    compare says how the registry's release of a version differs from these sources, and raises
-    where there is none; None asks no registry. Raises DeclarationError as tagging.new_tags does,
-    and when the release there is another one.
+    Raises DeclarationError as tagging.new_tags does, and, unless unpublished, if the registry does
+    not hold the release of these sources.
     """
     checkout = gather.load_checkout(declaration, root)
     version, branch = checkout.release, checkout.decision.ref.name
-    wanted = tagging.new_tags(checkout)
-    if wanted and compare and (different := compare(declaration, version)):
+    tags = tagging.new_tags(checkout)
+    if tags and not unpublished and (lines := differences(declaration, version)):
         raise DeclarationError(
-            f"cannot finish the release: the registry's release {version} is another one",
-            details="\n".join(different),
+            f"cannot finish the release: the registry's release {version} has other content",
+            details="\n".join(lines),
             hint=f"let the pipeline of {branch} {_UNPUBLISHED}",
         )
     head = checkout.facts.commit
-    there = tuple(tag.name for tag in checkout.facts.tags if tag.commit == head)
-    return Finish(tags=tuple(wanted), version=version, there=there, branch=branch)
+    existing = tuple(tag.name for tag in checkout.facts.tags if tag.commit == head)
+    return Finish(tags=tuple(tags), version=version, existing=existing, branch=branch)
 
 
 def differences(declaration: Declaration, version: str) -> list[str]:
-    """How the registry's release of a version differs from these sources.
+    """How the registry's release of a version differs from these sources, in a line each.
 
-    Raises DeclarationError where it holds none.
+    Raises DeclarationError if there is no complete release.
     """
     registry = Registry(declaration.registry.address)
     try:
         release = catalog.require(declaration, registry, version)
     except DeclarationError as error:
         raise DeclarationError(
-            f"cannot finish the release: {registry.address} holds no whole release {version}",
+            f"cannot finish the release: {registry.address} holds no complete release {version}",
             details=error.message,
             hint=f"let the pipeline of this branch {_UNPUBLISHED}",
         ) from error
@@ -103,7 +99,7 @@ def differences(declaration: Declaration, version: str) -> list[str]:
 
 
 def make_tags(tags: Sequence[NewTag], root: Path = ROOT) -> None:
-    """Make the tags; when one cannot be made, those made before are removed again."""
+    """Make the tags; if one fails, those made before are removed."""
     made = list[str]()
     with console.step("tag") as step:
         try:
@@ -118,18 +114,18 @@ def make_tags(tags: Sequence[NewTag], root: Path = ROOT) -> None:
 
 
 def remote_address(remote: str, root: Path = ROOT) -> str:
-    """Where a remote leads, to be shown before a push; raise DeclarationError for no remote."""
+    """The address of a remote, to show before a push; DeclarationError if it is unknown."""
     known = git.remotes(root)
     if remote not in known:
         raise DeclarationError(
-            f"cannot push the tags to {remote}: it is no remote",
-            hint=f"one of: {', '.join(known) or 'there is none'}",
+            f"cannot push the tags to {remote}: it is not a remote",
+            hint=f"choose one of: {', '.join(known)}" if known else "add it by `git remote add`",
         )
     return git.remote_address(root, remote)
 
 
 def push_tags(names: Sequence[str], remote: str, root: Path = ROOT) -> None:
-    """Push the release's tags, all of them or none; they stay in this clone when that fails."""
+    """Push the release's tags, all or none; if that fails, they stay in this clone."""
     with console.step(f"push to {remote}") as step:
         git.push_tags(root, remote, names)
         step.done(", ".join(names))
@@ -138,14 +134,14 @@ def push_tags(names: Sequence[str], remote: str, root: Path = ROOT) -> None:
 def next_commands(
     declaration: Declaration, names: Sequence[str], branch: str, *, pushed: bool
 ) -> list[str]:
-    """What is left to be done by hand: push the tags, and bring the release back into develop."""
+    """The commands that remain: push the tags, and merge the release into develop."""
     develop = declaration.gitflow.develop[0]
     pushing = [] if pushed or not names else [f"git push --atomic origin {' '.join(names)}"]
-    back = f"git switch {develop} && git merge --no-ff {branch} && git push origin {develop}"
-    return [*pushing, back]
+    merge = f"git switch {develop} && git merge --no-ff {branch} && git push origin {develop}"
+    return [*pushing, merge]
 
 
 def _first_line(message: str) -> str:
-    """What a changelog's section begins with."""
+    """The first line of a changelog's section, without its title."""
     lines = message.splitlines()[1:]
     return next((line for line in lines if line and not line.startswith("#")), "")

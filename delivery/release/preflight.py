@@ -1,6 +1,6 @@
-"""Look for everything that would keep a plan from being built and published, before anything is done.
+"""The problems that a build or push of a plan would meet, before anything is done.
 
-Nothing is changed: the registry is only asked, and nothing is installed.
+Changes nothing: the registry is only read, and nothing is installed.
 """
 
 from __future__ import annotations
@@ -23,11 +23,12 @@ __all__ = ["checked_plan"]
 
 
 @dataclass
-class _Found:
-    """The problems of a plan, in the order in which a run meets them, and what could not be looked at."""
+class _Checks:
+    """The problems of a plan, in the order in which a run meets them."""
 
     problems: list[Problem] = field(default_factory=list)
     unchecked: list[str] = field(default_factory=list)
+    """What could not be checked, and why."""
 
     def add(self, problem: Problem | None) -> None:
         if problem:
@@ -37,53 +38,49 @@ class _Found:
 def checked_plan(
     declaration: Declaration, registry: Registry | None, branch: str = "", root: Path = ROOT
 ) -> Plan:
-    """The plan as `build.planning` makes it, with all problems that a build or a push of it would meet.
+    """The plan of `build.planning`, with all problems that a build or push of it would meet.
 
-    None is a registry that does not answer. One that refuses to answer is a problem, not an error.
+    registry: None if it does not answer. A registry that refuses a request is a problem.
     """
-    found = _Found()
+    checks = _Checks()
+    reason = ""
+    if registry is None:
+        reason = f"the registry {declaration.registry.address} does not answer"
+        checks.add(local_registry.unreachable_problem(declaration))
     try:
-        plan = planning.plan_checkout(declaration, registry, branch, root)
-        silent = "" if registry else f"the registry {declaration.registry.address} does not answer"
+        plan = planning.plan_checkout(declaration, registry, branch, root, reason=reason)
     except RegistryError as error:
-        found.add(Problem.from_error(error))
-        silent = f"the registry {declaration.registry.address} refuses to answer"
-        plan = planning.plan_checkout(declaration, None, branch, root, reason=silent)
-        registry = None
-    if silent and not found.problems:
-        found.add(local_registry.unreachable_problem(declaration))
+        checks.add(Problem.from_error(error))
+        reason = f"the registry {declaration.registry.address} refuses to answer"
+        plan = planning.plan_checkout(declaration, None, branch, root, reason=reason)
     if plan.decision.pushes:
-        _look_at_files(declaration, plan, root, found)
-        if registry:
-            _look_at_registry(declaration, plan, registry, found)
+        _check_files(declaration, plan, root, checks)
+        if registry and not reason:
+            _check_registry(declaration, plan, registry, checks)
         else:
-            found.unchecked += [
-                f"{what}: {silent}" for what in ("taken versions", "the login to push with")
-            ]
-    return replace(plan, problems=tuple(found.problems), unchecked=tuple(found.unchecked))
+            unchecked = ("taken versions", "the login to push with")
+            checks.unchecked += [f"{subject}: {reason}" for subject in unchecked]
+    return replace(plan, problems=tuple(checks.problems), unchecked=tuple(checks.unchecked))
 
 
-def _look_at_files(declaration: Declaration, plan: Plan, root: Path, found: _Found) -> None:
-    """What git, the chart's files and the key say against it."""
-    found.problems += plan.problems
+def _check_files(declaration: Declaration, plan: Plan, root: Path, checks: _Checks) -> None:
+    """Check Git, the signing key and the chart."""
+    checks.problems += plan.problems
     problem, unchecked = signing.key_problem(declaration, plan.decision.environment, root)
-    found.add(problem)
-    found.unchecked += [unchecked] if unchecked else []
-    found.problems += _of_chart(declaration, plan, root)
+    checks.add(problem)
+    checks.unchecked += [unchecked] if unchecked else []
+    checks.problems += _chart_problems(declaration, plan, root)
 
 
-def _of_chart(declaration: Declaration, plan: Plan, root: Path) -> list[Problem]:
-    folder = root / declaration.chart.folder
-    repositories = {
-        name: f"{declaration.registry.address}/{name}" for name in declaration.components()
-    }
+def _chart_problems(declaration: Declaration, plan: Plan, root: Path) -> list[Problem]:
+    folder, address = root / declaration.chart.folder, declaration.registry.address
+    repositories = {name: f"{address}/{name}" for name in declaration.components()}
     try:
-        described, values = (
-            publishing.chart_text(folder, name) for name in ("Chart.yaml", "values.yaml")
-        )
-        if wrong := chart.problems(described, values, repositories):
-            return wrong
-        # The digests of what is not built yet change nothing about whether it can be packaged.
+        metadata = publishing.chart_text(folder, "Chart.yaml")
+        values = publishing.chart_text(folder, "values.yaml")
+        if found := chart.problems(metadata, values, repositories):
+            return found
+        # Any digest does to see whether the chart can be packaged.
         images = released_images(plan.images, {image.name: "" for image in plan.images.missing})
         publishing.package_chart(declaration, plan, images, root)
     except DeliveryError as error:
@@ -91,54 +88,56 @@ def _of_chart(declaration: Declaration, plan: Plan, root: Path) -> list[Problem]
     return []
 
 
-def _look_at_registry(
-    declaration: Declaration, plan: Plan, registry: Registry, found: _Found
+def _check_registry(
+    declaration: Declaration, plan: Plan, registry: Registry, checks: _Checks
 ) -> None:
-    """What the registry has against it: no login, and versions that have other content."""
+    """Check for a missing login, and for versions that have other content."""
     try:
-        found.add(local_registry.login_problem(declaration))
-        held = catalog.find(registry, plan.version)
+        checks.add(local_registry.login_problem(declaration))
+        published = catalog.find(registry, plan.version)
+        # With a key, content of the registry is made here again, and compared then.
         signs = signing.has_key()
-        if held:  # who signs makes content of the registry again, and compares that
-            other = problems.conflicting_release(
-                plan, held, problems.expected_content(plan, by_sources=signs)
-            )
+        if published:
+            content = problems.expected_content(plan, by_sources=signs)
+            conflict = problems.conflicting_release(plan, published, content)
         else:
-            other = problems.missing_release(declaration, plan)
-        found.add(other)
-        if held is None or other or signs:
-            _look_at_tags(declaration, plan, registry, held, found)
+            conflict = problems.missing_release(declaration, plan)
+        checks.add(conflict)
+        if published is None or conflict or signs:
+            _check_tags(declaration, plan, registry, published, checks)
     except DeliveryError as error:
-        found.add(Problem.from_error(error))
+        checks.add(Problem.from_error(error))
 
 
-def _look_at_tags(
-    declaration: Declaration, plan: Plan, registry: Registry, held: Release | None, found: _Found
+def _check_tags(
+    declaration: Declaration,
+    plan: Plan,
+    registry: Registry,
+    published: Release | None,
+    checks: _Checks,
 ) -> None:
-    """Version tags of other content; those of a release of other content say nothing new."""
-    tags = publishing.version_tags(registry, plan)
-    parts = {part.repository: part for part in held.parts} if held else {}
+    """Check for version tags with other content, apart from those of the published release."""
+    existing = publishing.version_tags(registry, plan)
+    released = {part.pinned for part in published.parts} if published else set()
     digests, skip = dict[str, str](), list[str]()
     for part in plan.parts:
-        existing = tags.get(f"{part.repository}:{part.tag}", "")
-        released = parts.get(part.repository)
-        if released and released.digest == existing:
+        tag = f"{part.repository}:{part.tag}"
+        digest = existing.get(tag, "")
+        if f"{part.repository}@{digest}" in released:
             skip.append(part.repository)
         elif part.digest:
             digests[part.repository] = part.digest
-        elif existing and not _is_changed(declaration, plan, part):
+        elif digest and not _is_changed(declaration, plan, part):
             skip.append(part.repository)
-            found.unchecked.append(
-                f"whether {part.repository}:{part.tag} is what these sources make: it has to be built first"
+            checks.unchecked.append(
+                f"whether {tag} has the content of these sources: they have to be built first"
             )
-    found.add(problems.conflicting_tags(plan, tags, digests, skip))
+    checks.add(problems.conflicting_tags(plan, existing, digests, skip))
 
 
 def _is_changed(declaration: Declaration, plan: Plan, part: PlannedImage | PlannedChart) -> bool:
-    folder = (
-        declaration.images[part.name].context
-        if isinstance(part, PlannedImage)
-        else declaration.chart.folder
-    )
+    folder = declaration.chart.folder
+    if isinstance(part, PlannedImage):
+        folder = declaration.images[part.name].context
     subproject = declaration.subproject_of(folder)
-    return any(one.changed for one in plan.versions if one.subproject == subproject)
+    return any(version.changed for version in plan.versions if version.subproject == subproject)

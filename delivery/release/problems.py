@@ -1,4 +1,4 @@
-"""What keeps a commit from being built and published: each problem with the command that solves it."""
+"""Problems that keep a plan from being built and published, each with a command that solves it."""
 
 from __future__ import annotations
 
@@ -24,36 +24,35 @@ __all__ = [
     "refusal",
 ]
 
-# What the parts of a release are, by name: (version, key, digest), the digest "" while it is not known.
+# The parts of a release by name: (version, key, digest), where an unknown digest is "".
 Content = Mapping[str, tuple[str, str, str]]
 
 
-def refusal(plan: Plan, doing: str, *, shown: bool = False) -> DeliveryError | None:
-    """The error that a run ends with; None when nothing is in the way. Its class is the first problem's.
+def refusal(plan: Plan, action: str, *, shown: bool = False) -> DeliveryError | None:
+    """The error for a plan with problems, of the class of the first; None without problems.
 
-    doing is "build" or "publish"; shown: the problems were printed before.
+    action: "build" or "publish". shown: the problems were printed before.
     """
     if not plan.problems:
         return None
     first, *others = plan.problems
-    doing = f"{doing} {plan.version}"
+    action = f"{action} {plan.version}"
     if not others and not shown:
-        return first.error(doing)
-    count = f"{len(plan.problems)} things are" if others else "one thing is"
+        return first.error(action)
     lines = [line for problem in plan.problems for line in problem.lines()]
-    every = replace(
+    together = replace(
         first,
-        message=f"{count} in the way",
-        hint="settle what the lines above say; `./run inv plan` shows what is left",
+        message=f"{len(plan.problems)} problems" if others else "1 problem",
+        hint="solve the problems above; `./run inv plan` shows those that remain",
         details="" if shown else "\n".join(lines),
     )
-    return every.error(doing)
+    return together.error(action)
 
 
 def expected_content(plan: Plan, *, by_sources: bool) -> Content:
-    """What is known of a plan's release before anything is built.
+    """The content of a plan's release, as far as it is known before a build.
 
-    by_sources: no digest is known, since content of the registry is not taken for what they make.
+    by_sources: without the digests in the registry, whose content is then compared after a build.
     """
     parts: dict[str, PlannedImage | PlannedChart] = {image.name: image for image in plan.images.all}
     parts["chart"] = plan.chart
@@ -63,119 +62,119 @@ def expected_content(plan: Plan, *, by_sources: bool) -> Content:
     }
 
 
-def differences(held: Release, content: Content) -> dict[str, str]:
-    """How the release that the registry holds differs: a line for each part that does, by name."""
-    pairs = {
-        name: (held.content.get(name), content.get(name)) for name in {**held.content, **content}
-    }
-    return {
-        name: f"{name}: published is {_described(before)}, it is {_described(now)} now"
-        for name, (before, now) in pairs.items()
-        if _differ(before, now)
-    }
+def differences(published: Release, content: Content) -> dict[str, str]:
+    """How the published release differs from this content: a line for each part, by name."""
+    lines = {}
+    for name in {**published.content, **content}:
+        old, new = published.content.get(name), content.get(name)
+        if _differ(old, new):
+            lines[name] = f"{name}: published as {_describe(old)}, is {_describe(new)} now"
+    return lines
 
 
-def conflicting_release(plan: Plan, held: Release, content: Content) -> Problem | None:
-    """The problem that the registry holds another release than this plan's, which has this content."""
-    other = differences(held, content)
-    if not other:
+def conflicting_release(plan: Plan, published: Release, content: Content) -> Problem | None:
+    """The problem that the published release of this version has other content than the plan's."""
+    lines = differences(published, content)
+    if not lines:
         return None
     return Problem(
-        f"release {plan.version} is published with other content ({', '.join(other)}), from commit "
-        f"{held.commit[:12]} by {held.builder}",
-        hint_for_taken_version(plan, held),
-        "\n".join(other.values()),
+        f"release {plan.version} is published with other content ({', '.join(lines)}), from commit "
+        f"{published.commit[:12]} by {published.builder}",
+        hint_for_taken_version(plan, published),
+        "\n".join(lines.values()),
     )
 
 
 def missing_release(declaration: Declaration, plan: Plan) -> Problem | None:
-    """The problem that the registry lacks the release of what has not changed since; only its own line publishes it."""
+    """The problem that the registry has no release of an unchanged version.
+
+    Only the line of that version publishes it.
+    """
     if plan.chart.tag or plan.decision.ref.kind == "tag":
         return None
     tag = f"{declaration.subproject_of(declaration.chart.folder)}-v{plan.version}"
     return Problem(
-        f"nothing has changed since {plan.version}, but {declaration.registry.address} does not hold that release",
-        f"its own line publishes it: `git switch --detach {tag} && TAG_NAME={tag} ./run inv push`",
+        f"nothing has changed since {plan.version}, but {declaration.registry.address} does not "
+        "hold that release",
+        f"publish it by `git switch --detach {tag} && TAG_NAME={tag} ./run inv push`",
     )
 
 
 def conflicting_tags(
-    plan: Plan, held: Mapping[str, str], digests: Mapping[str, str], skip: Sequence[str] = ()
+    plan: Plan, existing: Mapping[str, str], digests: Mapping[str, str], skip: Sequence[str] = ()
 ) -> Problem | None:
-    """The problem that version tags are other content's.
+    """The problem that version tags of the plan have other content.
 
-    held has by REPOSITORY:TAG the digest that the registry holds, "" for none; digests has by
-    repository what is to be put. Without one, what is made from other sources is taken to be other
-    content, since its key is not in the registry. skip are repositories that are not looked at.
+    existing: the digest of each tag in the registry, or "", by REPOSITORY:TAG. digests: those to
+    put, by repository; a part without one is changed, so that any existing tag is a conflict.
+    skip: repositories that are not checked.
     """
     lines = list[str]()
     for part in plan.parts:
-        digest, expected = (
-            held.get(f"{part.repository}:{part.tag}", ""),
-            digests.get(part.repository, ""),
-        )
+        digest = existing.get(f"{part.repository}:{part.tag}", "")
+        expected = digests.get(part.repository, "")
         if part.tag and digest not in {"", expected} and part.repository not in skip:
-            what = expected or f"made from {part.key}"
-            lines.append(f"{part.repository}:{part.tag} is {digest}, not {what}")
+            content = expected or f"made from {part.key}"
+            lines.append(f"{part.repository}:{part.tag} is {digest}, not {content}")
     if not lines:
         return None
     return Problem(
-        "the registry holds other content under version tags, and a version is never overwritten",
+        "version tags in the registry have other content, and a version is never overwritten",
         hint_for_taken_version(plan),
         "\n".join(lines),
         RegistryError.reference,
     )
 
 
-def hint_for_taken_version(plan: Plan, held: Release | None = None) -> str:
-    """What to run where a version has other content, given its release, or None when it has none.
+def hint_for_taken_version(plan: Plan, published: Release | None = None) -> str:
+    """The hint for a version that has other content: that of a release, or of single tags.
 
     A commit on the release line gets no new version before the last release is tagged.
     """
     ref = plan.decision.ref
-    by_hand = _next(plan)
-    if ref.kind != "branch" or not by_hand:
-        return "a published version is never changed: a new commit gets a new version"
+    next_versions = _next_versions(plan)
+    if ref.kind != "branch" or not next_versions:
+        return "make a new commit, which gets a new version: a published one is never changed"
     if not plan.decision.rules.releases:
         return (
-            "a published version is never changed: a new commit gets a new version, and"
-            f" `./run inv release.prepare{by_hand}` a higher one"
+            "make a new commit, which gets a new version, or run"
+            f" `./run inv release.prepare{next_versions}` for a higher one: a published version is"
+            " never changed"
         )
-    commit, branch = held.commit[:12] if held else "COMMIT", quote(ref.name)
-    there = f"git switch --detach {commit} && BRANCH_NAME={branch} ./run inv"
+    commit, branch = published.commit[:12] if published else "COMMIT", quote(ref.name)
+    at_commit = f"git switch --detach {commit} && BRANCH_NAME={branch} ./run inv"
     hotfix = hotfix_commands(plan.version, branch, bump=True)
-    if held is None:
+    if published is None:
         return (
-            f"the release {plan.version} was cut off: `{there} push`, for the commit that put these"
-            f" tags, finishes it; then push {branch} again. Where other sources put them,"
-            f" `{hotfix}{by_hand}` gives the next version: merge that into {branch}"
+            f"finish the interrupted release {plan.version} by `{at_commit} push`, at the commit"
+            f" that put these tags, then push {branch} again; if other sources put them, make the"
+            f" next version by `{hotfix}{next_versions}` and merge it into {branch}"
         )
     return (
-        f"{plan.version} is not tagged: `{there} release.finish --push origin` tags it;"
-        f" `{hotfix}` gives what came after it"
-        f" a version: merge that into {branch}. Where finish says that it was not prepared,"
-        f" `{hotfix}{by_hand}` gives the next version instead"
+        f"tag {plan.version} by `{at_commit} release.finish --push origin`, make the next version"
+        f" by `{hotfix}` and merge it into {branch}; if release.finish finds {plan.version} not"
+        f" prepared, make the next version by `{hotfix}{next_versions}` instead"
     )
 
 
-def _next(plan: Plan) -> str:
-    """The options that give each changed subproject a version by hand, above the one that is published."""
-    changed = [version for version in plan.versions if version.changed]
+def _next_versions(plan: Plan) -> str:
+    """The options that set a version above the published one for each changed subproject."""
     return "".join(
-        f" --subproject {one.subproject}={Number.parse(one.published).bump_patch()}"
-        for one in changed
+        f" --subproject {version.subproject}={Number.parse(version.published).bump_patch()}"
+        for version in plan.versions
+        if version.changed
     )
 
 
-def _differ(held: tuple[str, str, str] | None, expected: tuple[str, str, str] | None) -> bool:
-    if held is None or expected is None:
+def _differ(old: tuple[str, str, str] | None, new: tuple[str, str, str] | None) -> bool:
+    if old is None or new is None:
         return True
-    return held[:2] != expected[:2] or expected[2] not in {"", held[2]}
+    return old[:2] != new[:2] or new[2] not in {"", old[2]}
 
 
-def _described(part: tuple[str, str, str] | None) -> str:
-    """A part's version, digest and key: a change may give other keys and the same bytes."""
+def _describe(part: tuple[str, str, str] | None) -> str:
+    """A part's version, digest and key: another key may give the same digest."""
     if part is None:
-        return "not there"
+        return "nothing"
     version, key, digest = part
-    return f"{version or 'of no version'}, {digest or 'not built yet'} by the key {key[:12]}"
+    return f"{version or 'no version'}, {digest or 'not built yet'} from key {key[:12]}"

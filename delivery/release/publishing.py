@@ -1,8 +1,7 @@
-"""Publish whole or not at all: content under keys first, version tags once all of it is there, the release last.
+"""Publish a release completely or not at all: first content, then version tags, last the release.
 
-No push is trusted before the registry has given the same bytes back. With a key to sign with,
-nothing is trusted that somebody else may have pushed: it is made here again and its digest
-compared, unless our signature says that it was made before.
+Every push is read back. With a signing key, content that anyone may have pushed is made here again
+and its digest compared, unless a signature of our key names its sources.
 """
 
 from __future__ import annotations
@@ -46,13 +45,13 @@ class Built:
     """What was built here before a push."""
 
     engine: Engine | None = None
-    """The engine that built; None where nothing had to be built."""
+    """The engine that built; None if nothing had to be built."""
     layouts: Mapping[str, Path] = field(default_factory=dict)
-    """The OCI layout of each image, by name: all that are missing, and all that are `untrusted`."""
+    """The OCI layouts of the missing and of the `untrusted` images, by name."""
 
 
 def push_images(registry: Registry, images: Images, built: Built) -> dict[str, str]:
-    """Push every missing image under its key; the digest of each, by name."""
+    """Push every missing image under its content key; their digests by name."""
     if built.engine is None:
         return {}
     engine, layouts = built.engine, built.layouts
@@ -66,258 +65,75 @@ def push_images(registry: Registry, images: Images, built: Built) -> dict[str, s
 def untrusted(
     declaration: Declaration, registry: Registry, plan: Plan, root: Path = ROOT
 ) -> list[str]:
-    """The images that the registry holds and that have to be built here before our key signs them.
+    """The images in the registry that have to be built here before our key signs them.
 
-    None where nothing is to be signed.
+    None if nothing has to be signed.
     """
-    if not signing.has_key() or _is_settled(declaration, registry, plan, root):
+    publication = _Publication(registry, declaration, plan, {}, root)
+    if not signing.has_key() or publication.is_settled():
         return []
     existing = {image.pinned: image for image in plan.images.all if not image.missing}
     sources = {pinned: image.key for pinned, image in existing.items()}
-    return [
-        existing[pinned].name for pinned in signing.missing_signatures(declaration, sources, root)
-    ]
+    unsigned = signing.missing_signatures(declaration, sources, root)
+    return [existing[pinned].name for pinned in unsigned]
 
 
 def publish(
     registry: Registry, declaration: Declaration, plan: Plan, built: Built, root: Path = ROOT
 ) -> Release:
-    """Make the plan's release true in the registry, and write release.json.
+    """Publish the plan's release, and write release.json.
 
-    What fails before the end leaves no release that was not there before. One of the same content
-    is taken as it is, whoever published it; one of other content is never replaced.
+    A failure leaves no new release. A release of the same content is kept, whoever published it;
+    one of other content is never replaced.
     """
     check_publishable(plan)
-    layouts = built.layouts
-    _compare_images(plan, layouts)
-    pushed = push_images(registry, plan.images, built)
-    chart = plan.chart.digest or _push_chart(registry, declaration, plan, pushed, root)
-    release = make_release(plan, pushed, chart, builder())
-    held = catalog.find(registry, plan.version)
-    if held is not None:
-        if problem := problems.conflicting_release(plan, held, release.content):
-            raise problem.error(f"publish {plan.version}")
-        if _is_settled(declaration, registry, plan, root):
-            return write(held, root, f"release {plan.version} is published already, and the same")
-        # Who put it there is no part of what is signed for.
-        release = replace(release, builder=held.builder)
-        _compare_release(registry, release)
-    elif problem := problems.missing_release(declaration, plan):
-        raise problem.error(f"publish {plan.version}")
-    if signing.has_key() and plan.chart.digest:
-        _compare_chart(registry, declaration, plan, pushed, root)
-    bills = _attach_sboms(registry, declaration, release, layouts, root)
-    _sign(declaration, plan, release, layouts, bills)
-    _put_tags(registry, plan, release)
-    if not plan.chart.tag:
-        console.say(
-            f"no release {plan.version}: {plan.decision.because}, and a release goes by the chart's version"
-        )
-        return release
-    with console.step(f"release {plan.version}") as step:
-        digest = catalog.push(registry, release)
-        step.done(
-            f"{registry.address}/{catalog.REPOSITORY}:{plan.version}, {registry.requests} requests to the registry"
-        )
-    signing.sign(declaration, [f"{registry.address}/{catalog.REPOSITORY}@{digest}"])
-    return write(release, root)
+    publication = _Publication(registry, declaration, plan, built.layouts, root)
+    publication.compare_images()
+    return publication.publish(push_images(registry, plan.images, built))
 
 
 def check_publishable(plan: Plan) -> None:
-    """Raise DeliveryError when the plan has problems, or its line publishes nothing."""
+    """Raise DeliveryError if the plan has problems, or its line publishes nothing."""
     if not plan.decision.pushes:
         raise DeclarationError(
-            f"publish {plan.decision.ref.name or plan.commit[:12]}: {plan.decision.because}",
-            hint="merge it; `./run inv images.ensure` puts the images where this machine's platform and cluster take them from",
+            f"cannot publish {plan.decision.ref.name or plan.commit[:12]}: {plan.decision.because}",
+            hint="merge it; or run `./run inv images.ensure`, which pushes the images for this "
+            "machine's platform and cluster",
         )
     if error := problems.refusal(plan, "publish"):
         raise error
 
 
-def write(release: Release, root: Path = ROOT, said: str = "") -> Release:
-    """Write release.json, which says what is deployed from now on."""
+def write(release: Release, root: Path = ROOT) -> Release:
+    """Write release.json, which is deployed from now on."""
     files.write_atomically(files.output("release.json", root=root), release.to_json())
-    if said:
-        with console.step("publish") as step:
-            step.done(said)
     return release
 
 
 def version_tags(registry: Registry, plan: Plan) -> dict[str, str]:
-    """What the registry holds under each version tag of a plan (REPOSITORY:TAG → digest, "" for none)."""
-    tagged = [part for part in plan.parts if part.tag]
+    """The digest of each version tag of a plan in the registry, or "", by REPOSITORY:TAG."""
     return {
         f"{part.repository}:{part.tag}": registry.digest(part.repository, part.tag)
-        for part in tagged
+        for part in plan.parts
+        if part.tag
     }
-
-
-def _put_tags(registry: Registry, plan: Plan, release: Release) -> None:
-    """Put every version tag, after a look at all of them: one that is taken by other content leaves the others unput."""
-    digests = {part.repository: part.digest for part in release.parts}
-    with console.step("version tags") as step:
-        held = version_tags(registry, plan)
-        if problem := problems.conflicting_tags(plan, held, digests):
-            raise problem.error(f"publish {plan.version}")
-        new = [reference.rpartition("/")[2] for reference, digest in held.items() if not digest]
-        for part in plan.parts:
-            if part.tag:
-                registry.put_tag(part.repository, part.tag, digests[part.repository])
-        step.done(f"{', '.join(new)} put" if new else "all there")
-
-
-def _is_settled(declaration: Declaration, registry: Registry, plan: Plan, root: Path) -> bool:
-    """Whether nothing is to be signed: no key, or a release that is signed, or another line's."""
-    if not signing.has_key():
-        return True
-    repository = f"{registry.address}/{catalog.REPOSITORY}"
-    digest = registry.digest(repository, plan.version)
-    if not digest or not plan.chart.tag:
-        return bool(digest)
-    return not signing.missing_signatures(declaration, {f"{repository}@{digest}": ""}, root)
-
-
-def _compare_images(plan: Plan, layouts: Mapping[str, Path]) -> None:
-    """Hold what the registry has under a key against what was built here from it."""
-    rebuilt = [image for image in plan.images.all if not image.missing and image.name in layouts]
-    signing.check_equal(
-        {image.tagged: (image.digest, oci_layout.digest(layouts[image.name])) for image in rebuilt}
-    )
-
-
-def _compare_release(registry: Registry, release: Release) -> None:
-    """Hold the release that the registry has, without our signature, against ours."""
-    repository = f"{registry.address}/{catalog.REPOSITORY}"
-    actual = registry.digest(repository, release.version)
-    made = registry.artifact_digest(repository, catalog.artifact(release))
-    signing.check_equal({f"{repository}:{release.version}": (actual, made)})
-
-
-def _sign(
-    declaration: Declaration,
-    plan: Plan,
-    release: Release,
-    layouts: Mapping[str, Path],
-    bills: Mapping[str, str],
-) -> None:
-    """Sign all parts of a release, each as made from its key, a bill as made from its image."""
-    sources = {**{part.pinned: part.key for part in release.parts}, **bills}
-    existing = [
-        image.pinned for image in plan.images.all if not image.missing and image.name not in layouts
-    ]
-    signing.sign(declaration, list(sources), sources=sources, existing=existing)
-
-
-def _attach_sboms(
-    registry: Registry,
-    declaration: Declaration,
-    release: Release,
-    layouts: Mapping[str, Path],
-    root: Path,
-) -> dict[str, str]:
-    """Attach a bill of materials to each image that has none; by the digest of each, the image's.
-
-    With a key to sign with, one that is there is held against what the image's bytes give.
-    """
-    bills: dict[str, str] = {}
-    existing: dict[str, tuple[Image, Path | None]] = {}
-    with console.step("bills of materials") as step:
-        for name, released in release.images.items():
-            folder = layouts.get(name)
-            layout = folder if folder and folder.is_dir() else None
-            # The version in the image: the same bytes are a candidate first, and a release later.
-            version = files.read_version(root / declaration.images[name].context)
-            image = Image(name, version, released.repository, released.digest)
-            # One look: what somebody attaches after it is neither compared nor signed.
-            bill = attached_sboms.reference(registry, image.repository, image.digest)
-            if bill:
-                existing[bill] = image, layout
-            else:
-                bill = f"{image.repository}@{attached_sboms.attach(registry, image, layout)}"
-            bills[bill] = image.digest
-        step.done(f"attached to {', '.join(release.images)}")
-    _compare_bills(declaration, registry, existing, root)
-    return bills
-
-
-def _compare_bills(
-    declaration: Declaration,
-    registry: Registry,
-    existing: Mapping[str, tuple[Image, Path | None]],
-    root: Path,
-) -> None:
-    """Hold bills that were attached before, without our signature, against what the images give."""
-    sources = {bill: image.digest for bill, (image, _) in existing.items()}
-    compared = {}
-    for reference in signing.missing_signatures(declaration, sources, root):
-        image, layout = existing[reference]
-        made = registry.artifact_digest(
-            image.repository, attached_sboms.artifact(registry, image, layout)
-        )
-        compared[f"the bill of materials of {image.repository}"] = (
-            reference.partition("@")[2],
-            made,
-        )
-    signing.check_equal(compared)
-
-
-def _compare_chart(
-    registry: Registry, declaration: Declaration, plan: Plan, pushed: Mapping[str, str], root: Path
-) -> None:
-    """Hold the chart that the registry has, unless our signature names its key, against ours."""
-    repository, digest = plan.chart.repository, plan.chart.digest
-    if not signing.missing_signatures(
-        declaration, {f"{repository}@{digest}": plan.chart.key}, root
-    ):
-        return
-    images = released_images(plan.images, pushed)
-    try:
-        values = (
-            chart_package.read_file(
-                chart_package.fetch(registry, repository, digest), "values.yaml"
-            )
-            or ""
-        )
-    except DeclarationError:  # somebody put there what is no chart
-        values = ""
-    for name in declaration.components():
-        # A candidate's chart is its release's, in which images have the candidate's tags.
-        tag = image_tag(values, name)
-        if re.fullmatch(
-            rf"{re.escape(images[name].version.partition('-')[0])}(-(dev|rc)\.[0-9]+)?", tag
-        ):
-            images[name] = replace(images[name], version=tag)
-    packed = package_chart(declaration, plan, images, root)
-    made = registry.artifact_digest(repository, chart_package.artifact(packed))
-    signing.check_equal({f"{repository}:{plan.chart.key}": (digest, made)})
-
-
-def _push_chart(
-    registry: Registry, declaration: Declaration, plan: Plan, pushed: Mapping[str, str], root: Path
-) -> str:
-    with console.step(f"push {declaration.chart.folder}") as step:
-        packed = package_chart(declaration, plan, released_images(plan.images, pushed), root)
-        digest = chart_package.push(registry, plan.chart.repository, plan.chart.key, packed)
-        step.done(f"{plan.chart.repository}@{digest[:19]}…, read back and equal")
-    return digest
 
 
 def package_chart(
     declaration: Declaration, plan: Plan, images: Mapping[str, ReleasedPart], root: Path
 ) -> bytes:
-    """The chart as it is published, with these images by digest."""
+    """The chart with the planned version, and these images by digest."""
     folder = root / declaration.chart.folder
-    named = {
+    components = {
         name: (images[name].repository, images[name].version, images[name].digest)
         for name in declaration.components()
     }
     replaced = {
         "Chart.yaml": with_versions(chart_text(folder, "Chart.yaml"), plan.chart.packaged),
-        "values.yaml": with_images(chart_text(folder, "values.yaml"), named),
+        "values.yaml": with_images(chart_text(folder, "values.yaml"), components),
     }
-    return chart_package.package(
-        folder, files.chart_files(folder), replaced, epoch=declaration.build.epoch
-    )
+    epoch = declaration.build.epoch
+    return chart_package.package(folder, files.chart_files(folder), replaced, epoch=epoch)
 
 
 def chart_text(folder: Path, name: str) -> str:
@@ -326,9 +142,188 @@ def chart_text(folder: Path, name: str) -> str:
         return (folder / name).read_text(encoding="utf-8")
     except OSError as error:
         raise DeclarationError(
-            f"package the chart: cannot read {name}: {error.strerror}",
-            hint="chart.folder in delivery.toml names a chart",
+            f"cannot package the chart: cannot read {name}: {error.strerror}",
+            hint="name the folder of a chart as chart.folder in delivery.toml",
         ) from error
+
+
+@dataclass(frozen=True)
+class _Publication:
+    """A plan on its way to a registry."""
+
+    registry: Registry
+    declaration: Declaration
+    plan: Plan
+    layouts: Mapping[str, Path]
+    """The OCI layouts of the images that were built here, by name."""
+    root: Path
+
+    def publish(self, pushed: Mapping[str, str]) -> Release:
+        """Publish the release, given the digests of the pushed images."""
+        plan = self.plan
+        chart = plan.chart.digest or self.push_chart(pushed)
+        release = make_release(plan, pushed, chart, builder())
+        published = catalog.find(self.registry, plan.version)
+        if published:
+            problem = problems.conflicting_release(plan, published, release.content)
+        else:
+            problem = problems.missing_release(self.declaration, plan)
+        if problem:
+            raise problem.error(f"publish {plan.version}")
+        if published:
+            if self.is_settled():
+                with console.step("publish") as step:
+                    step.done(f"release {plan.version} is published already, and the same")
+                return write(published, self.root)
+            # A signature is for the content, whoever built it first.
+            release = replace(release, builder=published.builder)
+            self.compare_release(release)
+        if signing.has_key() and plan.chart.digest:
+            self.compare_chart(pushed)
+        self.sign(release, self.attach_sboms(release))
+        self.put_tags(release)
+        if not plan.chart.tag:
+            console.say(
+                f"no release {plan.version}: {plan.decision.because}, which does not publish the "
+                "chart, and a release has the chart's version"
+            )
+            return release
+        with console.step(f"release {plan.version}") as step:
+            digest = catalog.push(self.registry, release)
+            requests = self.registry.requests
+            step.done(f"{self.release_repository}:{plan.version}, {requests} requests")
+        signing.sign(self.declaration, [f"{self.release_repository}@{digest}"])
+        return write(release, self.root)
+
+    @property
+    def release_repository(self) -> str:
+        """The repository of releases."""
+        return f"{self.registry.address}/{catalog.REPOSITORY}"
+
+    def is_settled(self) -> bool:
+        """Whether there is nothing to sign: no key, a signed release, or that of another line."""
+        if not signing.has_key():
+            return True
+        digest = self.registry.digest(self.release_repository, self.plan.version)
+        if not digest or not self.plan.chart.tag:
+            return bool(digest)
+        return not self.unsigned({f"{self.release_repository}@{digest}": ""})
+
+    def unsigned(self, sources: Mapping[str, str]) -> list[str]:
+        """The references without a signature of our key that names their source."""
+        return signing.missing_signatures(self.declaration, sources, self.root)
+
+    def push_chart(self, pushed: Mapping[str, str]) -> str:
+        """Package and push the chart; its digest."""
+        plan = self.plan
+        with console.step(f"push {self.declaration.chart.folder}") as step:
+            images = released_images(plan.images, pushed)
+            packed = package_chart(self.declaration, plan, images, self.root)
+            repository = plan.chart.repository
+            digest = chart_package.push(self.registry, repository, plan.chart.key, packed)
+            step.done(f"{repository}@{digest[:19]}…, read back")
+        return digest
+
+    def put_tags(self, release: Release) -> None:
+        """Put every version tag; if one has other content, none is put."""
+        digests = {part.repository: part.digest for part in release.parts}
+        with console.step("version tags") as step:
+            existing = version_tags(self.registry, self.plan)
+            if problem := problems.conflicting_tags(self.plan, existing, digests):
+                raise problem.error(f"publish {self.plan.version}")
+            new = [reference.rpartition("/")[2] for reference, held in existing.items() if not held]
+            for part in self.plan.parts:
+                if part.tag:
+                    self.registry.put_tag(part.repository, part.tag, digests[part.repository])
+            step.done(f"{', '.join(new)} put" if new else "all exist")
+
+    def sign(self, release: Release, sboms: Mapping[str, str]) -> None:
+        """Sign all parts of a release, with their content keys, and SBOMs, with their images."""
+        sources = {**{part.pinned: part.key for part in release.parts}, **sboms}
+        existing = [
+            image.pinned
+            for image in self.plan.images.all
+            if not image.missing and image.name not in self.layouts
+        ]
+        signing.sign(self.declaration, list(sources), sources=sources, existing=existing)
+
+    def attach_sboms(self, release: Release) -> dict[str, str]:
+        """Attach an SBOM to each image without one; the digest of the image by its SBOM.
+
+        With a signing key, an existing SBOM is compared with what the image gives.
+        """
+        sboms: dict[str, str] = {}
+        existing: dict[str, tuple[Image, Path | None]] = {}
+        with console.step("SBOMs") as step:
+            for name, part in release.images.items():
+                folder = self.layouts.get(name)
+                layout = folder if folder and folder.is_dir() else None
+                # The version in the image: the same image is a candidate first, then a release.
+                version = files.read_version(self.root / self.declaration.images[name].context)
+                image = Image(name, version, part.repository, part.digest)
+                # Asked once: an SBOM that is attached later is neither compared nor signed.
+                sbom = attached_sboms.reference(self.registry, image.repository, image.digest)
+                if sbom:
+                    existing[sbom] = image, layout
+                else:
+                    digest = attached_sboms.attach(self.registry, image, layout)
+                    sbom = f"{image.repository}@{digest}"
+                sboms[sbom] = image.digest
+            step.done(f"attached to {', '.join(release.images)}")
+        self.compare_sboms(existing)
+        return sboms
+
+    def compare_images(self) -> None:
+        """Compare images of the registry with those that were built here from the same sources."""
+        rebuilt = [
+            image
+            for image in self.plan.images.all
+            if not image.missing and image.name in self.layouts
+        ]
+        signing.check_equal(
+            {
+                image.tagged: (image.digest, oci_layout.digest(self.layouts[image.name]))
+                for image in rebuilt
+            }
+        )
+
+    def compare_release(self, release: Release) -> None:
+        """Compare the unsigned release of the registry with ours."""
+        actual = self.registry.digest(self.release_repository, release.version)
+        artifact = catalog.artifact(release)
+        made = self.registry.artifact_digest(self.release_repository, artifact)
+        signing.check_equal({f"{self.release_repository}:{release.version}": (actual, made)})
+
+    def compare_sboms(self, existing: Mapping[str, tuple[Image, Path | None]]) -> None:
+        """Compare unsigned SBOMs of the registry with ours."""
+        compared = {}
+        for sbom in self.unsigned({sbom: image.digest for sbom, (image, _) in existing.items()}):
+            image, layout = existing[sbom]
+            artifact = attached_sboms.artifact(self.registry, image, layout)
+            made = self.registry.artifact_digest(image.repository, artifact)
+            compared[f"the SBOM of {image.repository}"] = (sbom.partition("@")[2], made)
+        signing.check_equal(compared)
+
+    def compare_chart(self, pushed: Mapping[str, str]) -> None:
+        """Compare the chart of the registry with ours, unless a signature names its key."""
+        chart = self.plan.chart
+        if not self.unsigned({f"{chart.repository}@{chart.digest}": chart.key}):
+            return
+        images = released_images(self.plan.images, pushed)
+        try:
+            packed = chart_package.fetch(self.registry, chart.repository, chart.digest)
+            values = chart_package.read_file(packed, "values.yaml") or ""
+        except DeclarationError:  # not a chart
+            values = ""
+        for name in self.declaration.components():
+            # The chart of a release is that of its candidate, with the tags of the candidate.
+            tag = image_tag(values, name)
+            release = re.escape(images[name].version.partition("-")[0])
+            if re.fullmatch(rf"{release}(-(dev|rc)\.[0-9]+)?", tag):
+                images[name] = replace(images[name], version=tag)
+        packed = package_chart(self.declaration, self.plan, images, self.root)
+        made = self.registry.artifact_digest(chart.repository, chart_package.artifact(packed))
+        signing.check_equal({f"{chart.repository}:{chart.key}": (chart.digest, made)})
 
 
 def _push(
@@ -336,11 +331,10 @@ def _push(
 ) -> str:
     with console.step(f"push {image.name}") as step:
         if engine.oci_layouts:
-            others = [one for one in siblings if one != image.repository]
             digest = registry.push_layout(
-                layout, image.repository, image.key, step.line, mount_from=others
+                layout, image.repository, image.key, step.line, mount_from=siblings
             )
         else:
             digest = push_from_engine(engine, registry, image.tagged, step.line)
-        step.done(f"{image.repository}@{digest[:19]}…, read back and equal")
+        step.done(f"{image.repository}@{digest[:19]}…, read back")
     return digest

@@ -1,4 +1,4 @@
-"""Have a release: every step from the declaration to images that the registry proves to hold."""
+"""Build and publish a release, and the current images of a clone."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ __all__ = ["build", "ensure_images", "publish"]
 
 
 def ensure_images(engine: Engine, declaration: Declaration) -> Release:
-    """What a clone runs for itself: upstream images, and its own under their keys, as they are now; no version, no chart.
+    """Build and push the current images, without versions and a chart, and ensure upstream images.
 
-    Written down as what `inv up` and `inv status` go by.
+    Written as release.json, which `inv up` and `inv status` read.
     """
-    planning.content_keys(declaration)  # what cannot be read is said before the long steps
+    planning.content_keys(declaration)  # an unreadable file is an error before the long steps
     local_registry.check(declaration)
     upstreams.ensure_all(engine, declaration)
     registry = local_registry.ensure(engine, declaration)
@@ -39,9 +39,9 @@ def ensure_images(engine: Engine, declaration: Declaration) -> Release:
 
 
 def build(declaration: Declaration, plan: Plan) -> None:
-    """Build what the registry lacks, and push nothing. Without anything to build no engine is asked.
+    """Build the missing images, and push nothing; needs no engine if none is missing.
 
-    Raises DeliveryError, before anything is built, for what could not be published afterwards.
+    A plan with problems, which could not be published, is not built: DeliveryError.
     """
     if error := problems.refusal(plan, "build"):
         raise error
@@ -52,9 +52,9 @@ def build(declaration: Declaration, plan: Plan) -> None:
 
 
 def publish(declaration: Declaration, registry: Registry, plan: Plan) -> Release:
-    """Build what the registry lacks and was not built before, and publish the plan's release.
+    """Build the missing images that were not built before, and publish the plan's release.
 
-    What the registry holds, but not with our signature, is built here too where it is to be signed.
+    With a signing key, images of the registry without our signature are built here again.
     """
     publishing.check_publishable(plan)
     signing.check_key(declaration, plan.decision.environment)
@@ -68,24 +68,23 @@ def publish(declaration: Declaration, registry: Registry, plan: Plan) -> Release
 
 
 def _engine_for(untrusted: Sequence[str]) -> Engine:
-    """An engine to build again what the registry holds; EngineError, with the reason, if none can."""
+    """An engine whose builds are reproducible; EngineError if there is none."""
     names = ", ".join(untrusted)
     console.say(
-        f"build again {names}: what the registry holds carries no signature of ours that names these "
-        "sources, and only what was built from them is signed"
+        f"build again {names}: in the registry, no signature of our key names these sources, and "
+        "only what was built from them is signed"
     )
-    doing = (
-        f"cannot sign {names}: content that somebody else may have pushed is built here again first"
-    )
+    action = f"cannot sign {names}: they have to be built again, since anyone may have pushed them"
     try:
         engine = engines.ensure()
     except EngineError as error:
         raise EngineError(
-            f"{doing}: {error.message}", details=error.details, hint=error.hint
+            f"{action}: {error.message}", details=error.details, hint=error.hint
         ) from error
     if not engine.oci_layouts:
         raise EngineError(
-            f"{doing}: builds do not repeat on this engine, which has the classic image store",
-            hint='enable "containerd-snapshotter" under "features" in its daemon.json, or push from another engine',
+            f"{action}: builds of this engine, with the classic image store, are not reproducible",
+            hint='enable "containerd-snapshotter" under "features" in its daemon.json, or push '
+            "from another engine",
         )
     return engine

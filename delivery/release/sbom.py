@@ -1,6 +1,7 @@
 """The SBOM of an image: the packages in it by its own records, as a CycloneDX document.
 
-The format: https://cyclonedx.org/docs/1.6/json/, its names: https://github.com/package-url/purl-spec
+The format: https://cyclonedx.org/docs/1.6/json/
+The names in it: https://github.com/package-url/purl-spec
 """
 
 from __future__ import annotations

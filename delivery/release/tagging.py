@@ -1,4 +1,4 @@
-"""What `inv release.finish` tags: each version that is prepared and has no tag yet."""
+"""The tags that `inv release.finish` makes: of each prepared version without a tag."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ __all__ = ["NewTag", "new_tags"]
 
 @dataclass(frozen=True)
 class NewTag:
-    """A tag to be made, with what the changelog says of the version as its message."""
+    """A tag to make, with the version's section of the changelog as its message."""
 
     name: str
     message: str
@@ -25,38 +25,39 @@ class NewTag:
 def new_tags(checkout: Checkout) -> list[NewTag]:
     """The tags of a release.
 
-    Raises DeclarationError on any other line than the release line's branch, with changes that are
-    not committed, when the versions are not prepared, and when a tag is taken by a commit that this
-    one does not have in its history.
+    Raises DeclarationError on another branch than the release line's, with uncommitted changes, for
+    versions that are not prepared, and for a tag of a commit that is not in this one's history.
     """
     decision, facts = checkout.decision, checkout.facts
     lines, ref = checkout.declaration.gitflow, decision.ref
     if not decision.rules.releases or ref.kind != "branch":
         raise DeclarationError(
-            f"cannot finish the release: {ref.name or 'what is checked out'} is not the release line",
-            hint=f"merge the release branch into {lines.release[0]}, and run it there",
+            f"cannot finish the release: {ref.name or 'this commit'} is not on the release line",
+            hint=f"merge the release branch into {lines.release[0]}, and finish there",
         )
     if facts.uncommitted:
         raise DeclarationError(
-            f"cannot finish the release: {len(facts.uncommitted)} files are not committed ({shorten(facts.uncommitted)})",
-            hint="commit them on a branch of their own, or undo them: a tag stands for a commit",
+            f"cannot finish the release: {len(facts.uncommitted)} files are not committed "
+            f"({shorten(facts.uncommitted)})",
+            hint="commit them on another branch, or undo them: a tag names a commit",
         )
     if missing := unprepared(checkout.versions, facts.changelogs):
         raise DeclarationError(
             "cannot finish the release: it is not prepared",
             details="\n".join(missing),
-            hint="on a hotfix or release branch `./run inv release.prepare`, merge that, and run it again",
+            hint="run `./run inv release.prepare` on a hotfix or release branch, merge it, and "
+            "finish again",
         )
     changed = [version for version in checkout.versions.values() if version.changed]
-    wanted = {f"{version.subproject}-v{version.next}": version for version in changed}
-    if taken := [tag.name for tag in facts.tags if tag.name in wanted]:
+    tags = {f"{version.subproject}-v{version.next}": version for version in changed}
+    if taken := [tag.name for tag in facts.tags if tag.name in tags]:
         raise DeclarationError(
-            f"cannot finish the release: {', '.join(taken)} is the tag of another commit already",
-            hint="a version is never given twice: merge that commit, or prepare a higher version",
+            f"cannot finish the release: {', '.join(taken)} is already a tag of another commit",
+            hint="merge that commit, or prepare a higher version: no version is given twice",
         )
     return [
         NewTag(tag, _message(version.subproject, version.next, facts.changelogs))
-        for tag, version in wanted.items()
+        for tag, version in tags.items()
     ]
 
 

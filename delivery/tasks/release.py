@@ -72,8 +72,8 @@ def finish(
 
     declaration = files.load_declaration()
     remote = f"{push} ({finishing.remote_address(push)})" if push else ""
-    tagging = finishing.plan(declaration, compare=None if unpublished else finishing.differences)
-    tagging.say(remote)
+    tagging = finishing.plan(declaration, unpublished=unpublished)
+    tagging.show(remote)
     if not dry_run and (tagging.tags or (push and tagging.names)):
         doing = f"make the tags{' and push them' if push else ''}"
         prompt.confirm(doing, "yes", yes=yes, alternative=_ALTERNATIVE)

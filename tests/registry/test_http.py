@@ -681,7 +681,8 @@ def test_docker_hub_has_another_host_for_its_api(
         )
         assert Registry("docker.io/acme").digest("docker.io/acme/api-rest", "k1") == ""
     assert hosts == [
-        "GET auth.docker.io/token?service=registry.docker.io&scope=repository%3Aacme%2Fapi-rest%3Apull",
+        "GET auth.docker.io/token?service=registry.docker.io"
+        "&scope=repository%3Aacme%2Fapi-rest%3Apull",
         "HEAD index.docker.io/v2/acme/api-rest/manifests/k1",
     ]
 

@@ -25,7 +25,11 @@ from delivery.release.cosign import Cosign, Verdict
 A, B = (f"localhost:5001/{name}@sha256:{name * 64}" for name in ("a", "b"))
 PUBLIC = Path("cosign.pub")
 COSIGN = Cosign("cosign", pause=lambda _seconds: None)
-PEM = "-----BEGIN ENCRYPTED SIGSTORE PRIVATE KEY-----\nsecret\n-----END ENCRYPTED SIGSTORE PRIVATE KEY-----\n"
+PEM = """\
+-----BEGIN ENCRYPTED SIGSTORE PRIVATE KEY-----
+secret
+-----END ENCRYPTED SIGSTORE PRIVATE KEY-----
+"""
 SIGN = ["cosign", "sign", "--yes", "--tlog-upload=false", "--key", "cosign.key"]
 VERIFY = [
     "cosign",

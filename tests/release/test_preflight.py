@@ -1,4 +1,4 @@
-"""Whatever would be refused is found before anything is done, and looking changes nothing."""
+"""The checks before a build or a push find all problems, and change nothing."""
 
 import os
 import subprocess
@@ -20,12 +20,12 @@ REFUSED: Answer = (401, {"WWW-Authenticate": 'Basic realm="here"'}, b"")
 
 
 @dataclass
-class Place:
+class Project:
     """A clone on develop, and a registry."""
 
     declaration: Declaration
     root: Path
-    held: FakeRegistry = field(default_factory=FakeRegistry)
+    registry: FakeRegistry = field(default_factory=FakeRegistry)
     seen: list[str] = field(default_factory=list)
 
     def git(self, *arguments: str) -> None:
@@ -37,30 +37,30 @@ class Place:
         for name in self.declaration.subprojects:
             self.git("tag", f"{name}-v0.1.0")
 
-    def look(self, branch: str = "", fault: Fault | None = None) -> Plan:
-        """The plan, given what the registry holds and does."""
-        with serving(self.held, fault) as (address, self.seen):
-            return self.look_at(address, branch)
+    def check(self, branch: str = "", fault: Fault | None = None) -> Plan:
+        """The checked plan, with a fault of the registry."""
+        with serving(self.registry, fault) as (address, self.seen):
+            return self.check_at(address, branch)
 
-    def look_at(self, address: str, branch: str = "") -> Plan:
+    def check_at(self, address: str, branch: str = "") -> Plan:
         return preflight.checked_plan(
             self.declaration.with_registry(address), Registry(address), branch, self.root
         )
 
     def publish(self, address: str) -> Plan:
-        """Have the release that is planned, all of it other content of the same keys."""
-        plan = self.look_at(address)
+        """Publish the planned release with other content under the same keys."""
+        plan = self.check_at(address)
         names = ("base-image", "api-rest", "platform-chart")
-        *images, chart = (self.held.add(name, plan.version, OTHER) for name in names)
+        *images, chart = (self.registry.add(name, plan.version, OTHER) for name in names)
         pushed = dict(zip(names, images, strict=False))
         catalog.push(Registry(address), make_release(plan, pushed, chart, "me"))
         return plan
 
 
 @pytest.fixture
-def place(declaration: Declaration, clone: Path) -> Place:
+def project(declaration: Declaration, clone: Path) -> Project:
     (clone / "platform-chart" / "values.yaml").write_text(LINE)
-    made = Place(declaration, clone)
+    made = Project(declaration, clone)
     made.git("add", ".")
     made.git("commit", "--quiet", "--amend", "--no-edit")
     return made
@@ -68,17 +68,17 @@ def place(declaration: Declaration, clone: Path) -> Place:
 
 def snapshot(root: Path) -> dict[str, float]:
     """Every file of a folder, with its time."""
-    found = [Path(folder, name) for folder, _, names in os.walk(root) for name in names]
-    # git renews what its index knows of files when it is asked.
-    return {str(file): file.stat().st_mtime_ns for file in found if file.name != "index"}
+    paths = [Path(folder, name) for folder, _, names in os.walk(root) for name in names]
+    # Git updates its index when it is read.
+    return {str(path): path.stat().st_mtime_ns for path in paths if path.name != "index"}
 
 
-def test_a_plan_that_may_be_carried_out_has_no_problems_and_changes_nothing(place: Place) -> None:
-    before = snapshot(place.root)
-    plan = place.look()
+def test_a_valid_plan_has_no_problems_and_changes_nothing(project: Project) -> None:
+    before = snapshot(project.root)
+    plan = project.check()
     assert (plan.problems, plan.unchecked) == ((), ())
-    assert snapshot(place.root) == before
-    assert {line.split()[0] for line in place.seen} == {"GET", "HEAD"}
+    assert snapshot(project.root) == before
+    assert {line.split()[0] for line in project.seen} == {"GET", "HEAD"}
 
 
 @pytest.mark.parametrize(
@@ -100,46 +100,44 @@ def test_a_plan_that_may_be_carried_out_has_no_problems_and_changes_nothing(plac
         ("Chart.yaml", "version: 0.1.0\n", "'name'", ""),
     ],
 )
-def test_a_chart_that_names_no_image_or_cannot_be_packaged_is_a_problem(
-    place: Place, file: str, text: str | None, message: str, hint: str
+def test_a_chart_without_images_or_that_cannot_be_packaged_is_a_problem(
+    project: Project, file: str, text: str | None, message: str, hint: str
 ) -> None:
-    path = place.root / "platform-chart" / file
+    path = project.root / "platform-chart" / file
     path.unlink() if text is None else path.write_text(text)
-    place.git("commit", "--quiet", "--all", "--message=fix: chart")
-    (problem,) = place.look().problems
+    project.git("commit", "--quiet", "--all", "--message=fix: chart")
+    (problem,) = project.check().problems
     assert message in problem.message
     assert hint in problem.hint
 
 
-def test_all_problems_are_told_at_once(place: Place) -> None:
-    (place.root / "platform-chart" / "values.yaml").write_text("")
-    place.held.add("base-image", "0.1.0", OTHER)
-    found = [problem.message for problem in place.look("main").problems]
-    assert [message.partition(" ")[0] for message in found] == [
+def test_all_problems_are_reported_together(project: Project) -> None:
+    (project.root / "platform-chart" / "values.yaml").write_text("")
+    project.registry.add("base-image", "0.1.0", OTHER)
+    messages = [problem.message for problem in project.check("main").problems]
+    assert [message.partition(" ")[0] for message in messages] == [
         "1",
         "the",
         "the",
         "the",
         "cannot",
-        "the",
+        "version",
     ]
-    assert "has no section [0.1.0]" in found[1]
-    assert found[-1].startswith("the registry holds other content")
+    assert "has no section [0.1.0]" in messages[1]
+    assert messages[-1].startswith("version tags in the registry have other content")
 
 
-def test_a_feature_has_no_problem_of_publishing(place: Place) -> None:
-    (place.root / "platform-chart" / "values.yaml").write_text("")
-    plan = place.look("feature/x")
+def test_a_feature_has_no_problems_of_publishing(project: Project) -> None:
+    (project.root / "platform-chart" / "values.yaml").write_text("")
+    plan = project.check("feature/x")
     assert (plan.problems, plan.unchecked) == ((), ())
-    assert {line.split()[0] for line in place.seen} == {"HEAD"}
+    assert {line.split()[0] for line in project.seen} == {"HEAD"}
 
 
 @pytest.mark.parametrize("repository", ["base-image", "api-rest", "platform-chart"])
-def test_a_version_that_other_content_has_is_a_problem_before_anything_is_built(
-    place: Place, repository: str
-) -> None:
-    digest = place.held.add(repository, "0.1.0-dev.1", OTHER)
-    (problem,) = place.look().problems
+def test_a_version_tag_of_other_content_is_a_problem(project: Project, repository: str) -> None:
+    digest = project.registry.add(repository, "0.1.0-dev.1", OTHER)
+    (problem,) = project.check().problems
     assert (problem.reference, "a version is never overwritten" in problem.message) == (
         "registry",
         True,
@@ -151,57 +149,59 @@ def test_a_version_that_other_content_has_is_a_problem_before_anything_is_built(
     )
 
 
-def test_a_release_of_other_sources_is_one_problem_with_its_tags(place: Place) -> None:
-    with serving(place.held) as (address, _):
-        place.publish(address)
-        assert place.look_at(address).problems == ()  # of the same keys: what is built will show
-        (place.root / "api-rest" / "new").write_text("x")
-        place.git("add", ".")
-        place.git("commit", "--quiet", "--amend", "--no-edit")
-        (problem,) = place.look_at(address).problems
+def test_a_release_of_other_sources_is_one_problem_with_its_tags(project: Project) -> None:
+    with serving(project.registry) as (address, _):
+        project.publish(address)
+        assert project.check_at(address).problems == ()  # the same keys
+        (project.root / "api-rest" / "new").write_text("x")
+        project.git("add", ".")
+        project.git("commit", "--quiet", "--amend", "--no-edit")
+        (problem,) = project.check_at(address).problems
     assert "is published with other content (api-rest, chart), from commit " in problem.message
     assert problem.reference == "bad-declaration"
 
 
 @pytest.mark.parametrize("signs", [True, False])
-def test_other_bytes_under_a_key_are_left_to_who_signs_and_makes_them_again(
-    place: Place, monkeypatch: pytest.MonkeyPatch, *, signs: bool
+def test_with_a_key_other_content_is_compared_only_after_a_build(
+    project: Project, monkeypatch: pytest.MonkeyPatch, *, signs: bool
 ) -> None:
     monkeypatch.setattr(signing, "has_key", lambda: signs)
-    with serving(place.held) as (address, _):
-        plan = place.publish(address)
-        place.held.add("api-rest", plan.images.all[1].key, b'{"layers": [], "forged": true}')
-        assert bool(place.look_at(address).problems) is not signs
+    with serving(project.registry) as (address, _):
+        plan = project.publish(address)
+        project.registry.add("api-rest", plan.images.all[1].key, b'{"layers": [], "forged": true}')
+        assert bool(project.check_at(address).problems) is not signs
 
 
-def test_what_has_not_changed_and_is_not_there_is_not_checked(place: Place) -> None:
-    """Whether the same sources make the same bytes is seen once they are built."""
-    place.release()
-    place.held.add("base-image", "0.1.0", OTHER)
-    plan = place.look("main")
+def test_an_unchanged_version_that_has_to_be_built_is_not_checked(project: Project) -> None:
+    project.release()
+    project.registry.add("base-image", "0.1.0", OTHER)
+    plan = project.check("main")
     assert plan.problems == ()
-    (said,) = plan.unchecked
-    assert said.startswith("whether localhost:")
-    assert said.endswith("/base-image:0.1.0 is what these sources make: it has to be built first")
+    (unchecked,) = plan.unchecked
+    assert unchecked.startswith("whether localhost:")
+    assert unchecked.endswith(
+        "/base-image:0.1.0 has the content of these sources: they have to be built first"
+    )
 
 
-def test_a_release_that_only_another_line_publishes_is_a_problem(place: Place) -> None:
-    place.release()
-    (problem,) = place.look().problems
+def test_a_missing_release_of_another_line_is_a_problem(project: Project) -> None:
+    project.release()
+    (problem,) = project.check().problems
     assert problem.message.startswith("nothing has changed since 0.1.0, but localhost:")
-    command = "`git switch --detach platform-chart-v0.1.0 && TAG_NAME=platform-chart-v0.1.0 ./run inv push`"
-    assert problem.hint == f"its own line publishes it: {command}"
+    tag = "platform-chart-v0.1.0"
+    command = f"`git switch --detach {tag} && TAG_NAME={tag} ./run inv push`"
+    assert problem.hint == f"publish it by {command}"
 
 
-def test_a_release_that_is_none_of_ours_is_a_problem(place: Place) -> None:
-    place.held.add("release", "0.1.0-dev.1", OTHER)
-    (problem,) = place.look().problems
+def test_another_artifact_in_place_of_the_release_is_a_problem(project: Project) -> None:
+    project.registry.add("release", "0.1.0-dev.1", OTHER)
+    (problem,) = project.check().problems
     assert "it is not a release" in problem.message
 
 
-def test_without_a_registry_it_is_said_what_was_not_checked(place: Place) -> None:
+def test_without_a_registry_the_plan_says_what_was_not_checked(project: Project) -> None:
     plan = preflight.checked_plan(
-        place.declaration.with_registry("localhost:1"), None, "develop", place.root
+        project.declaration.with_registry("localhost:1"), None, "develop", project.root
     )
     assert plan.problems == ()
     assert plan.unchecked == (
@@ -211,11 +211,11 @@ def test_without_a_registry_it_is_said_what_was_not_checked(place: Place) -> Non
 
 
 @pytest.mark.parametrize("branch", ["develop", "feature/x"])
-def test_a_silent_registry_that_cannot_be_started_here_is_a_problem(
-    place: Place, branch: str
+def test_an_unreachable_registry_that_cannot_be_started_here_is_a_problem(
+    project: Project, branch: str
 ) -> None:
     plan = preflight.checked_plan(
-        place.declaration.with_registry("registry.invalid/acme"), None, branch, place.root
+        project.declaration.with_registry("registry.invalid/acme"), None, branch, project.root
     )
     (problem,) = plan.problems
     assert (problem.message, problem.reference) == (
@@ -224,39 +224,39 @@ def test_a_silent_registry_that_cannot_be_started_here_is_a_problem(
     )
 
 
-def test_a_registry_that_lets_nobody_read_is_a_problem_beside_the_others(place: Place) -> None:
-    (place.root / "platform-chart" / "values.yaml").write_text("")
-    plan = place.look(fault=failing(9, "HEAD", "/manifests/", REFUSED))
+def test_a_registry_that_refuses_to_read_is_a_problem_beside_others(project: Project) -> None:
+    (project.root / "platform-chart" / "values.yaml").write_text("")
+    plan = project.check(fault=failing(9, "HEAD", "/manifests/", REFUSED))
     assert "the registry answered 401" in plan.problems[0].message
     assert "`docker login localhost:" in plan.problems[0].hint
     assert len(plan.problems) == 3
-    assert [one.partition(":")[0] for one in plan.unchecked] == [
+    assert [unchecked.partition(":")[0] for unchecked in plan.unchecked] == [
         "taken versions",
         "the login to push with",
     ]
     assert plan.notes[-1].endswith("refuses to answer: its content is unknown")
 
 
-def test_a_login_that_a_push_needs_is_a_problem(
-    place: Place, monkeypatch: pytest.MonkeyPatch
+def test_a_missing_login_for_a_push_is_a_problem(
+    project: Project, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def fault(_method: str, path: str) -> Answer | None:
-        return REFUSED if path == "/v2/" else None  # who reads needs none
+        return REFUSED if path == "/v2/" else None  # reading needs no login
 
-    (problem,) = place.look(fault=fault).problems
+    (problem,) = project.check(fault=fault).problems
     assert "asks for a login, and none is known" in problem.message
     assert "`docker login localhost:" in problem.hint
-    assert place.look("feature/x", fault).problems == ()
+    assert project.check("feature/x", fault).problems == ()
     monkeypatch.setenv("DELIVERY_REGISTRY_USERNAME", "me")
-    assert place.look(fault=fault).problems == ()
+    assert project.check(fault=fault).problems == ()
 
 
-def test_the_key_is_looked_at_for_the_lines_environment(place: Place) -> None:
-    environments = dict(place.declaration.environments)
+def test_the_signing_key_is_checked_for_the_environment_of_the_line(project: Project) -> None:
+    environments = dict(project.declaration.environments)
     environments["develop"] = environments["develop"].model_copy(update={"signed": True})
-    place.declaration = place.declaration.model_copy(update={"environments": environments})
-    (problem,) = place.look().problems
+    project.declaration = project.declaration.model_copy(update={"environments": environments})
+    (problem,) = project.check().problems
     assert "DELIVERY_SIGNING_KEY is not set" in problem.message
     assert not any(
-        "DELIVERY_SIGNING_KEY" in problem.message for problem in place.look("release/1").problems
+        "DELIVERY_SIGNING_KEY" in problem.message for problem in project.check("release/1").problems
     )

@@ -1,4 +1,4 @@
-"""A release is prepared on a real repository: all of it, in one commit, or nothing."""
+"""A release is prepared in a real repository: in one commit, or not at all."""
 
 from pathlib import Path
 
@@ -34,7 +34,8 @@ def repository(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Repository:
         "api-rest/pyproject.toml": '[project]\nname = "api-rest"\nversion = "1.0.0"  # ours\n',
         "api-rest/CHANGELOG.md": CHANGELOG,
         "api-rest/.dockerignore": "*\n!pyproject.toml\n!src\n",
-        "platform-chart/Chart.yaml": "apiVersion: v2\nname: platform\nversion: 1.0.0\nappVersion: 1.0.0\n",
+        "platform-chart/Chart.yaml": "apiVersion: v2\nname: platform\nversion: 1.0.0\n"
+        "appVersion: 1.0.0\n",
         "platform-chart/values.yaml": VALUES,
         "platform-chart/CHANGELOG.md": CHANGELOG,
     }
@@ -46,44 +47,44 @@ def repository(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Repository:
     return made
 
 
-def look(repository: Repository, *told: str) -> Preparation:
-    return preparing.plan(PROJECT, told, repository.root)
+def plan(repository: Repository, *arguments: str) -> Preparation:
+    return preparing.plan(PROJECT, arguments, repository.root)
 
 
-def prepare(repository: Repository, *told: str) -> None:
-    preparing.write(look(repository, *told), repository.root)
+def prepare(repository: Repository, *arguments: str) -> None:
+    preparing.write(plan(repository, *arguments), repository.root)
 
 
 def versions(repository: Repository) -> list[tuple[str, str]]:
-    """What the files say of each subproject, and what its next version is."""
-    found = gather.load_checkout(PROJECT, repository.root).versions.values()
-    return [(one.written, one.next) for one in found]
+    """The version of each subproject in its files, and its next version."""
+    checkout = gather.load_checkout(PROJECT, repository.root)
+    return [(version.written, version.next) for version in checkout.versions.values()]
 
 
 def fix(repository: Repository, message: str = "fix(api-rest): a bug") -> None:
     repository.commit(message, "api-rest/src/app.py")
 
 
-def test_afterwards_the_files_say_what_the_next_versions_are(repository: Repository) -> None:
+def test_the_files_get_the_next_versions(repository: Repository) -> None:
     repository.commit("feat(base-image): time zones", "base-image/rootfs/zones")
     repository.branch("release/1.1")
     planned = [following for _, following in versions(repository)]
     prepare(repository)
     assert planned == ["1.1.0", "1.0.1", "1.0.1"]
-    assert versions(repository) == [(one, one) for one in planned]
+    assert versions(repository) == [(version, version) for version in planned]
     assert repository.git("log", "-1", "--format=%an: %B") == (
         "tester: chore(release): base-image 1.1.0, apps 1.0.1, platform-chart 1.0.1"
     )
     assert repository.git("status", "--porcelain") == ""
-    again = look(repository)
+    again = plan(repository)
     assert (again.texts, again.subject) == ({}, "")
 
 
-def test_what_comes_after_it_is_prepared_on_top(repository: Repository) -> None:
+def test_later_commits_are_prepared_on_top(repository: Repository) -> None:
     fix(repository)
     prepare(repository)
     fix(repository, "feat(api-rest): a page")
-    prepared = look(repository)
+    prepared = plan(repository)
     assert prepared.subject == "chore(release): apps 1.1.0, platform-chart 1.0.1"
     assert "## [1.0.1]" not in prepared.texts["api-rest/CHANGELOG.md"]
     assert "- Runs apps 1.1.0." in prepared.texts["platform-chart/CHANGELOG.md"]
@@ -91,45 +92,45 @@ def test_what_comes_after_it_is_prepared_on_top(repository: Repository) -> None:
 
 
 @pytest.mark.parametrize(
-    ("told", "wanted"),
+    ("argument", "expected"),
     [
         ("platform-chart=2.0.0", ("1.0.0", "1.0.0", "2.0.0")),
         ("base-image=2.0.0", ("2.0.0", "1.0.1", "1.0.1")),
         ("apps=1.4.0", ("1.0.0", "1.4.0", "1.0.1")),
     ],
 )
-def test_a_version_by_hand_is_the_next_one_and_goes_through(
-    repository: Repository, told: str, wanted: tuple[str, str, str]
+def test_a_version_set_by_hand_changes_those_built_on_it(
+    repository: Repository, argument: str, expected: tuple[str, str, str]
 ) -> None:
-    prepare(repository, told)
-    assert versions(repository) == [(one, one) for one in wanted]
+    prepare(repository, argument)
+    assert versions(repository) == [(version, version) for version in expected]
 
 
-def test_a_version_below_what_the_commits_ask_for_and_what_is_not_committed_are_refused(
+def test_too_low_versions_and_uncommitted_files_are_errors(
     repository: Repository,
 ) -> None:
     fix(repository, "feat(api-rest): a page")
     with pytest.raises(DeclarationError, match=r"the commits ask for 1\.1\.0"):
-        look(repository, "apps=1.0.1")
+        plan(repository, "apps=1.0.1")
     repository.write("note", "1")
     with pytest.raises(DeclarationError, match=r"1 files are not committed \(note\)"):
-        look(repository)
+        plan(repository)
 
 
 @pytest.mark.parametrize(
-    ("where", "why"),
+    ("ref", "reason"),
     [("HEAD~0", "no branch is checked out"), ("main", "main is no branch for that")],
 )
-def test_what_is_checked_out_counts_and_not_what_a_ci_server_says(
-    repository: Repository, monkeypatch: pytest.MonkeyPatch, where: str, why: str
+def test_the_checked_out_branch_counts_not_that_of_the_ci_server(
+    repository: Repository, monkeypatch: pytest.MonkeyPatch, ref: str, reason: str
 ) -> None:
     monkeypatch.setenv("BRANCH_NAME", "develop")
-    repository.switch(where)
-    with pytest.raises(DeclarationError, match=why):
-        look(repository)
+    repository.switch(ref)
+    with pytest.raises(DeclarationError, match=reason):
+        plan(repository)
 
 
-def test_a_commit_that_a_hook_refuses_leaves_everything_as_it_was(repository: Repository) -> None:
+def test_a_failing_commit_restores_the_files(repository: Repository) -> None:
     fix(repository)
     hook = repository.root / ".git" / "hooks" / "pre-commit"
     hook.parent.mkdir(exist_ok=True)
@@ -140,11 +141,11 @@ def test_a_commit_that_a_hook_refuses_leaves_everything_as_it_was(repository: Re
     assert repository.git("status", "--porcelain") == ""
 
 
-def test_an_interrupt_between_two_files_leaves_everything_as_it_was(
+def test_an_interrupt_restores_the_files(
     repository: Repository, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     fix(repository)
-    prepared = look(repository)
+    prepared = plan(repository)
     write = Path.write_bytes
     count = iter(range(9))
 

@@ -1,4 +1,4 @@
-"""What keeps a plan from being published, and what is told to solve it."""
+"""Problems that keep a plan from being published, and their hints."""
 
 import dataclasses
 
@@ -23,9 +23,9 @@ A, B = "sha256:" + "a" * 64, "sha256:" + "b" * 64
 
 
 def plan(
-    declaration: Declaration, branch: str = "develop", held: dict[str, str] | None = None
+    declaration: Declaration, branch: str = "develop", digests: dict[str, str] | None = None
 ) -> Plan:
-    """Everything is to be 0.1.0-dev.1, or 0.1.0 on main; held has digests by image."""
+    """A plan of 0.1.0-dev.1, or 0.1.0 on main, with the digests of images in the registry."""
     number = "0.1.0" if branch == "main" else "0.1.0-dev.1"
     decision = gitflow.decide(Ref("branch", branch), declaration)
     versions = {
@@ -33,71 +33,76 @@ def plan(
         for name in NAMES
     }
     found = checkout(declaration, decision, versions)
-    images = make_images(declaration, {"base-image": "k1", "api-rest": "k2"}, held or {}, found)
+    images = make_images(declaration, {"base-image": "k1", "api-rest": "k2"}, digests or {}, found)
     return make_plan(found, images, ("k3", ""))
 
 
 def release(of: Plan, **keys: str) -> Release:
-    """What was published of a plan, all of it as A, with other keys where told."""
+    """The release of a plan: all digests are A, some keys differ."""
     images = {
-        one.name: ReleasedPart(one.repository, keys.get(one.name, one.key), A, one.version)
-        for one in of.images.all
+        image.name: ReleasedPart(
+            image.repository, keys.get(image.name, image.key), A, image.version
+        )
+        for image in of.images.all
     }
     chart = ReleasedPart(of.chart.repository, of.chart.key, A, of.chart.version)
     return Release(images, of.version, chart, commit="c0ffee", builder="me")
 
 
 @pytest.mark.parametrize("by_sources", [True, False])
-@pytest.mark.parametrize("held", [{}, {"api-rest": A}])
+@pytest.mark.parametrize("digests", [{}, {"api-rest": A}])
 def test_a_release_of_the_same_sources_is_no_problem(
-    declaration: Declaration, held: dict[str, str], *, by_sources: bool
+    declaration: Declaration, digests: dict[str, str], *, by_sources: bool
 ) -> None:
-    told = plan(declaration, held=held)
+    planned = plan(declaration, digests=digests)
     assert (
-        conflicting_release(told, release(told), expected_content(told, by_sources=by_sources))
+        conflicting_release(
+            planned, release(planned), expected_content(planned, by_sources=by_sources)
+        )
         is None
     )
 
 
 @pytest.mark.parametrize(
-    ("held", "keys", "line"),
+    ("digests", "keys", "line"),
     [
-        ({"api-rest": B}, {}, f"{A} by the key k2, it is 0.1.0-dev.1, {B} by the key k2"),
+        ({"api-rest": B}, {}, f"{A} from key k2, is 0.1.0-dev.1, {B} from key k2"),
         (
             {},
             {"api-rest": "k9"},
-            f"{A} by the key k9, it is 0.1.0-dev.1, not built yet by the key k2",
+            f"{A} from key k9, is 0.1.0-dev.1, not built yet from key k2",
         ),
     ],
 )
-def test_a_release_of_other_content_is_one(
-    declaration: Declaration, held: dict[str, str], keys: dict[str, str], line: str
+def test_a_release_of_other_content_is_a_problem(
+    declaration: Declaration, digests: dict[str, str], keys: dict[str, str], line: str
 ) -> None:
-    told = plan(declaration, held=held)
+    planned = plan(declaration, digests=digests)
     problem = conflicting_release(
-        told, release(told, **keys), expected_content(told, by_sources=False)
+        planned, release(planned, **keys), expected_content(planned, by_sources=False)
     )
     assert problem
     assert problem.message == (
         "release 0.1.0-dev.1 is published with other content (api-rest), from commit c0ffee by me"
     )
-    assert problem.details == f"api-rest: published is 0.1.0-dev.1, {line} now"
+    assert problem.details == f"api-rest: published as 0.1.0-dev.1, {line} now"
 
 
-def test_what_a_release_lacks_or_calls_otherwise_is_told(declaration: Declaration) -> None:
-    told = plan(declaration, held={"base-image": B})
-    held = release(told)
+def test_missing_and_additional_parts_are_differences(declaration: Declaration) -> None:
+    planned = plan(declaration, digests={"base-image": B})
+    published = release(planned)
     other = {
-        "base-image": held.images["base-image"],
-        "new": dataclasses.replace(held.images["api-rest"], version=""),
+        "base-image": published.images["base-image"],
+        "new": dataclasses.replace(published.images["api-rest"], version=""),
     }
-    found = differences(
-        dataclasses.replace(held, images=other, chart=None), expected_content(told, by_sources=True)
+    lines = differences(
+        dataclasses.replace(published, images=other, chart=None),
+        expected_content(planned, by_sources=True),
     )
-    assert found == {
-        "new": f"new: published is of no version, {A} by the key k2, it is not there now",
-        "api-rest": "api-rest: published is not there, it is 0.1.0-dev.1, not built yet by the key k2 now",
-        "chart": "chart: published is not there, it is 0.1.0-dev.1, not built yet by the key k3 now",
+    assert lines == {
+        "new": f"new: published as no version, {A} from key k2, is nothing now",
+        "api-rest": "api-rest: published as nothing, is 0.1.0-dev.1, not built yet from key k2 now",
+        "chart": "chart: published as nothing, is 0.1.0-dev.1, not built yet from key k3 now",
     }
 
 
@@ -108,38 +113,39 @@ def test_what_a_release_lacks_or_calls_otherwise_is_told(declaration: Declaratio
             "main",
             "branch",
             "patch",
-            "0.1.0 is not tagged: `git switch --detach c0ffee && ",
+            "tag 0.1.0 by `git switch --detach c0ffee && ",
             "git switch -c hotfix/0.1.1 main && ",
         ),
-        ("main", "branch", "", "a published version is never changed", None),
-        ("main", "tag", "patch", "a published version is never changed", None),
-        ("develop", "branch", "patch", "a published version is never changed", ""),
+        ("main", "branch", "", "make a new commit, which gets a new version", None),
+        ("main", "tag", "patch", "make a new commit, which gets a new version", None),
+        ("develop", "branch", "patch", "make a new commit, which gets a new version", ""),
     ],
 )
-def test_what_to_run_is_said_where_a_version_has_other_content(
+def test_a_taken_version_has_a_hint_with_commands(
     declaration: Declaration, branch: str, kind: str, bump: str, hint: str, by_hand: str | None
 ) -> None:
-    held = Release({}, version="0.1.0", commit="c0ffee")
+    published = Release({}, version="0.1.0", commit="c0ffee")
     plain = plan(declaration, branch)
-    told = dataclasses.replace(
+    planned = dataclasses.replace(
         plain,
         decision=dataclasses.replace(plain.decision, ref=Ref(kind, branch)),
-        versions=tuple(dataclasses.replace(one, bump=bump) for one in plain.versions),
+        versions=tuple(dataclasses.replace(version, bump=bump) for version in plain.versions),
     )
-    assert hint_for_taken_version(told, held).startswith(hint)
+    assert hint_for_taken_version(planned, published).startswith(hint)
     command = f"`{by_hand or ''}./run inv release.prepare --subproject base-image=0.1.1"
-    for said in (hint_for_taken_version(told, held), hint_for_taken_version(told)):
-        assert (command in said) is (by_hand is not None)
-    cut_off = "was cut off: `git switch --detach COMMIT && BRANCH_NAME=main ./run inv push`"
-    assert (cut_off in hint_for_taken_version(told)) is ("not tagged" in hint)
+    for text in (hint_for_taken_version(planned, published), hint_for_taken_version(planned)):
+        assert (command in text) is (by_hand is not None)
+    push = "git switch --detach COMMIT && BRANCH_NAME=main ./run inv push"
+    resume = f"interrupted release 0.1.0 by `{push}`"
+    assert (resume in hint_for_taken_version(planned)) is ("tag 0.1.0" in hint)
 
 
 def test_one_problem_is_the_error_with_its_hint(declaration: Declaration) -> None:
     assert refusal(plan(declaration), "publish") is None
-    told = dataclasses.replace(
+    planned = dataclasses.replace(
         plan(declaration), problems=(Problem("a thing", "`do`", "seen", "signature"),)
     )
-    error = refusal(told, "publish")
+    error = refusal(planned, "publish")
     assert isinstance(error, SignatureError)
     assert (error.message, error.hint, error.details) == (
         "cannot publish 0.1.0-dev.1: a thing",
@@ -148,13 +154,13 @@ def test_one_problem_is_the_error_with_its_hint(declaration: Declaration) -> Non
     )
 
 
-def test_several_are_told_at_once_and_the_first_decides_on_the_exit_code(
+def test_several_problems_are_one_error_with_the_exit_code_of_the_first(
     declaration: Declaration,
 ) -> None:
     problems = (Problem("one", "`do`", "seen", "registry"), Problem("two", "`undo`"))
     error = refusal(dataclasses.replace(plan(declaration), problems=problems), "build")
     assert isinstance(error, RegistryError)
-    assert error.message == "cannot build 0.1.0-dev.1: 2 things are in the way"
+    assert error.message == "cannot build 0.1.0-dev.1: 2 problems"
     assert error.details.splitlines() == [
         "one",
         "  seen",

@@ -1,4 +1,4 @@
-"""Published whole or not at all: nothing that fails leaves a new version, and no version changes."""
+"""A release is published completely or not at all, and no version changes."""
 
 import dataclasses
 import re
@@ -34,27 +34,24 @@ NUMBERS = {"base-image": "1.0.0-dev.2", "apps": "2.0.0-dev.2", "platform-chart":
 
 @dataclass
 class Place:
-    """A registry, a clone with a chart, and two built images.
-
-    served is where the registry stays for a whole test: a chart names the addresses of its images.
-    signed_by_us has the names of what our signatures name the sources of; sources and existing are what was
-    said with what was signed.
-    """
+    """A registry, a clone with a chart, two built images, and what was signed."""
 
     declaration: Declaration
     root: Path
-    held: FakeRegistry = field(default_factory=FakeRegistry)
+    fake: FakeRegistry = field(default_factory=FakeRegistry)
     attached: list[str] = field(default_factory=list)
     signed_by_us: set[str] = field(default_factory=set)
+    """The names of references whose signature names their source."""
     sources: dict[str, str] = field(default_factory=dict)
     existing: list[str] = field(default_factory=list)
     signed: list[list[str]] = field(default_factory=list)
-    there_when_signed: list[list[str]] = field(default_factory=list)
+    tags_when_signed: list[list[str]] = field(default_factory=list)
     seen: list[str] = field(default_factory=list)
     served: tuple[str, list[str]] | None = None
+    """Where the registry serves during a whole test: a chart names the addresses of its images."""
 
     def plan(self, address: str, line: Line = Line.DEVELOP) -> Plan:
-        """A plan for what the registry holds now, everything changed."""
+        """A plan with the current content of the registry, in which everything has changed."""
         declaration = self.declaration.with_registry(address)
         decided = decision(line, "develop", "develop")
         found = {
@@ -75,9 +72,9 @@ class Place:
         layouts: Collection[str] = tuple(KEYS),
         change: Callable[[Plan], Plan] = lambda plan: plan,
     ) -> Release:
-        """Publish what is planned and then changed, with the layouts of these."""
+        """Publish a changed plan, with the layouts of some images."""
         with (
-            nullcontext(self.served) if self.served else serving(self.held, fault) as (
+            nullcontext(self.served) if self.served else serving(self.fake, fault) as (
                 address,
                 seen,
             )
@@ -95,7 +92,7 @@ class Place:
             )
 
     def untrusted(self, change: Callable[[Plan], Plan] = lambda plan: plan) -> list[str]:
-        """What has to be built again before it is signed."""
+        """The images that have to be built again before they are signed."""
         assert self.served
         address = self.served[0]
         plan = change(self.plan(address))
@@ -104,15 +101,15 @@ class Place:
         )
 
     def forge(self, name: str, tag: str) -> str:
-        """Put other content under a tag, as who may push there could; its digest."""
-        return self.held.add(name, tag, b'{"layers": [], "forged": true}')
+        """Put other content under a tag; its digest."""
+        return self.fake.add(name, tag, b'{"layers": [], "forged": true}')
 
     def version_tags(self) -> list[str]:
-        """What is published, as the registry has it."""
-        return sorted(f"{repository}:{tag}" for repository, tag in self.held.tags if "." in tag)
+        """The version tags in the registry."""
+        return sorted(f"{repository}:{tag}" for repository, tag in self.fake.tags if "." in tag)
 
     def written(self) -> Release:
-        """What release.json says."""
+        """The release of release.json."""
         file = self.root / ".delivery" / "release.json"
         return read_release(file.read_text(), file="release.json")
 
@@ -130,7 +127,7 @@ def place(declaration: Declaration, sample: Path, monkeypatch: pytest.MonkeyPatc
 
     def attach(_registry: object, image: Image, _layout: object) -> str:
         made.attached.append(f"{image.name} {image.version}")
-        return "sha256:bill"
+        return "sha256:sbom"
 
     monkeypatch.setattr(attached_sboms, "attach", attach)
 
@@ -142,7 +139,7 @@ def place(declaration: Declaration, sample: Path, monkeypatch: pytest.MonkeyPatc
         existing: Collection[str] = (),
     ) -> None:
         made.signed.append(pinned)
-        made.there_when_signed.append(made.version_tags())
+        made.tags_when_signed.append(made.version_tags())
         made.sources |= {named(one): source for one, source in sources.items()}
         made.existing += map(named, existing)
 
@@ -151,15 +148,16 @@ def place(declaration: Declaration, sample: Path, monkeypatch: pytest.MonkeyPatc
 
 
 def named(reference: str) -> str:
-    """What a reference names, wherever the registry is: it serves at another port each time."""
+    """The name in a reference, without the registry's port, which changes."""
     repository, _, digest = reference.partition("@")
-    return f"{repository.rpartition('/')[2]}{'' if digest[7:].isalnum() and len(digest) == 71 else ' bill'}"
+    is_sbom = digest == "sha256:sbom"
+    return f"{repository.rpartition('/')[2]}{' SBOM' if is_sbom else ''}"
 
 
 @pytest.fixture
 def key(place: Place, monkeypatch: pytest.MonkeyPatch) -> Iterator[Place]:
-    """The same, with a key to sign with, after somebody without one has published it all."""
-    with serving(place.held) as place.served:
+    """A place with a signing key, after everything was published without one."""
+    with serving(place.fake) as place.served:
         place.publish()
         place.signed.clear()
         monkeypatch.setattr(signing, "has_key", lambda: True)
@@ -174,11 +172,11 @@ def key(place: Place, monkeypatch: pytest.MonkeyPatch) -> Iterator[Place]:
 
 
 def unpublish(place: Place) -> None:
-    """Take all versions away, and leave the content under its keys."""
-    place.held.tags = {tag: digest for tag, digest in place.held.tags.items() if "." not in tag[1]}
+    """Remove all version tags, and leave the content under its keys."""
+    place.fake.tags = {tag: digest for tag, digest in place.fake.tags.items() if "." not in tag[1]}
 
 
-def test_content_comes_first_then_all_version_tags_and_the_release_last(place: Place) -> None:
+def test_content_is_pushed_first_then_version_tags_and_the_release_last(place: Place) -> None:
     release = place.publish()
     puts = [
         line.rpartition("/v2/")[2]
@@ -196,7 +194,7 @@ def test_content_comes_first_then_all_version_tags_and_the_release_last(place: P
     ]
     for name, image in release.images.items():
         assert (
-            place.held.tags[name, image.version] == place.held.tags[name, image.key] == image.digest
+            place.fake.tags[name, image.version] == place.fake.tags[name, image.key] == image.digest
         )
     assert place.written() == release
 
@@ -204,7 +202,7 @@ def test_content_comes_first_then_all_version_tags_and_the_release_last(place: P
 def test_the_published_chart_names_the_images_by_digest(place: Place) -> None:
     release = place.publish()
     assert release.chart
-    with serving(place.held) as (address, _):
+    with serving(place.fake) as (address, _):
         packed = chart_package.fetch(
             Registry(address), f"{address}/platform-chart", release.chart.digest
         )
@@ -214,17 +212,15 @@ def test_the_published_chart_names_the_images_by_digest(place: Place) -> None:
     assert "version: 0.4.0-dev.2\n" in (chart_package.read_file(packed, "Chart.yaml") or "")
 
 
-def test_all_of_it_is_signed_before_its_versions_and_the_release_too(place: Place) -> None:
+def test_parts_are_signed_before_their_version_tags_and_the_release_too(place: Place) -> None:
     release = place.publish()
     assert release.chart
     images = [one.pinned for one in release.images.values()]
-    bills = [f"{one.repository}@sha256:bill" for one in release.images.values()]
-    assert place.signed[0] == [*images, release.chart.pinned, *bills]
+    sboms = [f"{one.repository}@sha256:sbom" for one in release.images.values()]
+    assert place.signed[0] == [*images, release.chart.pinned, *sboms]
     assert [named(one) for one in place.signed[1]] == ["release"]
-    assert place.there_when_signed == [[], place.version_tags()]
-    assert place.attached == ["base-image 0.1.0", "api-rest 0.1.0"], (
-        "bills have the version that images say"
-    )
+    assert place.tags_when_signed == [[], place.version_tags()]
+    assert place.attached == ["base-image 0.1.0", "api-rest 0.1.0"], "the versions in the images"
 
 
 @pytest.mark.parametrize(
@@ -236,7 +232,7 @@ def test_all_of_it_is_signed_before_its_versions_and_the_release_too(place: Plac
         "/platform-chart/manifests/k3",
     ],
 )
-def test_a_part_that_cannot_be_pushed_leaves_no_new_version(place: Place, part: str) -> None:
+def test_a_failed_push_leaves_no_new_version(place: Place, part: str) -> None:
     method = "POST" if "uploads" in part else "PUT"
     with pytest.raises(RegistryError):
         place.publish(failing(99, method, part, (403, {}, b"")))
@@ -244,35 +240,31 @@ def test_a_part_that_cannot_be_pushed_leaves_no_new_version(place: Place, part: 
     assert not (place.root / ".delivery" / "release.json").exists()
 
 
-def test_what_failed_is_finished_by_the_next_run(place: Place) -> None:
+def test_the_next_run_finishes_an_interrupted_one(place: Place) -> None:
     with pytest.raises(RegistryError):
         place.publish(failing(99, "PUT", "/api-rest/manifests/2.0.0", (500, {}, b"")))
-    assert place.version_tags() == [
-        "base-image:1.0.0-dev.2"
-    ]  # a tag alone is no release: nothing deploys by it
+    assert place.version_tags() == ["base-image:1.0.0-dev.2"]  # nothing deploys a tag alone
     place.publish()
     assert len(place.version_tags()) == 4
     assert not [line for line in place.seen if "uploads" in line and "/release/" not in line]
 
 
-def test_publishing_again_changes_nothing_whoever_does(
-    place: Place, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_publishing_again_changes_nothing(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
     first = place.publish()
-    before = dict(place.held.tags)
+    before = dict(place.fake.tags)
     monkeypatch.setattr(publishing, "builder", lambda: "somebody else")
     assert place.publish() == first
-    assert place.held.tags == before
+    assert place.fake.tags == before
     assert not [line for line in place.seen if line.split()[0] not in {"HEAD", "GET"}]
 
 
-def test_a_version_tag_that_is_taken_leaves_the_others_unput(place: Place) -> None:
+def test_a_taken_version_tag_keeps_the_others_from_being_put(place: Place) -> None:
     taken = place.forge("api-rest", "2.0.0-dev.2")
     with pytest.raises(RegistryError, match="a version is never overwritten") as caught:
         place.publish()
     assert f"/api-rest:2.0.0-dev.2 is {taken}, not sha256:" in caught.value.details
     assert place.version_tags() == ["api-rest:2.0.0-dev.2"]
-    assert place.held.tags["api-rest", "2.0.0-dev.2"] == taken
+    assert place.fake.tags["api-rest", "2.0.0-dev.2"] == taken
 
 
 def test_a_release_of_other_content_is_never_replaced(place: Place) -> None:
@@ -281,27 +273,29 @@ def test_a_release_of_other_content_is_never_replaced(place: Place) -> None:
     (place.root / "layouts" / "api-rest").rename(place.root / "layouts" / "old")
     write_layout(place.root / "layouts" / "api-rest", b"other")
     for tag in (("api-rest", "k2"), ("platform-chart", "k3")):
-        del place.held.tags[tag]
+        del place.fake.tags[tag]
     other = r"published with other content \(api-rest, chart\), from commit c0ffee"
     with pytest.raises(DeclarationError, match=other) as caught:
         place.publish()
-    said = r"api-rest: published is 2.0.0-dev.2, (sha256:\w+) by the key k2, it is 2.0.0-dev.2, (?!\1)sha256:\w+ by"
-    assert re.search(said, caught.value.details)
-    assert place.held.tags["api-rest", "2.0.0-dev.2"] == first.images["api-rest"].digest
+    line = (
+        r"api-rest: published as \S+ (sha256:\w+) from key k2, is \S+ (?!\1)sha256:\w+ from key k2"
+    )
+    assert re.search(line, caught.value.details)
+    assert place.fake.tags["api-rest", "2.0.0-dev.2"] == first.images["api-rest"].digest
 
 
 def without_chart(plan: Plan) -> Plan:
-    """The plan where no version of the chart is put."""
+    """The plan without a version tag of the chart."""
     return dataclasses.replace(plan, chart=dataclasses.replace(plan.chart, tag=""))
 
 
-def test_an_unchanged_release_that_a_registry_lacks_is_left_to_its_own_line(place: Place) -> None:
-    lacks = r"nothing has changed since 0\.4\.0-dev\.2, but .* does not hold that release"
-    with pytest.raises(DeclarationError, match=lacks):
+def test_a_missing_unchanged_release_is_published_by_its_own_line_alone(place: Place) -> None:
+    message = r"nothing has changed since 0\.4\.0-dev\.2, but .* does not hold that release"
+    with pytest.raises(DeclarationError, match=message):
         place.publish(change=without_chart)
 
 
-def test_a_git_tag_of_an_app_puts_its_versions_and_no_release(place: Place) -> None:
+def test_a_git_tag_of_an_app_puts_its_version_tags_and_no_release(place: Place) -> None:
     def tagged(plan: Plan) -> Plan:
         decision = dataclasses.replace(plan.decision, ref=Ref("tag", "apps-v2.0.0"))
         return dataclasses.replace(without_chart(plan), decision=decision)
@@ -311,48 +305,48 @@ def test_a_git_tag_of_an_app_puts_its_versions_and_no_release(place: Place) -> N
     assert not (place.root / ".delivery" / "release.json").exists()
 
 
-def test_what_gitflow_or_a_problem_forbids_is_not_published(place: Place) -> None:
-    with serving(place.held) as (address, _):
+def test_a_line_or_a_problem_may_forbid_to_publish(place: Place) -> None:
+    with serving(place.fake) as (address, _):
         feature, plan = place.plan(address, Line.FEATURE), place.plan(address)
-    with pytest.raises(DeclarationError, match="publish develop: develop is"):
+    with pytest.raises(DeclarationError, match="cannot publish develop: develop is"):
         publishing.check_publishable(feature)
     with pytest.raises(DeclarationError, match=r"cannot publish 0\.4\.0-dev\.2: one thing"):
         publishing.check_publishable(dataclasses.replace(plan, problems=(Problem("one thing"),)))
 
 
-@pytest.mark.parametrize("honest", [True, False])
-def test_the_engines_own_word_for_a_push_is_not_believed(place: Place, *, honest: bool) -> None:
-    (digest,) = {place.held.add(name, key, b'{"layers": []}') for name, key in KEYS.items()}
-    with serving(place.held) as (address, _):
+@pytest.mark.parametrize("correct", [True, False])
+def test_a_push_by_the_engine_is_read_back(place: Place, *, correct: bool) -> None:
+    (digest,) = {place.fake.add(name, key, b'{"layers": []}') for name, key in KEYS.items()}
+    with serving(place.fake) as (address, _):
         images = make_images(place.declaration.with_registry(address), KEYS, {})
-        said = digest if honest else sha256(b"another")
-        engine = SimpleNamespace(oci_layouts=False, push=lambda *_, **__: said)
+        pushed = digest if correct else sha256(b"another")
+        engine = SimpleNamespace(oci_layouts=False, push=lambda *_, **__: pushed)
         built = Built(cast("Engine", engine), dict.fromkeys(KEYS, place.root))
-        with nullcontext() if honest else pytest.raises(RegistryError, match="was sent"):
+        with nullcontext() if correct else pytest.raises(RegistryError, match="was sent"):
             assert publishing.push_images(Registry(address), images, built)
 
 
-def test_what_no_signature_of_ours_names_is_untrusted(
+def test_images_without_our_signature_are_untrusted(
     key: Place, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert key.untrusted() == ["base-image", "api-rest"]
     key.signed_by_us = {"base-image"}
     assert key.untrusted() == ["api-rest"]
-    del key.held.tags["api-rest", "k2"]  # what is missing is built anyway
+    del key.fake.tags["api-rest", "k2"]  # a missing image is built anyway
     assert key.untrusted() == []
     key.signed_by_us = set()
     monkeypatch.setattr(signing, "has_key", lambda: False)
     assert key.untrusted() == []
 
 
-def test_where_the_release_is_signed_nothing_is_untrusted(key: Place) -> None:
+def test_of_a_signed_release_nothing_is_untrusted(key: Place) -> None:
     key.signed_by_us = {"release"}
     assert key.untrusted() == []
     key.publish(layouts=[])
     assert key.signed == []
 
 
-def test_what_was_built_again_and_is_equal_is_signed_as_made_from_its_key(key: Place) -> None:
+def test_equal_content_is_signed_with_its_key(key: Place) -> None:
     unpublish(key)
     release = key.publish()
     assert release.chart
@@ -364,42 +358,42 @@ def test_what_was_built_again_and_is_equal_is_signed_as_made_from_its_key(key: P
         "base-image": "k1",
         "api-rest": "k2",
         "platform-chart": "k3",
-        "base-image bill": release.images["base-image"].digest,
-        "api-rest bill": release.images["api-rest"].digest,
+        "base-image SBOM": release.images["base-image"].digest,
+        "api-rest SBOM": release.images["api-rest"].digest,
     }
     assert key.existing == []
     assert [named(one) for one in key.signed[1]] == ["release"]
 
 
-def test_what_was_not_built_again_is_told_to_be_found(key: Place) -> None:
+def test_images_that_were_not_built_again_are_signed_as_existing(key: Place) -> None:
     unpublish(key)
     key.publish(layouts=["api-rest"])
     assert key.existing == ["base-image"]
 
 
-def test_other_bytes_under_a_key_are_an_error_that_names_both(key: Place) -> None:
+def test_other_content_under_a_key_is_an_error_with_both_digests(key: Place) -> None:
     unpublish(key)
-    forged, honest = (
+    forged, expected = (
         key.forge("api-rest", "k2"),
         oci_layout.digest(key.root / "layouts" / "api-rest"),
     )
-    before = dict(key.held.tags)
+    before = dict(key.fake.tags)
     with pytest.raises(SignatureError, match="1 of 2 is not what is made here") as caught:
         key.publish()
     assert (
-        f"/api-rest:k2: the registry holds {forged}, the same sources give {honest} here"
+        f"/api-rest:k2: the registry holds {forged}, the same sources give {expected} here"
         in caught.value.details
     )
-    assert (key.signed, key.held.tags) == ([], before)
+    assert (key.signed, key.fake.tags) == ([], before)
     assert not [line for line in key.seen if line.split()[0] not in {"HEAD", "GET"}]
 
 
 @pytest.mark.parametrize("is_chart", [True, False])
-def test_what_else_is_under_the_charts_key_is_an_error_that_names_both(
+def test_other_content_under_the_charts_key_is_an_error_with_both_digests(
     key: Place, *, is_chart: bool
 ) -> None:
     unpublish(key)
-    honest = key.held.tags["platform-chart", "k3"]
+    expected = key.fake.tags["platform-chart", "k3"]
     if is_chart:
         forged = forge_chart(
             key, "image: {repository: evil/api-rest, tag: 2.0.0-dev.2, digest: sha256:evil}\n"
@@ -409,10 +403,10 @@ def test_what_else_is_under_the_charts_key_is_an_error_that_names_both(
     with pytest.raises(SignatureError) as caught:
         key.publish()
     assert (
-        f"/platform-chart:k3: the registry holds {forged}, the same sources give {honest}"
+        f"/platform-chart:k3: the registry holds {forged}, the same sources give {expected}"
         in caught.value.details
     )
-    assert (key.signed, key.held.tags["platform-chart", "k3"]) == ([], forged)
+    assert (key.signed, key.fake.tags["platform-chart", "k3"]) == ([], forged)
     key.signed_by_us = {
         "platform-chart"
     }  # by a signature for this key, as only a push of ours makes it
@@ -420,22 +414,22 @@ def test_what_else_is_under_the_charts_key_is_an_error_that_names_both(
 
 
 @pytest.mark.parametrize(
-    ("tag", "ours"), [("2.0.0-rc.1", True), ("2.0.0", True), ("9.9.9", False), ("2.0.0-x", False)]
+    ("tag", "valid"), [("2.0.0-rc.1", True), ("2.0.0", True), ("9.9.9", False), ("2.0.0-x", False)]
 )
 def test_a_chart_may_have_the_tags_of_its_candidate_and_no_others(
-    key: Place, tag: str, *, ours: bool
+    key: Place, tag: str, *, valid: bool
 ) -> None:
     unpublish(key)
-    image = key.held.tags["api-rest", "k2"]
+    image = key.fake.tags["api-rest", "k2"]
     assert key.served
     line = f'image: {{repository: {key.served[0]}/api-rest, tag: "{tag}", digest: "{image}"}}\n'
     forge_chart(key, line)
-    with nullcontext() if ours else pytest.raises(SignatureError):
+    with nullcontext() if valid else pytest.raises(SignatureError):
         key.publish()
 
 
 def forge_chart(place: Place, values: str) -> str:
-    """Put a chart with other values under the key of ours; its digest."""
+    """Put a chart with other values under the chart's key; its digest."""
     assert place.served
     registry, folder = Registry(place.served[0]), place.root / "platform-chart"
     replaced = {
@@ -449,15 +443,15 @@ def forge_chart(place: Place, values: str) -> str:
 
 
 @pytest.mark.parametrize("signed_by_us", [True, False])
-def test_a_bill_that_somebody_attached_is_held_against_the_image(
+def test_an_unsigned_sbom_is_compared_with_the_image(
     key: Place, monkeypatch: pytest.MonkeyPatch, *, signed_by_us: bool
 ) -> None:
     unpublish(key)
-    key.signed_by_us = {"base-image bill", "api-rest bill"} if signed_by_us else {"base-image bill"}
+    key.signed_by_us = {"base-image SBOM", "api-rest SBOM"} if signed_by_us else {"base-image SBOM"}
     monkeypatch.setattr(
         attached_sboms,
         "reference",
-        lambda _registry, repository, _digest: f"{repository}@sha256:bill",
+        lambda _registry, repository, _digest: f"{repository}@sha256:sbom",
     )
     monkeypatch.setattr(attached_sboms, "make", lambda _registry, _image, _layout: "{}")
     if signed_by_us:
@@ -466,34 +460,32 @@ def test_a_bill_that_somebody_attached_is_held_against_the_image(
     with pytest.raises(SignatureError) as caught:
         key.publish()
     assert (
-        caught.value.details.count("the registry holds sha256:bill, the same sources give sha256:")
+        caught.value.details.count("the registry holds sha256:sbom, the same sources give sha256:")
         == 1
     )
     assert "/api-rest" in caught.value.details
     assert key.signed == []
 
 
-def test_an_image_that_has_a_bill_gets_no_other(
-    place: Place, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_an_image_gets_one_sbom(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(
         attached_sboms,
         "reference",
-        lambda _registry, repository, _digest: f"{repository}@sha256:bill",
+        lambda _registry, repository, _digest: f"{repository}@sha256:sbom",
     )
     place.publish()
     assert place.attached == []
-    assert [named(one) for one in place.signed[0]][-2:] == ["base-image bill", "api-rest bill"]
+    assert [named(one) for one in place.signed[0]][-2:] == ["base-image SBOM", "api-rest SBOM"]
 
 
-def test_a_bill_that_somebody_attaches_meanwhile_is_never_signed(
+def test_an_sbom_that_is_attached_during_a_run_is_not_signed(
     key: Place, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     unpublish(key)
     asked: list[str] = []
 
     def referrers(_registry: object, repository: str, _digest: str) -> list[Referrer]:
-        """None at the first look, another's from then on."""
+        """None at the first request, a forged one from then on."""
         asked.append(repository)
         return [Referrer("sha256:forged", MEDIA_TYPE, 1, {})] if asked.count(repository) > 1 else []
 
@@ -505,30 +497,30 @@ def test_a_bill_that_somebody_attaches_meanwhile_is_never_signed(
     key.publish()
     signed = [reference for references in key.signed for reference in references]
     assert not [reference for reference in signed if reference.endswith("sha256:forged")]
-    assert len(key.signed[0]) == len(KEYS) * 2 + 1, "each image and its bill, and the chart"
+    assert len(key.signed[0]) == len(KEYS) * 2 + 1, "each image and its SBOM, and the chart"
 
 
-def test_a_release_that_is_ours_but_for_who_put_it_there_is_signed(
+def test_a_release_of_another_builder_is_signed(
     key: Place, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    held = key.held.tags["release", "0.4.0-dev.2"]
+    digest = key.fake.tags["release", "0.4.0-dev.2"]
     monkeypatch.setattr(publishing, "builder", lambda: "somebody else")
     key.publish()
-    assert key.signed[-1][0].endswith(held)
+    assert key.signed[-1][0].endswith(digest)
 
 
-def test_a_release_that_says_something_else_is_an_error_that_names_both(key: Place) -> None:
+def test_another_release_is_an_error_with_both_digests(key: Place) -> None:
     with pytest.raises(SignatureError) as caught:
         key.publish(change=lambda plan: dataclasses.replace(plan, commit="other"))
-    held = key.held.tags["release", "0.4.0-dev.2"]
+    digest = key.fake.tags["release", "0.4.0-dev.2"]
     assert (
-        f"/release:0.4.0-dev.2: the registry holds {held}, the same sources give sha256:"
+        f"/release:0.4.0-dev.2: the registry holds {digest}, the same sources give sha256:"
         in caught.value.details
     )
     assert key.signed == []
 
 
-def test_a_release_of_another_line_is_taken_as_it_is_and_not_signed(key: Place) -> None:
+def test_a_release_of_another_line_is_kept_and_not_signed(key: Place) -> None:
     assert key.untrusted(without_chart) == []
     key.publish(layouts=[], change=without_chart)
     assert key.signed == []

@@ -18,12 +18,31 @@ def test_a_release_is_the_same_after_writing_and_reading(release: Release) -> No
 
 def test_the_bytes_of_a_release_stay() -> None:
     """Registries hold them: other bytes would be another release."""
-    assert RELEASE.to_json() == (
-        '{\n  "images": {\n    "api-rest": {\n      "repository": "localhost:5001/api-rest",\n      "key": "k2",\n'
-        f'      "digest": "{APP.digest}",\n      "version": "1.2.0"\n    }}\n  }},\n  "version": "0.4.0",\n'
-        '  "chart": {\n    "repository": "localhost:5001/platform-chart",\n    "key": "k3",\n'
-        f'    "digest": "{CHART.digest}",\n    "version": "0.4.0"\n  }},\n  "line": "release",\n'
-        '  "branch": "main",\n  "commit": "abc",\n  "builder": "somebody@somewhere"\n}\n'
+    assert (
+        RELEASE.to_json()
+        == f"""\
+{{
+  "images": {{
+    "api-rest": {{
+      "repository": "localhost:5001/api-rest",
+      "key": "k2",
+      "digest": "{APP.digest}",
+      "version": "1.2.0"
+    }}
+  }},
+  "version": "0.4.0",
+  "chart": {{
+    "repository": "localhost:5001/platform-chart",
+    "key": "k3",
+    "digest": "{CHART.digest}",
+    "version": "0.4.0"
+  }},
+  "line": "release",
+  "branch": "main",
+  "commit": "abc",
+  "builder": "somebody@somewhere"
+}}
+"""
     )
 
 

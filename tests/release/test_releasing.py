@@ -1,4 +1,4 @@
-"""What the registry holds, but not with our signature, is built here again, and that is said."""
+"""Content of the registry without our signature is built here again, with a message."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -31,17 +31,17 @@ ENGINE, CLASSIC = (
 
 @dataclass
 class Pusher:
-    """Push what the registry holds, some of it untrusted; what was built and published is noted."""
+    """Publish content of the registry, some of it untrusted; notes what was built and published."""
 
     declaration: Declaration
     patch: pytest.MonkeyPatch
     built: list[str] = field(default_factory=list)
     published: list[tuple[object, list[str]]] = field(default_factory=list)
-    lacks_key: str = ""
-    """The environment that a key is missing for."""
+    without_key: str = ""
+    """The environment for which the key is missing."""
 
     def push(self, untrusted: Sequence[str], engine: Engine | EngineError) -> None:
-        """Publish on develop; engine is what there is, or the error that there is none."""
+        """Publish on develop, with an engine or the error of a missing one."""
         self.patch.setattr(publishing, "untrusted", lambda *_: untrusted)
         self.patch.setattr(signing, "check_key", self._check_key)
         self.patch.setattr(engines, "ensure", lambda: self._ensure(engine))
@@ -53,7 +53,7 @@ class Pusher:
         releasing.publish(self.declaration, cast("Registry", None), plan)
 
     def _check_key(self, _declaration: object, environment: str) -> None:
-        if environment == self.lacks_key:
+        if environment == self.without_key:
             raise SignatureError("there is no key")
 
     def _build(self, _engine: object, _declaration: object, images: Images) -> dict[str, Path]:
@@ -61,7 +61,7 @@ class Pusher:
         return {image.name: Path(image.name) for image in images.missing}
 
     def _publish(self, _registry: object, _declaration: object, plan: Plan, built: Built) -> None:
-        assert plan.images.missing == ()  # what is built again is not pushed
+        assert plan.images.missing == (), "what is built again is not pushed"
         self.published.append((built.engine, list(built.layouts)))
 
     @staticmethod
@@ -76,26 +76,26 @@ def pusher(declaration: Declaration, monkeypatch: pytest.MonkeyPatch) -> Pusher:
     return Pusher(declaration, monkeypatch)
 
 
-def test_what_is_signed_by_us_needs_no_engine(pusher: Pusher) -> None:
+def test_signed_content_needs_no_engine(pusher: Pusher) -> None:
     pusher.push([], EngineError("none"))
     assert (pusher.built, pusher.published) == ([], [(None, [])])
 
 
-def test_a_key_that_does_not_fit_is_said_before_anything_is_built(pusher: Pusher) -> None:
-    pusher.lacks_key = "develop"
+def test_a_missing_key_is_an_error_before_a_build(pusher: Pusher) -> None:
+    pusher.without_key = "develop"
     with pytest.raises(SignatureError, match="there is no key"):
         pusher.push(["api-rest"], ENGINE)
     assert (pusher.built, pusher.published) == ([], [])
 
 
-def test_what_is_untrusted_is_built_again_and_that_is_said(
+def test_untrusted_content_is_built_again_with_a_message(
     pusher: Pusher, capsys: pytest.CaptureFixture[str]
 ) -> None:
     pusher.push(["api-rest"], ENGINE)
     assert (pusher.built, pusher.published) == (["api-rest"], [(ENGINE, ["api-rest"])])
     (line,) = capsys.readouterr().out.splitlines()
     assert line.startswith(
-        "build again api-rest: what the registry holds carries no signature of ours"
+        "build again api-rest: in the registry, no signature of our key names these sources"
     )
 
 
@@ -107,37 +107,40 @@ def test_what_is_untrusted_is_built_again_and_that_is_said(
             "find a Docker engine: none answers",
             "start it",
         ),
-        (CLASSIC, "builds do not repeat on this engine", "containerd-snapshotter"),
+        (
+            CLASSIC,
+            "builds of this engine, with the classic image store, are not reproducible",
+            "containerd-snapshotter",
+        ),
     ],
 )
-def test_without_an_engine_whose_builds_repeat_the_error_says_what_for(
+def test_without_an_engine_with_reproducible_builds_the_error_has_the_reason(
     pusher: Pusher, engine: Engine | EngineError, reason: str, hint: str
 ) -> None:
     with pytest.raises(EngineError) as caught:
         pusher.push(["base-image", "api-rest"], engine)
     assert caught.value.message.startswith(
-        "cannot sign base-image, api-rest: content that somebody else may have pushed is built here again first: "
+        "cannot sign base-image, api-rest: they have to be built again, since anyone may have "
+        "pushed them: "
         f"{reason}"
     )
     assert hint in caught.value.hint
     assert (pusher.built, pusher.published) == ([], [])
 
 
-@pytest.mark.parametrize("what", ["keys", "registry"])
-def test_what_a_clone_cannot_make_is_said_before_the_long_steps(
-    declaration: Declaration, monkeypatch: pytest.MonkeyPatch, what: str
+@pytest.mark.parametrize("failing", ["keys", "registry"])
+def test_what_cannot_be_built_is_an_error_before_the_long_steps(
+    declaration: Declaration, monkeypatch: pytest.MonkeyPatch, failing: str
 ) -> None:
-    """`inv up` gets upstream images, and maybe builds them, only for what can be built and pushed."""
-
     def long(*_arguments: object) -> None:
-        raise AssertionError("nothing is got or built")
+        raise AssertionError("no upstream image is pulled or built")
 
     def unreadable(_declaration: object) -> None:
         raise DeclarationError("a file cannot be read")
 
     monkeypatch.setattr(upstreams, "ensure_all", long)
     monkeypatch.setattr(
-        planning, "content_keys", unreadable if what == "keys" else lambda _declaration: {}
+        planning, "content_keys", unreadable if failing == "keys" else lambda _declaration: {}
     )
-    with pytest.raises(DeclarationError if what == "keys" else RegistryError):
+    with pytest.raises(DeclarationError if failing == "keys" else RegistryError):
         releasing.ensure_images(cast("Engine", None), declaration.with_registry("registry.invalid"))

@@ -73,7 +73,8 @@ def test_a_debian_package_is_read_from_its_record(
         kind="deb",
         name="zlib1g",
         version="1:1.3.dfsg+really1.3.1-1+b1",
-        purl="pkg:deb/debian/zlib1g@1:1.3.dfsg%2Breally1.3.1-1%2Bb1?arch=amd64&distro=debian-13&upstream=zlib",
+        purl="pkg:deb/debian/zlib1g@1:1.3.dfsg%2Breally1.3.1-1%2Bb1"
+        "?arch=amd64&distro=debian-13&upstream=zlib",
         licences=licences,
     )
 
@@ -308,7 +309,10 @@ def test_another_process_writes_the_same_bytes(seed: str) -> None:
         f"{STATUS_D}/zlib1g": ZLIB.encode(),
         "usr/share/doc/zlib1g/copyright": COPYRIGHT.encode(),
     }
-    code = f"from delivery.release.sbom import *; print(render({IMAGE!r}, packages_of_image({files!r})), end='')"
+    code = (
+        "from delivery.release.sbom import *\n"
+        f"print(render({IMAGE!r}, packages_of_image({files!r})), end='')"
+    )
     printed = python(code, PYTHONHASHSEED=seed, TZ="Asia/Tokyo")
     assert printed == sbom.render(IMAGE, sbom.packages_of_image(files))
 

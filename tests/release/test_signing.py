@@ -1,4 +1,4 @@
-"""What was published is signed once, by the right key, and what is not is refused by name."""
+"""Published references are signed once, by the declared key, and unsigned ones are refused."""
 
 import dataclasses
 from collections.abc import Sequence
@@ -19,17 +19,17 @@ PUBLIC = "-----BEGIN PUBLIC KEY-----\nours\n-----END PUBLIC KEY-----\n"
 
 @dataclasses.dataclass
 class Notary:
-    """A clone with a public key, a cosign and a registry: what signatures are worth, what was done."""
+    """A clone with a public key, a fake cosign, and a fake registry."""
 
     declaration: Declaration
     root: Path
-    said: dict[str, dict[str, str]] = dataclasses.field(default_factory=dict)
-    """What signatures say, by reference: one that does not say what is asked for is worth nothing."""
+    annotations: dict[str, dict[str, str]] = dataclasses.field(default_factory=dict)
+    """The annotations of the signatures, by reference."""
     verdicts: dict[str, Verdict] = dataclasses.field(default_factory=dict)
-    held: set[str] = dataclasses.field(default_factory=lambda: {A, B, C})
+    manifests: set[str] = dataclasses.field(default_factory=lambda: {A, B, C})
     public: str = PUBLIC
-    found: str | None = "cosign"
-    against: str = ""
+    installed: str | None = "cosign"
+    used_key: str = ""
     program: str = ""
     signed: list[str] = dataclasses.field(default_factory=list)
     annotated: list[dict[str, str] | None] = dataclasses.field(default_factory=list)
@@ -38,7 +38,7 @@ class Notary:
     def sign(
         self, *references: str, sources: dict[str, str] | None = None, existing: Sequence[str] = ()
     ) -> list[str]:
-        """Sign these; what was signed."""
+        """Sign these; the references that were signed."""
         self.signed.clear()
         signing.sign(self.declaration, references, self.root, sources=sources, existing=existing)
         return self.signed
@@ -58,7 +58,7 @@ class Notary:
 
 @pytest.fixture
 def notary(declaration: Declaration, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Notary:
-    """Its environment develop takes only what is signed."""
+    """The environment develop takes only signed releases."""
     (tmp_path / "cosign.pub").write_text(PUBLIC)
     develop = declaration.environments["develop"].model_copy(update={"signed": True})
     update = {
@@ -68,8 +68,8 @@ def notary(declaration: Declaration, tmp_path: Path, monkeypatch: pytest.MonkeyP
     made = Notary(declaration.model_copy(update=update), tmp_path)
 
     def verdict(reference: str, asked: dict[str, str]) -> Verdict:
-        lacks = asked.items() - made.said.get(reference, {}).items()
-        return Verdict.OTHER_KEY if lacks else made.verdicts.get(reference, Verdict.GOOD)
+        missing = asked.items() - made.annotations.get(reference, {}).items()
+        return Verdict.OTHER_KEY if missing else made.verdicts.get(reference, Verdict.GOOD)
 
     def verdicts(
         self: Cosign,
@@ -78,7 +78,7 @@ def notary(declaration: Declaration, tmp_path: Path, monkeypatch: pytest.MonkeyP
         annotations: dict[str, str] | None = None,
     ) -> dict[str, Verdict]:
         made.program = self.program
-        made.against = public.read_text()
+        made.used_key = public.read_text()
         return {reference: verdict(reference, annotations or {}) for reference in references}
 
     def sign(
@@ -92,9 +92,9 @@ def notary(declaration: Declaration, tmp_path: Path, monkeypatch: pytest.MonkeyP
         made.annotated.append(annotations)
 
     def fetch(_self: Registry, repository: str, digest: str) -> Manifest | None:
-        return Manifest(digest, "", b"", {}) if f"{repository}@{digest}" in made.held else None
+        return Manifest(digest, "", b"", {}) if f"{repository}@{digest}" in made.manifests else None
 
-    monkeypatch.setattr(programs, "find", lambda _name: made.found)
+    monkeypatch.setattr(programs, "find", lambda _name: made.installed)
     monkeypatch.setattr(programs, "ensure", lambda name: f"installed {name}")
     monkeypatch.setattr(Registry, "fetch", fetch)
     monkeypatch.setattr(Cosign, "verdicts", verdicts)
@@ -109,7 +109,7 @@ def notary(declaration: Declaration, tmp_path: Path, monkeypatch: pytest.MonkeyP
     return made
 
 
-def test_without_a_key_nothing_is_signed_and_that_is_said(
+def test_without_a_key_nothing_is_signed_with_a_message(
     notary: Notary, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.delenv(cosign.KEY)
@@ -119,53 +119,53 @@ def test_without_a_key_nothing_is_signed_and_that_is_said(
     assert notary.unsigned({B: "k2"}) == []
 
 
-def test_what_has_no_good_signature_is_signed(notary: Notary) -> None:
+def test_references_without_a_good_signature_are_signed(notary: Notary) -> None:
     assert notary.sign(A, B) == []
     notary.verdicts = {B: Verdict.UNSIGNED, C: Verdict.OTHER_KEY}
     assert notary.sign(A, B, C) == [B, C]
 
 
-def test_a_signature_says_what_was_made_from_what(notary: Notary) -> None:
+def test_a_signature_names_the_source(notary: Notary) -> None:
     notary.verdicts = {C: Verdict.UNSIGNED}
-    notary.said = {A: {"sha256:" + "a" * 64: "k1"}}
+    notary.annotations = {A: {"sha256:" + "a" * 64: "k1"}}
     assert notary.sign(A, B, C, sources={A: "k1", B: "k2"}) == [B, C]
     assert notary.annotated == [{"sha256:" + "b" * 64: "k2"}]
 
 
-def test_what_was_found_is_never_signed(notary: Notary) -> None:
-    notary.said = {A: {"sha256:" + "a" * 64: "k1"}}
+def test_existing_content_is_never_signed(notary: Notary) -> None:
+    notary.annotations = {A: {"sha256:" + "a" * 64: "k1"}}
     sources = {A: "k1", B: "k2"}
     with pytest.raises(
-        SignatureError, match=f"sign {B}: it was not made here, and its signature is gone"
+        SignatureError, match=f"sign {B}: it was not made here, and has lost its signature"
     ):
         notary.sign(A, B, sources=sources, existing=[A, B])
     assert notary.signed == []
     assert notary.sign(A, sources=sources, existing=[A]) == []
 
 
-def test_what_has_no_signature_that_names_its_source_is_unsigned_by_us(notary: Notary) -> None:
-    notary.said = {A: {"sha256:" + "a" * 64: "k1"}, B: {"sha256:" + "b" * 64: "k1"}}
+def test_a_signature_that_names_another_source_is_missing(notary: Notary) -> None:
+    notary.annotations = {A: {"sha256:" + "a" * 64: "k1"}, B: {"sha256:" + "b" * 64: "k1"}}
     notary.verdicts = {C: Verdict.UNSIGNED}
     assert notary.unsigned({A: "k1", B: "k2", C: ""}) == [B, C]
-    assert notary.against == PUBLIC
+    assert notary.used_key == PUBLIC
 
 
-def test_without_a_declared_key_the_own_one_proves_and_nothing_can_be_verified(
+def test_without_a_declared_key_our_own_is_used_and_nothing_can_be_verified(
     notary: Notary,
 ) -> None:
     notary.declaration = notary.declaration.model_copy(update={"signing": None})
     notary.public = "our own"
     assert notary.unsigned({A: ""}) == []
-    assert notary.against == "our own"
-    notary.against = ""
+    assert notary.used_key == "our own"
+    notary.used_key = ""
     notary.sign(A)
-    assert notary.against == "our own"
+    assert notary.used_key == "our own"
     with pytest.raises(DeclarationError, match=r"delivery\.toml names no public key") as caught:
         notary.verify(A)
     assert "[signing]" in caught.value.hint
 
 
-def test_other_content_than_is_made_here_is_named_with_both_digests() -> None:
+def test_other_content_than_was_made_is_an_error_with_both_digests() -> None:
     signing.check_equal({})
     signing.check_equal({"a:1": ("sha256:1", "sha256:1")})
     with pytest.raises(SignatureError, match="1 of 2 is not what is made here") as caught:
@@ -176,7 +176,7 @@ def test_other_content_than_is_made_here_is_named_with_both_digests() -> None:
     )
 
 
-def test_a_key_that_deploys_would_refuse_signs_nothing(notary: Notary) -> None:
+def test_a_key_of_another_pair_signs_nothing(notary: Notary) -> None:
     notary.verdicts = {A: Verdict.UNSIGNED}
     notary.public = "another one"
     with pytest.raises(
@@ -186,96 +186,93 @@ def test_a_key_that_deploys_would_refuse_signs_nothing(notary: Notary) -> None:
     assert notary.signed == []
     notary.public = PUBLIC
     (notary.root / "cosign.pub").write_bytes(PUBLIC.replace("\n", "\r\n").encode())
-    assert notary.sign(A) == [A], "line ends make no other key"
+    assert notary.sign(A) == [A], "line ends do not matter"
 
 
-def test_what_the_registry_has_not_is_neither_signed_nor_good(notary: Notary) -> None:
-    notary.held = {A}
+def test_a_missing_manifest_is_neither_signed_nor_accepted(notary: Notary) -> None:
+    notary.manifests = {A}
     for step in (notary.sign, notary.verify):
-        with pytest.raises(
-            RegistryError, match=f"look for {B}: the registry holds no such manifest"
-        ):
+        with pytest.raises(RegistryError, match=f"cannot find {B}: the registry does not hold it"):
             step(A, B)
     assert notary.signed == []
 
 
-def test_all_that_is_good_passes_by_a_cosign_installed_if_need_be(notary: Notary) -> None:
+def test_good_signatures_are_accepted_and_cosign_is_installed_if_needed(notary: Notary) -> None:
     notary.verify(A, B)
-    assert (notary.against, notary.program) == (PUBLIC, "cosign")
-    notary.found = None
+    assert (notary.used_key, notary.program) == (PUBLIC, "cosign")
+    notary.installed = None
     notary.verify(A, B)
     assert notary.program == "installed cosign"
 
 
-def test_every_reference_that_is_not_good_is_named_with_what_to_do(notary: Notary) -> None:
+def test_bad_signatures_are_an_error_with_each_reference_and_hints(notary: Notary) -> None:
     notary.verdicts = {B: Verdict.UNSIGNED, C: Verdict.OTHER_KEY}
     with pytest.raises(SignatureError, match="2 of 3 must not be deployed") as caught:
         notary.verify(A, B, C)
     assert caught.value.details.splitlines() == [
         f"{B} is not signed",
-        f"{C} is signed, but not with the key that it has to be signed with",
+        f"{C} is signed, but with another key",
     ]
     assert "signing.sign" in caught.value.hint
-    assert "sign it again with ours" in caught.value.hint
+    assert "sign it again with the current key" in caught.value.hint
     assert caught.value.exit_code == 10
     notary.verdicts = {A: Verdict.OTHER_CONTENT}
     with pytest.raises(SignatureError) as caught:
         notary.verify(A)
-    assert caught.value.details == f"{A} carries a signature that was made for other content"
-    assert caught.value.hint.startswith("somebody put another image's signature beside it"), (
-        "one fault, one hint"
-    )
+    assert caught.value.details == f"{A} has a signature of other content"
+    assert caught.value.hint.startswith("find out who may push")
 
 
 @pytest.mark.parametrize("folder", [True, False])
-def test_a_public_key_that_is_not_there_is_an_error(notary: Notary, *, folder: bool) -> None:
+def test_a_missing_public_key_is_an_error(notary: Notary, *, folder: bool) -> None:
     (notary.root / "cosign.pub").unlink()
     if folder:
         (notary.root / "cosign.pub").mkdir()
     with pytest.raises(
-        DeclarationError, match=r"signing\.public_key: there is no file .*cosign\.pub"
+        DeclarationError, match=r"signing\.public_key: .*cosign\.pub is not a readable file"
     ):
         notary.verify(A)
 
 
-def test_a_key_pair_is_made_where_none_is(
+def test_a_key_pair_is_made(
     notary: Notary, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     signing.key_pair(tmp_path / "new", "open sesame")
     assert notary.generated == [(tmp_path / "new" / "cosign", "open sesame")]
-    said = capsys.readouterr().out
-    assert "DELIVERY_SIGNING_KEY" in said
-    assert "public_key under [signing]" in said
-    assert "open sesame" not in said
+    output = capsys.readouterr().out
+    assert "DELIVERY_SIGNING_KEY" in output
+    assert "public_key under [signing]" in output
+    assert "open sesame" not in output
 
 
-@pytest.mark.parametrize("there", ["cosign.key", "cosign.pub"])
-def test_a_key_is_never_written_over(notary: Notary, tmp_path: Path, there: str) -> None:
+@pytest.mark.parametrize("file", ["cosign.key", "cosign.pub"])
+def test_an_existing_key_is_not_overwritten(notary: Notary, tmp_path: Path, file: str) -> None:
     (tmp_path / "pair").mkdir()
-    (tmp_path / "pair" / there).touch()
-    with pytest.raises(DeclarationError, match=f"there is .*{there} already"):
+    (tmp_path / "pair" / file).touch()
+    with pytest.raises(DeclarationError, match=f"{file} exists"):
         signing.key_pair(tmp_path / "pair", "open sesame")
     assert notary.generated == []
 
 
-def test_a_key_that_fits_is_no_problem(notary: Notary) -> None:
+def test_the_key_of_the_declared_pair_is_no_problem(notary: Notary) -> None:
     assert notary.key_problem() == (None, "")
     notary.check_key()
 
 
 @pytest.mark.parametrize("pipeline", [True, False])
-def test_a_line_that_signs_needs_a_key_in_a_pipeline_only_at_push(
+def test_a_pipeline_needs_the_key_only_to_push(
     notary: Notary, monkeypatch: pytest.MonkeyPatch, *, pipeline: bool
 ) -> None:
     monkeypatch.delenv(cosign.KEY)
     if pipeline:
         monkeypatch.setenv("BUILD_URL", "https://ci/1")
     problem = Problem(
-        "develop takes only what is signed, and DELIVERY_SIGNING_KEY is not set",
-        "`DELIVERY_SIGNING_KEY=FILE ./run inv push`; `./run inv signing.keys --to DIR` makes a pair",
+        "develop takes only signed releases, and DELIVERY_SIGNING_KEY is not set",
+        "run `DELIVERY_SIGNING_KEY=FILE ./run inv push`; `./run inv signing.keys --to DIR` makes a "
+        "key pair",
         reference="signature",
     )
-    later = "the signing key: a pipeline gives DELIVERY_SIGNING_KEY to `push` alone"
+    later = "the signing key: a pipeline gives DELIVERY_SIGNING_KEY only to `push`"
     assert notary.key_problem() == ((None, later) if pipeline else (problem, ""))
     with pytest.raises(SignatureError, match="DELIVERY_SIGNING_KEY is not set"):
         notary.check_key()
@@ -284,9 +281,7 @@ def test_a_line_that_signs_needs_a_key_in_a_pipeline_only_at_push(
         notary.check_key(environment)
 
 
-def test_what_is_wrong_with_a_key_is_a_problem(
-    notary: Notary, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_an_invalid_key_is_a_problem(notary: Notary, monkeypatch: pytest.MonkeyPatch) -> None:
     def message() -> str:
         problem, _ = notary.key_problem()
         return problem.message if problem else ""
@@ -294,19 +289,19 @@ def test_what_is_wrong_with_a_key_is_a_problem(
     notary.public = "another"
     assert "is not the private half of cosign.pub" in message()
     (notary.root / "cosign.pub").unlink()
-    assert "there is no file" in message()
-    notary.found = None
+    assert "is not a readable file" in message()
+    notary.installed = None
     monkeypatch.setattr(debian, "can_install", lambda: True)
-    assert "there is no file" in message(), "that needs no cosign"
+    assert "is not a readable file" in message(), "without cosign"
     monkeypatch.setenv(cosign.KEY, "neither")
-    assert "neither a private key in PEM nor a file" in message()
+    assert "neither a private key in PEM nor an existing file" in message()
 
 
 @pytest.mark.parametrize("installs", [True, False])
-def test_cosign_is_not_installed_by_looking(
+def test_a_check_does_not_install_cosign(
     notary: Notary, monkeypatch: pytest.MonkeyPatch, *, installs: bool
 ) -> None:
-    notary.found = None
+    notary.installed = None
     monkeypatch.setattr(debian, "can_install", lambda: installs)
     monkeypatch.setenv("PATH", "")
     monkeypatch.delenv("COSIGN", raising=False)

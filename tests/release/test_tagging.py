@@ -1,4 +1,4 @@
-"""Tags are made for what is prepared and was published, and for nothing else."""
+"""Tags are made for prepared versions, and for nothing else."""
 
 from dataclasses import replace
 
@@ -17,14 +17,14 @@ WRITTEN = {"base-image": "1.0.0", "apps": "1.1.0", "platform-chart": "1.1.0"}
 
 
 def released(**more: object) -> Checkout:
-    """The apps got a feature, which the chart is released with; all is prepared."""
+    """A feature of the apps, which the chart is released with; all is prepared."""
     changelogs = dict.fromkeys(NAMES, LOG)
     found = facts([commit(1, "feat: a page", APPS)], "main", changelogs=changelogs)
     prepared = {"file_versions": WRITTEN, **more}
     return decide(PROJECT, replace(found, **prepared))  # type: ignore[arg-type]
 
 
-def test_a_tag_for_each_new_version_says_what_its_changelog_says() -> None:
+def test_each_new_version_gets_a_tag_with_its_section_of_the_changelog() -> None:
     assert new_tags(released()) == [
         NewTag("apps-v1.1.0", "apps 1.1.0\n\n### Added\n\n- A page.\n"),
         NewTag("platform-chart-v1.1.0", "platform-chart 1.1.0\n\n### Added\n\n- A page.\n"),
@@ -35,12 +35,12 @@ def test_a_tag_for_each_new_version_says_what_its_changelog_says() -> None:
     "ref",
     [Ref("branch", "develop"), Ref("branch", "release/1"), Ref("", ""), Ref("tag", "apps-v1.1.0")],
 )
-def test_anywhere_but_on_the_release_line_it_is_refused(ref: Ref) -> None:
-    with pytest.raises(DeclarationError, match="is not the release line"):
+def test_another_line_is_an_error(ref: Ref) -> None:
+    with pytest.raises(DeclarationError, match="is not on the release line"):
         new_tags(released(ref=ref))
 
 
-def test_what_is_not_committed_or_not_prepared_is_refused() -> None:
+def test_uncommitted_files_and_unprepared_versions_are_errors() -> None:
     with pytest.raises(DeclarationError, match=r"1 files are not committed \(a\)"):
         new_tags(released(uncommitted=("a",)))
     with pytest.raises(DeclarationError) as caught:
@@ -48,12 +48,12 @@ def test_what_is_not_committed_or_not_prepared_is_refused() -> None:
     assert caught.value.details == "apps is to be 1.1.0, and its files say 1.0.0"
 
 
-def test_a_tag_of_another_commit_is_refused_and_of_another_version_in_nobodys_way() -> None:
+def test_a_tag_of_another_commit_is_an_error_for_its_version_alone() -> None:
     plain = released()
     other, taken = (
         Tag(f"{name}-v1.1.0", name, "1.1.0", merged=False) for name in ("base-image", "apps")
     )
     facts_with = replace(plain.facts, tags=(*plain.facts.tags, other))
     assert len(new_tags(replace(plain, facts=facts_with))) == 2
-    with pytest.raises(DeclarationError, match=r"apps-v1\.1\.0 is the tag of another commit"):
+    with pytest.raises(DeclarationError, match=r"apps-v1\.1\.0 is already a tag of another commit"):
         new_tags(replace(plain, facts=replace(facts_with, tags=(taken,))))

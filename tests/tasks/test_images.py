@@ -107,7 +107,7 @@ def stopped(monkeypatch: pytest.MonkeyPatch, declaration: Declaration) -> Plan:
 def test_problems_are_printed_and_give_the_exit_code(
     stopped: Plan, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    with pytest.raises(RegistryError, match=r"cannot publish 1\.0\.0: 2 things are in the way"):
+    with pytest.raises(RegistryError, match=r"cannot publish 1\.0\.0: 2 problems"):
         images.plan.body.__wrapped__(None)
     printed = capsys.readouterr().out.splitlines()
     assert "not checked: signatures: no cosign" in printed
@@ -134,7 +134,7 @@ def test_a_plan_with_problems_starts_and_builds_nothing(
     )
     monkeypatch.setattr(building, "build", unexpected)
     monkeypatch.setattr(engines, "ensure", unexpected)
-    with pytest.raises(RegistryError, match="2 things are in the way") as caught:
+    with pytest.raises(RegistryError, match="2 problems") as caught:
         getattr(images, task).body.__wrapped__(None)
     assert "  hint: `do that`" in caught.value.details.splitlines()
     assert stopped.decision.pushes

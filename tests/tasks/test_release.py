@@ -49,8 +49,8 @@ def done(monkeypatch: pytest.MonkeyPatch, declaration: Declaration) -> Done:
         made.subprojects = subprojects
         return made.prepared
 
-    def finish(_declaration: Declaration, *, compare: Any) -> Finish:  # noqa: ANN401
-        made.unpublished = compare is None
+    def finish(_declaration: Declaration, *, unpublished: bool) -> Finish:
+        made.unpublished = unpublished
         return made.finish
 
     monkeypatch.setattr(files, "load_declaration", lambda: declaration)
