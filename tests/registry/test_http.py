@@ -680,9 +680,9 @@ def test_docker_hub_has_another_host_for_its_api(
             socket, "getaddrinfo", lambda _host, _port, *more: look_up("127.0.0.1", port, *more)
         )
         assert Registry("docker.io/acme").digest("docker.io/acme/api-rest", "k1") == ""
+    scope = "repository%3Aacme%2Fapi-rest%3Apull"
     assert hosts == [
-        "GET auth.docker.io/token?service=registry.docker.io"
-        "&scope=repository%3Aacme%2Fapi-rest%3Apull",
+        f"GET auth.docker.io/token?service=registry.docker.io&scope={scope}",
         "HEAD index.docker.io/v2/acme/api-rest/manifests/k1",
     ]
 
