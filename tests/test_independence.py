@@ -1,4 +1,4 @@
-"""Subprojects are independent: no import and no path leads out of their repository."""
+"""Each subproject works alone: its code and tests use nothing outside of its split repository."""
 
 import ast
 import functools
@@ -15,13 +15,15 @@ from delivery.split.splitting import renames
 
 DECLARATION = files.load_declaration()
 FOLDERS = {
-    folder: name
-    for name, subproject in DECLARATION.subprojects.items()
+    folder: subproject
+    for subproject in DECLARATION.subprojects.values()
     for folder in subproject.folders
 }
 IGNORED = {".venv", ".nox", ".hypothesis", "__pycache__"}
-# The folders with modules, by the subprojects' settings of pytest and mypy.
+# Where each subproject's pytest and mypy look for modules.
 PATHS = ("src", "scripts", "tests")
+# The apps share a repository, and this test compares their contracts.
+EXPECTED = {"async-worker/tests/test_contract.py: api_rest"}
 
 
 def sources(folder: str) -> list[Path]:
@@ -38,39 +40,40 @@ def parsed(path: Path) -> ast.AST:
 
 
 def modules(folder: str) -> set[str]:
-    """The names of the modules and packages of a folder."""
-    roots = [ROOT / folder / name for name in PATHS]
-    packages = {path.parent.name for root in roots for path in root.glob("*/__init__.py")}
-    return packages | {path.stem for root in roots for path in root.glob("*.py")}
+    """The modules and packages of a folder, by the names that imports use."""
+    roots = [ROOT / folder / path for path in PATHS]
+    files = {path.stem for root in roots for path in root.glob("*.py")}
+    return files | {path.parent.name for root in roots for path in root.glob("*/__init__.py")}
 
 
 def imported(tree: ast.AST) -> Iterator[str]:
-    """The top-level name of each imported module; "." for a relative import."""
+    """The first part of each name that is imported by a statement or by importlib."""
     for node in ast.walk(tree):
-        if isinstance(node, ast.Import):
-            yield from (alias.name.partition(".")[0] for alias in node.names)
-        elif isinstance(node, ast.ImportFrom):
-            yield "." if node.level else str(node.module).partition(".")[0]
-        elif isinstance(node, ast.Call):
-            function = getattr(node.func, "id", getattr(node.func, "attr", ""))
-            if function in {"__import__", "import_module"}:
-                name = node.args[0]
-                if isinstance(name, ast.Constant):
-                    yield str(name.value).partition(".")[0]
+        match node:
+            case ast.Import(names=names):
+                yield from (alias.name.partition(".")[0] for alias in names)
+            case ast.ImportFrom(level=0, module=str(module)):
+                yield module.partition(".")[0]
+            case ast.Call(
+                func=ast.Attribute(attr="import_module") | ast.Name(id="__import__"),
+                args=[ast.Constant(value=str(module)), *_],
+            ):
+                yield module.partition(".")[0]
 
 
 def climbs(tree: ast.AST) -> Iterator[int]:
-    """How many folders up each Path(__file__).parents[…] or .parent.parent goes."""
+    """How many folders each Path(__file__).parents[…] or .parent.parent goes up."""
     for node in ast.walk(tree):
-        if isinstance(node, ast.Attribute) and node.attr == "parent":
-            steps, value = 0, node.value
-            while isinstance(value, ast.Attribute) and value.attr == "parent":
-                steps, value = steps + 1, value.value
-            yield steps
-        if isinstance(node, ast.Subscript) and getattr(node.value, "attr", "") == "parents":
-            index = node.slice
-            if isinstance(index, ast.Constant) and isinstance(index.value, int):
-                yield index.value
+        match node:
+            case ast.Attribute(attr="parent", value=value):
+                steps = 0
+                while isinstance(value, ast.Attribute) and value.attr == "parent":
+                    steps, value = steps + 1, value.value
+                yield steps
+            case ast.Subscript(
+                value=ast.Attribute(attr="parents"), slice=ast.Constant(value=int(steps))
+            ):
+                yield steps
 
 
 MODULES = {
@@ -86,38 +89,28 @@ def test_every_folder_has_modules() -> None:
     assert "rootfs" in modules("base-image")
 
 
-@pytest.mark.parametrize("folder", FOLDERS)
-def test_a_subproject_imports_no_other_part(folder: str) -> None:
-    # The apps are one repository, and one of the worker's tests compares both.
-    siblings = {sibling for sibling, name in FOLDERS.items() if name == FOLDERS[folder]}
-    own = MODULES[folder] | ({"api_rest"} if "api-rest" in siblings else set())
-    others = set().union(*(names for part, names in MODULES.items() if part != folder)) - own
-    wrong = {
-        f"{path.relative_to(ROOT)}: {name}"
-        for path in sources(folder)
-        for name in imported(parsed(path))
-        if name in others
-    }
-    assert wrong == set()
+def test_a_subproject_imports_no_other_part_of_this_repository() -> None:
+    imports = set[str]()
+    for folder in FOLDERS:
+        others = set().union(*(names for part, names in MODULES.items() if part != folder))
+        imports |= {
+            f"{path.relative_to(ROOT)}: {name}"
+            for path in sources(folder)
+            for name in imported(parsed(path))
+            if name in others - MODULES[folder]
+        }
+    assert imports == EXPECTED
 
 
-@pytest.mark.parametrize("folder", FOLDERS)
-def test_only_one_test_of_the_worker_imports_the_api(folder: str) -> None:
-    other = {"api-rest": "async_worker", "async-worker": "api_rest"}.get(folder, "api_rest")
-    importing = {path.name for path in sources(folder) if other in imported(parsed(path))}
-    assert importing == ({"test_contract.py"} if folder == "async-worker" else set())
-
-
-@pytest.mark.parametrize("folder", FOLDERS)
-def test_no_path_leads_out_of_the_split_repository(folder: str) -> None:
-    above = len(DECLARATION.subprojects[FOLDERS[folder]].folders) > 1
-    wrong = {
+def test_no_path_leaves_the_split_repository() -> None:
+    leaving = {
         str(path.relative_to(ROOT))
+        for folder, subproject in FOLDERS.items()
         for path in sources(folder)
         for steps in climbs(parsed(path))
-        if steps > len(path.relative_to(ROOT / folder).parts) - 1 + above
+        if steps >= len(path.relative_to(ROOT / folder).parts) + (len(subproject.folders) > 1)
     }
-    assert wrong == set()
+    assert leaving == set()
 
 
 def test_every_path_of_a_split_repository_exists() -> None:
@@ -131,11 +124,11 @@ def test_every_path_of_a_split_repository_exists() -> None:
 
 
 @pytest.mark.parametrize("file", ["platform-chart/pyproject.toml", "ops/repos/apps/ruff.toml"])
-def test_split_repositories_have_the_same_lint_rules(file: str) -> None:
+def test_a_split_repository_is_linted_by_the_same_rules(file: str) -> None:
     rules = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["tool"]["ruff"]
     ignores = rules["lint"]["per-file-ignores"]
     rules["lint"]["per-file-ignores"] = {
         path: codes for path, codes in ignores.items() if not path.startswith("delivery/")
     }
-    settings: dict[str, Any] = tomllib.loads((ROOT / file).read_text(encoding="utf-8"))
-    assert settings.get("tool", {}).get("ruff", settings) == rules
+    split: dict[str, Any] = tomllib.loads((ROOT / file).read_text(encoding="utf-8"))
+    assert split.get("tool", {}).get("ruff", split) == rules

@@ -31,7 +31,7 @@ def fetch_missing(declaration: Declaration, clone: Clone) -> Clone:
     except CommandError as error:
         _require_tags(declaration, clone, error)
         reason = (error.tail or error.message).partition("\n")[0]
-        console.say(f"… the remote's version tags cannot be read, this clone's are used: {reason}")
+        console.say(f"… the remote's version tags cannot be read, the clone's are used: {reason}")
         return clone
     tags = {name: sha for name, sha in tags.items() if parse_version_tag(name, declaration)}
     _refuse_moved(clone, tags)

@@ -46,7 +46,7 @@ from delivery.project.helmignore import is_ignored, parse
         ("", ".x", False),
     ],
 )
-def test_a_path_is_ignored_as_helm_does(rules: str, path: str, out: bool) -> None:  # noqa: FBT001 - parametrized
+def test_a_path_is_ignored_as_helm_does(rules: str, path: str, *, out: bool) -> None:
     assert is_ignored(parse(rules), path) is out
 
 

@@ -57,6 +57,6 @@ def test_without_rules_nothing_is_ignored(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(("path", "out"), [("tests/x", True), ("values.yaml", False)])
-def test_a_charts_rules_are_read(tmp_path: Path, path: str, out: bool) -> None:  # noqa: FBT001 - parametrized
+def test_a_charts_rules_are_read(tmp_path: Path, path: str, *, out: bool) -> None:
     (tmp_path / ".helmignore").write_text("/tests/\n")
     assert ignores.for_chart(tmp_path)(path) is out

@@ -14,6 +14,7 @@ ON_MAIN = (
     "run `git switch -c hotfix/1.0.1 main && ./run inv release.prepare`,"
     " then merge that branch into main"
 )
+FINISH = "then `./run inv release.finish` on the release line"
 FIX = commit(1, "fix: x", CHART)
 
 
@@ -104,7 +105,7 @@ def test_a_tag_needs_only_what_its_subproject_is_built_on_to_be_prepared() -> No
         (
             tagged(written="1.1.0"),
             "tag apps-v1.0.0 is for 1.0.0, and the files of apps say 1.1.0",
-            "run `git tag --delete apps-v1.0.0`, then `./run inv release.finish` on the release line",
+            f"run `git tag --delete apps-v1.0.0`, {FINISH}",
         ),
     ],
 )
