@@ -9,7 +9,7 @@ from concurrent.futures import Future
 from datetime import datetime
 
 from delivery import console
-from delivery.deploy.helm import SELECTOR
+from delivery.deploy.helm import SELECTOR, TICK_SECONDS
 from delivery.deploy.kubectl import Kubernetes, Object
 from delivery.deploy.lock import Lock
 from delivery.deploy.rollout import (
@@ -28,7 +28,6 @@ from delivery.errors import CommandError, DeployError
 
 __all__ = ["RolloutError", "Watch", "pod_uids", "report", "workloads"]
 
-_LOG_LINES = 15
 _LOGGED_PODS = 5
 _EVENTS = 15
 
@@ -108,13 +107,13 @@ class Watch:
         except BaseException as error:  # noqa: BLE001  # the next tick raises it, to end helm
             future.set_exception(error)
 
-    def wait(self, seconds: int, every: float = 2.0) -> None:
+    def wait(self, seconds: int) -> None:
         """Wait until all is ready; raise RolloutError when it is not in time."""
         deadline = time.monotonic() + seconds
         while not self.check():
             if time.monotonic() > deadline:
                 raise RolloutError(f"not everything is ready after {seconds} s")
-            time.sleep(every)
+            time.sleep(TICK_SECONDS)
 
 
 def report(kubernetes: Kubernetes, since: datetime) -> None:
@@ -150,9 +149,9 @@ def _print_log(kubernetes: Kubernetes, pod: Pod, container: Container) -> None:
     name = f"{pod.name}/{container.name}"
     console.say("")
     console.say(f"--- {name}: {container.reason or 'running'}, the last lines of its log")
-    console.say(kubernetes.log(pod.name, container.name, lines=_LOG_LINES).rstrip())
+    console.say(kubernetes.log(pod.name, container.name).rstrip())
     if container.restarts:
-        log = kubernetes.log(pod.name, container.name, lines=_LOG_LINES, previous=True)
+        log = kubernetes.log(pod.name, container.name, previous=True)
         if log and not log.startswith("("):  # else the log is gone
             console.say(f"--- {name}, before its last restart")
             console.say(log.rstrip())

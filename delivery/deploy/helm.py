@@ -14,10 +14,11 @@ from delivery.deploy.history import History, Revision
 from delivery.deploy.manifests import Manifest
 from delivery.errors import CommandError, DeployError
 
-__all__ = ["RELEASE", "SELECTOR", "ChartFiles", "Helm", "Watcher", "probe"]
+__all__ = ["RELEASE", "SELECTOR", "TICK_SECONDS", "ChartFiles", "Helm", "Watcher", "probe"]
 
 RELEASE = "platform"  # the same in every environment
 SELECTOR = f"app.kubernetes.io/instance={RELEASE}"  # of the objects of the release
+TICK_SECONDS = 2.0
 
 _OLDEST = (3, 18)
 _SERVER_SIDE = (4, 0)  # the first version that applies on the server, and waits by kstatus
@@ -40,8 +41,7 @@ class Watcher:
     """What is called while a long helm command runs."""
 
     on_line: Callable[[str], None]  # with each line that helm prints
-    tick: Callable[[], None]  # regularly; it ends helm by raising
-    every: float = 2.0  # the seconds between two ticks
+    tick: Callable[[], None]  # every TICK_SECONDS; it ends helm by raising
 
 
 def probe(program: str) -> tuple[int, int]:
@@ -171,7 +171,7 @@ class Helm:
             self._argv(argv),
             doing=f"{verb} {RELEASE}",
             on_line=watcher.on_line,
-            timer=process.Timer(watcher.tick, watcher.every),
+            timer=process.Timer(watcher.tick, TICK_SECONDS),
             options=_OPTIONS,
         )
 

@@ -19,6 +19,7 @@ Object = dict[str, Any]  # a Kubernetes object as its API has it
 
 # Callers retry, so a cluster that does not answer is given up soon.
 _REQUEST_SECONDS = 20
+_LOG_LINES = 15
 
 
 def contexts(kubectl: str) -> tuple[list[str], str]:
@@ -107,12 +108,12 @@ class Kubernetes:
         argv += [f"--field-manager={manager}", "--filename=-", "--output=json"]
         return _items(self._run(argv, "compare with the cluster", text=manifest))
 
-    def log(self, pod: str, container: str, *, lines: int, previous: bool = False) -> str:
+    def log(self, pod: str, container: str, *, previous: bool = False) -> str:
         """The last lines of a container's log, or, in parentheses, why it has none.
 
         previous: of the container before its last restart.
         """
-        argv = ["logs", pod, f"--container={container}", f"--tail={lines}"]
+        argv = ["logs", pod, f"--container={container}", f"--tail={_LOG_LINES}"]
         try:
             return self._run(
                 [*argv, *(["--previous"] if previous else [])], f"read the log of {pod}"

@@ -65,16 +65,12 @@ class Lock:
 
 
 @contextmanager
-def acquire(
-    kubernetes: Kubernetes, name: str, *, seconds: int, pause: float = RETRY_SECONDS
-) -> Iterator[Lock]:
+def acquire(kubernetes: Kubernetes, name: str, *, seconds: int) -> Iterator[Lock]:
     """Hold the Lease of this name while the body runs; wait so long for another holder."""
     quick = kubernetes.within(REQUEST_SECONDS)
-    lease, lock = _acquire(kubernetes, name, seconds, pause)
+    lease, lock = _acquire(kubernetes, name, seconds)
     ended = threading.Event()
-    renewal = threading.Thread(
-        target=_renew_until, args=(ended, quick, lease, lock, pause), daemon=True
-    )
+    renewal = threading.Thread(target=_renew_until, args=(ended, quick, lease, lock), daemon=True)
     renewal.start()
     try:
         yield lock
@@ -86,7 +82,7 @@ def acquire(
             _release(quick, lease)
 
 
-def _acquire(kubernetes: Kubernetes, name: str, seconds: int, pause: float) -> tuple[Object, Lock]:
+def _acquire(kubernetes: Kubernetes, name: str, seconds: int) -> tuple[Object, Lock]:
     """Acquire the Lease; a holder is dead once this process has seen no renewal for long enough."""
     quick, own_name = kubernetes.within(REQUEST_SECONDS), _own_name()
     started = unchanged_since = time.monotonic()
@@ -117,7 +113,7 @@ def _acquire(kubernetes: Kubernetes, name: str, seconds: int, pause: float) -> t
             since = f" since {holder.since:%H:%M:%S} UTC" if holder.since else ""
             console.say(f"… {holder.name} holds {name}{since}; waiting until it is released")
             announced = holder.name
-        time.sleep(pause)
+        time.sleep(RETRY_SECONDS)
 
 
 def _own_name() -> str:
@@ -137,11 +133,9 @@ def _put(put: Callable[[Object], Object], lease: Object) -> Object:
         raise
 
 
-def _renew_until(
-    ended: threading.Event, kubernetes: Kubernetes, lease: Object, lock: Lock, pause: float
-) -> None:
+def _renew_until(ended: threading.Event, kubernetes: Kubernetes, lease: Object, lock: Lock) -> None:
     """Renew the Lease until the body has ended or the Lease is lost; retry a failed renewal."""
-    while not ended.wait(pause):
+    while not ended.wait(RETRY_SECONDS):
         lease = _renew(kubernetes, lease, lock)
         if lock.lost.is_set() or lock.is_expired:
             lock.lost.set()

@@ -15,7 +15,7 @@ from delivery.errors import CommandError, DeployError
 SCOPE = ["--namespace=platform", "--kube-context=kind-sample"]
 THREE = Helm("helm", (3, 18), "kind-sample", "platform")
 FOUR = Helm("helm", (4, 1), "kind-sample", "platform")
-QUIET = Watcher(on_line=lambda _: None, tick=lambda: None, every=0.01)
+QUIET = Watcher(on_line=lambda _: None, tick=lambda: None)
 
 
 @pytest.fixture(autouse=True)
@@ -79,7 +79,7 @@ def test_tests_and_passes_on_the_output(fp: FakeProcess) -> None:
     line = ["helm", "test", "platform", "--logs", "--timeout=90s", *SCOPE]
     fp.register(line, stdout=["Phase: Succeeded"])
     lines: list[str] = []
-    FOUR.test(seconds=90, watcher=Watcher(lines.append, lambda: None, 0.01))
+    FOUR.test(seconds=90, watcher=Watcher(lines.append, lambda: None))
     assert [line.strip() for line in lines] == ["Phase: Succeeded"]
 
 

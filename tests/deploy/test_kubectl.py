@@ -138,8 +138,5 @@ def test_a_missing_log_gives_the_reason(fp: FakeProcess) -> None:
     fp.register(
         [*line, "--previous"], returncode=1, stderr=["previous terminated container not found"]
     )
-    assert CLUSTER.log("web-1", "web", lines=15) == "started\n"
-    assert (
-        CLUSTER.log("web-1", "web", lines=15, previous=True)
-        == "(previous terminated container not found)"
-    )
+    assert CLUSTER.log("web-1", "web") == "started\n"
+    assert CLUSTER.log("web-1", "web", previous=True) == "(previous terminated container not found)"

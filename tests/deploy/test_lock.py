@@ -12,7 +12,7 @@ import pytest
 
 from delivery import process
 from delivery.deploy import leases, lock
-from delivery.deploy.helm import Watcher
+from delivery.deploy.helm import TICK_SECONDS
 from delivery.deploy.kubectl import Kubernetes
 from delivery.deploy.leases import (
     LEASE_SECONDS,
@@ -128,10 +128,14 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     return made
 
 
-def acquire(
-    cluster: Cluster, seconds: int = 60, pause: float = RETRY_SECONDS
-) -> AbstractContextManager[Lock]:
-    return lock.acquire(cast("Kubernetes", cluster), NAME, seconds=seconds, pause=pause)
+@pytest.fixture
+def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Renew the Lease without a pause."""
+    monkeypatch.setattr(lock, "RETRY_SECONDS", 0.01)
+
+
+def acquire(cluster: Cluster, seconds: int = 60) -> AbstractContextManager[Lock]:
+    return lock.acquire(cast("Kubernetes", cluster), NAME, seconds=seconds)
 
 
 @pytest.mark.parametrize("error", [None, KeyboardInterrupt])
@@ -309,6 +313,7 @@ def test_a_lock_is_lost_for_good_at_the_deadline_even_if_a_later_renewal_succeed
         holder.lock.check()
 
 
+@pytest.mark.usefixtures("_quick")
 def test_a_lock_is_lost_while_a_renewal_hangs(clock: Clock) -> None:
     cluster = Cluster()
     asked, answered = threading.Event(), threading.Event()
@@ -317,7 +322,7 @@ def test_a_lock_is_lost_while_a_renewal_hangs(clock: Clock) -> None:
         asked.set()
         assert answered.wait(60)
 
-    with acquire(cluster, pause=0.01) as acquired:
+    with acquire(cluster) as acquired:
         cluster.during_put = hang
         try:
             assert asked.wait(60)
@@ -329,10 +334,11 @@ def test_a_lock_is_lost_while_a_renewal_hangs(clock: Clock) -> None:
             answered.set()
 
 
+@pytest.mark.usefixtures("_quick")
 def test_the_lease_is_renewed_until_another_holder_has_it() -> None:
     cluster = Cluster()
     renewed = threading.Event()
-    with acquire(cluster, pause=0.01) as acquired:
+    with acquire(cluster) as acquired:
         cluster.during_put = renewed.set
         assert renewed.wait(60)
         cluster.put_by_another(others())
@@ -340,10 +346,11 @@ def test_the_lease_is_renewed_until_another_holder_has_it() -> None:
     assert cluster.holder == "you@there pid 7"
 
 
+@pytest.mark.usefixtures("_quick")
 def test_a_lease_that_was_lost_is_not_released(clock: Clock) -> None:
     """So that the next deploy sees that this one was cut off."""
     cluster = Cluster()
-    with acquire(cluster, pause=0.01) as acquired:
+    with acquire(cluster) as acquired:
         cluster.down = True
         clock.now += RENEW_DEADLINE_SECONDS
         assert acquired.lost.wait(60)
@@ -361,5 +368,4 @@ def test_a_later_holder_of_the_same_name_is_not_released() -> None:
 def test_helm_ends_in_the_time_that_the_lease_leaves_for_it() -> None:
     kill_seconds = 1
     grace = next(value for name, value in vars(process).items() if name.endswith("GRACE_SECONDS"))
-    every = Watcher(on_line=lambda _line: None, tick=lambda: None).every
-    assert every + grace + kill_seconds <= leases.STOP_SECONDS
+    assert TICK_SECONDS + grace + kill_seconds <= leases.STOP_SECONDS

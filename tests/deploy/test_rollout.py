@@ -39,8 +39,8 @@ def workload(**status: Any) -> Workload:  # noqa: ANN401  # parts of a Deploymen
     )
 
 
-def graces(*pods: Pod, existing: tuple[str, ...] = ()) -> list[float]:
-    return [each.grace for each in blockers(pods, [], existing)]
+def graces(*pods: Pod) -> list[float]:
+    return [each.grace for each in blockers(pods, [])]
 
 
 @pytest.mark.parametrize(
@@ -75,10 +75,6 @@ def test_a_container_that_restarts_too_often_fails_at_once(reason: str) -> None:
 )
 def test_a_state_that_may_pass_gets_time(reason: str, message: str, grace: float) -> None:
     assert graces(pod(container(reason, message=message))) == [grace]
-
-
-def test_a_pod_that_was_unhealthy_before_gets_time_to_be_replaced() -> None:
-    assert graces(pod(container("InvalidImageName")), existing=("u1",)) == [60]
 
 
 def test_pods_of_jobs_and_terminating_pods_block_nothing() -> None:
@@ -190,10 +186,3 @@ def replica_set(template: str, revision: int, deployment: str = "d1") -> dict[st
 def test_a_template_is_superseded_by_a_newer_one_of_the_same_deployment() -> None:
     replica_sets = [replica_set("a", 9), replica_set("b", 10), replica_set("c", 1, "d2")]
     assert rollout.superseded_templates(replica_sets) == {"a"}
-
-
-def test_a_pod_of_a_superseded_template_blocks_nothing() -> None:
-    status = container("ImagePullBackOff", message="not found")
-    old = pod(status, metadata={"labels": {"pod-template-hash": "a"}})
-    new = pod(status, metadata={"labels": {"pod-template-hash": "b"}})
-    assert len(blockers([old, new, pod(status)], [], (), {"a"})) == 2
