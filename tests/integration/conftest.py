@@ -1,4 +1,4 @@
-"""What the tests on the real engine share."""
+"""Fixtures for tests on an engine."""
 
 import os
 import secrets
@@ -28,22 +28,21 @@ _INVOKE = (sys.executable, "-m", "invoke")
 
 @pytest.fixture(scope="session", autouse=True)
 def engine() -> Engine:
-    """The engine that `inv up` would use, for the docker command line too; no test here could do without one."""
-    found = engines.require()
-    os.environ.update(found.environment)
-    return found
+    """The engine of `inv up`, for the docker command line too."""
+    running = engines.require()
+    os.environ.update(running.environment)
+    return running
 
 
 @pytest.fixture(scope="session")
 def project() -> Declaration:
-    """The declaration of this very project."""
+    """The declaration of this repository."""
     return files.load_declaration()
 
 
 def free_port() -> int:
-    """A port that nobody listens on, and that nothing else is given by chance before it is used."""
+    """A free port, below those that the kernel and the engine assign to others."""
     while True:
-        # Below those that the kernel and the engine choose themselves.
         port = 20_000 + secrets.randbelow(12_000)
         with socket.socket() as probe, suppress(OSError):
             probe.bind(("127.0.0.1", port))
@@ -55,10 +54,10 @@ def running_registry(
     engine: Engine,
     project: Declaration,
     environment: Mapping[str, str] | None = None,
-    told: Path | None = None,
+    files: Path | None = None,
 ) -> Iterator[str]:
-    """A registry of this test's own, at a free port; what it is told besides is in a folder, at /told in it."""
-    for file in told.iterdir() if told else ():
+    """A registry at a free port for one test; the folder `files` is mounted at /files."""
+    for file in files.iterdir() if files else ():
         file.chmod(0o644)
         file.parent.chmod(0o755)
     port = free_port()
@@ -69,7 +68,7 @@ def running_registry(
         labels={MANAGED: "true"},
         ports={"5000/tcp": ("127.0.0.1", port)},
         environment=dict(environment or {}),
-        volumes={str(told): {"bind": "/told", "mode": "ro"}} if told else {},
+        volumes={str(files): {"bind": "/files", "mode": "ro"}} if files else {},
     )
     try:
         while not _listens(port):
@@ -81,29 +80,26 @@ def running_registry(
 
 
 def _listens(port: int) -> bool:
-    """Whether it answers at all; one that wants TLS says so to who speaks plainly."""
+    """Whether a registry answers; with TLS it answers 400 over HTTP."""
     try:
-        return requests.get(f"http://localhost:{port}/v2/", timeout=5).status_code in {
-            200,
-            400,
-            401,
-        }
+        status = requests.get(f"http://localhost:{port}/v2/", timeout=5).status_code
     except requests.RequestException:
         time.sleep(0.05)
         return False
+    return status in {200, 400, 401}
 
 
 @pytest.fixture(scope="module")
 def locked(
     engine: Engine, project: Declaration, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[str]:
-    """A registry that wants a login: me, secret."""
+    """A registry with the login me, secret."""
     folder = tmp_path_factory.mktemp("auth")
     (folder / "htpasswd").write_text(f"me:{bcrypt.hashpw(b'secret', bcrypt.gensalt(4)).decode()}\n")
     environment = {
         "REGISTRY_AUTH": "htpasswd",
         "REGISTRY_AUTH_HTPASSWD_REALM": "registry",
-        "REGISTRY_AUTH_HTPASSWD_PATH": "/told/htpasswd",
+        "REGISTRY_AUTH_HTPASSWD_PATH": "/files/htpasswd",
     }
     with running_registry(engine, project, environment, folder) as address:
         yield address
@@ -111,7 +107,7 @@ def locked(
 
 @dataclass(frozen=True)
 class Clone:
-    """A second platform: a copy of the project elsewhere, with a compose project, ports and a registry of its own."""
+    """A second platform: a copy of the project with its own compose project, ports and registry."""
 
     folder: Path
     environment: Mapping[str, str]
@@ -121,11 +117,11 @@ class Clone:
     def inv(
         self, *arguments: str, environment: Mapping[str, str] | None = None
     ) -> subprocess.CompletedProcess[str]:
-        """Run a task as a user would, in the copy."""
+        """Run a task in the copy."""
         return self._run([*_INVOKE, *arguments], environment or {})
 
     def interrupt(self, task: str, line: str) -> subprocess.CompletedProcess[str]:
-        """Run a task and press Ctrl-C when it prints a line that begins so."""
+        """Run a task and interrupt it when it prints a line that begins with this text."""
         printed = ""
         with subprocess.Popen(
             [*_INVOKE, task],
@@ -134,8 +130,8 @@ class Clone:
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
-            # A script's background job, as CI may be, ignores Ctrl-C: a user's terminal does not.
-            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # noqa: PLW1509  # no thread runs here
+            # A background job ignores SIGINT; no thread runs here.
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # noqa: PLW1509
         ) as running:
             for text in running.stdout or ():
                 printed += text
@@ -146,14 +142,11 @@ class Clone:
         return subprocess.CompletedProcess(running.args, running.returncode, printed + rest, errors)
 
     def compose(self, *arguments: str) -> str:
-        """Run docker compose on this platform, Prometheus included; what it prints."""
+        """Run docker compose on this platform with Prometheus; return the output."""
         files = (
-            "--file",
-            "docker-compose.yaml",
-            "--file",
-            "ops/docker-compose.apps.yaml",
-            "--profile",
-            "monitoring",
+            "--file=docker-compose.yaml",
+            "--file=ops/docker-compose.apps.yaml",
+            "--profile=monitoring",
         )
         done = self._run(["docker", "compose", *files, *arguments], {})
         assert done.returncode == 0, done.stdout + done.stderr
@@ -175,13 +168,9 @@ class Clone:
 
 @pytest.fixture(scope="session")
 def clone(engine: Engine, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Clone]:
-    """A second platform that nothing was done with; gone again when the tests are done."""
-    # Wherever a user's clone may lie: the path is long, and has spaces.
-    folder = (
-        tmp_path_factory.mktemp("clone")
-        / "where a user has all those projects that came to be"
-        / "the platform"
-    )
+    """A second platform that is not started; removed after the tests."""
+    # A path may be long and have spaces.
+    folder = tmp_path_factory.mktemp("clone") / "a long path with several spaces in it" / "a clone"
     folders = [
         "delivery",
         "ops/locks",
@@ -203,9 +192,8 @@ def clone(engine: Engine, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         copy(files.ROOT / name, folder / name)
     prometheus = folder / "ops" / "monitoring" / "prometheus.yaml"
-    prometheus.write_text(
-        prometheus.read_text().replace("_interval: 5s", "_interval: 1s")
-    )  # nobody waits for a reading
+    # For a shorter wait for measurements.
+    prometheus.write_text(prometheus.read_text().replace("_interval: 5s", "_interval: 1s"))
     names = ("API_PORT", "KAFKA_PORT", "DATABASE_PORT", "PROMETHEUS_PORT")
     registry = f"localhost:{free_port()}"
     ports = {name: free_port() for name in names}
@@ -216,7 +204,7 @@ def clone(engine: Engine, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
         "COMPOSE_PROJECT_NAME": f"delivery-test-{uuid.uuid4().hex[:8]}",
         "DELIVERY_REGISTRY": registry,
         "CI": "true",
-        "PYTHONDONTWRITEBYTECODE": "",  # many tasks are started there
+        "PYTHONDONTWRITEBYTECODE": "",  # compile once for many tasks
     }
     made = Clone(folder, environment, registry, ports)
     try:
@@ -228,18 +216,15 @@ def clone(engine: Engine, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
 
 @dataclass(frozen=True)
 class Platform(Clone):
-    """The second platform once it is up.
+    """The second platform, started."""
 
-    interrupted is the first `inv up`, up the one that finished it.
-    """
-
-    interrupted: subprocess.CompletedProcess[str]
+    interrupted: subprocess.CompletedProcess[str]  # the first `inv up`
     up: subprocess.CompletedProcess[str]
 
 
 @pytest.fixture(scope="session")
 def platform(engine: Engine, project: Declaration, clone: Clone) -> Platform:
-    """The second platform with Prometheus beside it: what a test takes down it brings up again."""
+    """The second platform with Prometheus. A test that stops something starts it again."""
     upstreams.ensure(engine, project, "prometheus")
     interrupted = clone.interrupt("up", "✓ registry")
     up = clone.inv("up", "--monitoring")

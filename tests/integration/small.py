@@ -1,4 +1,4 @@
-"""A small project for tests on a real engine and registry: three images of a file each, a chart, and a git history."""
+"""A small project for tests on an engine: three images of one file each, a chart, a history."""
 
 from __future__ import annotations
 
@@ -75,25 +75,25 @@ namespace = "{namespace}"
 values = "values-{name}.yaml"
 confirm = {confirm}
 """
-# Its first release is prepared.
+# With the first release prepared.
 CHANGELOG = "# Changelog\n\n## [Unreleased]\n\n## [0.1.0] - 2026-01-01\n\n- Everything.\n"
 
 
 @dataclass(frozen=True)
 class Small:
-    """The project in a folder, published to a registry."""
+    """The small project in a folder, with a registry."""
 
     folder: Path
     registry: str
 
     def inv(self, *arguments: str, environment: Mapping[str, str] | None = None) -> tuple[int, str]:
-        """Run tasks as a user would: the exit code, and what was printed."""
-        kept = {name: value for name, value in os.environ.items() if name not in FOREIGN}
+        """Run tasks; return the exit code and the output."""
+        inherited = {name: value for name, value in os.environ.items() if name not in FOREIGN}
         done = subprocess.run(
             [sys.executable, "-m", "invoke", *arguments],
             cwd=self.folder,
             env={
-                **kept,
+                **inherited,
                 "DELIVERY_REGISTRY": self.registry,
                 "CI": "true",
                 "PYTHONDONTWRITEBYTECODE": "",
@@ -109,21 +109,15 @@ class Small:
         return done.returncode, done.stdout
 
     def git(self, *arguments: str) -> str:
-        """Run git there."""
-        argv = [
-            "git",
-            "-c",
-            "user.name=Somebody",
-            "-c",
-            "user.email=somebody@example.com",
-            *arguments,
-        ]
+        """Run git in the project; return its output."""
+        author = ("-c", "user.name=Tester", "-c", "user.email=tester@example.com")
+        argv = ["git", *author, *arguments]
         return subprocess.run(
             argv, cwd=self.folder, capture_output=True, text=True, check=True
         ).stdout.strip()
 
     def commit(self, message: str, changes: Mapping[str, str] | None = None) -> None:
-        """Write these files, and commit everything."""
+        """Write these files and commit everything."""
         for path, text in (changes or {}).items():
             (self.folder / path).parent.mkdir(parents=True, exist_ok=True)
             (self.folder / path).write_text(text)
@@ -131,52 +125,52 @@ class Small:
         self.git("commit", "--quiet", "--message", message)
 
     def released(self) -> dict[str, Any]:
-        """What release.json says."""
+        """The content of release.json."""
         return dict(json.loads((self.folder / ".delivery" / "release.json").read_text()))
 
     def clone(self, folder: Path) -> Small:
-        """A fresh clone elsewhere, on the same branch."""
+        """A new clone on the same branch."""
         subprocess.run(["git", "clone", "--quiet", str(self.folder), str(folder)], check=True)
         return Small(folder, self.registry)
 
     def at(self, registry: str) -> Small:
-        """The same, with another registry."""
+        """The same project with another registry."""
         return Small(self.folder, registry)
 
 
 def make(
     folder: Path, registry: str, environments: Mapping[str, tuple[str, str]] | None = None
 ) -> Small:
-    """Make the project, on develop with one commit; environments by name: (kube context, namespace)."""
+    """Make the project with one commit on develop; environments: name → (context, namespace)."""
     declared = files.load_declaration()
-    # With its bytecode, where there is some: whoever starts a task compiles what is not.
+    # With bytecode, which tasks would compile otherwise.
     shutil.copytree(files.ROOT / "delivery", folder / "delivery")
     shutil.copytree(files.ROOT / "ops" / "locks", folder / "ops" / "locks")
     shutil.copy2(files.ROOT / "tasks.py", folder / "tasks.py")
     shutil.copytree(HERE / "chart", folder / "platform-chart")
     for name in IMAGES:
         (folder / name).mkdir()
-        # Not on Debian, which is declared: its layer would be packed anew for each test.
-        below = "scratch" if name == "base-image" else "base-image"
-        (folder / name / "Dockerfile").write_text(f"FROM {below}\nCOPY file /{name}\n")
+        # Not based on Debian, as declared: each test would pack its layer again.
+        base = "scratch" if name == "base-image" else "base-image"
+        (folder / name / "Dockerfile").write_text(f"FROM {base}\nCOPY file /{name}\n")
         (folder / name / "file").write_text(name)
         (folder / name / "VERSION").write_text("0.1.0\n")
         (folder / name / "CHANGELOG.md").write_text(CHANGELOG)
         (folder / name / ".dockerignore").write_text("CHANGELOG.md\nVERSION\n")
     (folder / "platform-chart" / "CHANGELOG.md").write_text(CHANGELOG)
     (folder / "platform-chart" / ".helmignore").write_text("CHANGELOG.md\n")
-    # The real recipes: an upstream image of another recipe would be made anew, under the name that everybody uses.
+    # The real recipes: another recipe would replace the upstream images that others use.
     shutil.copytree(files.ROOT / "ops" / "upstream", folder / "upstream")
     upstream = {name: declared.upstream[name].image for name in ("debian", "registry")}
-    told = environments or dict.fromkeys(("develop", "staging", "production"), ("none", "none"))
+    targets = environments or dict.fromkeys(("develop", "staging", "production"), ("none", "none"))
     text = DECLARATION.format(**upstream)
-    for name, (context, namespace) in told.items():
+    for name, (context, namespace) in targets.items():
         confirm = "true" if name == "production" else "false"
         text += ENVIRONMENT.format(name=name, context=context, namespace=namespace, confirm=confirm)
         (folder / f"values-{name}.yaml").write_text("{}\n")
     (folder / "delivery.toml").write_text(text)
     (folder / ".gitignore").write_text(".delivery/\n__pycache__/\n")
-    made = Small(folder, registry)
-    made.git("init", "--quiet", "--initial-branch=develop")
-    made.commit("feat: everything")
-    return made
+    project = Small(folder, registry)
+    project.git("init", "--quiet", "--initial-branch=develop")
+    project.commit("feat: everything")
+    return project

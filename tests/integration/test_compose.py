@@ -1,4 +1,4 @@
-"""docker-compose.yaml brings up the external dependencies alone, for this machine and for containers beside them."""
+"""docker-compose.yaml starts Kafka and the database, for this machine and for containers."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def docker(
 
 @dataclass
 class Project:
-    """The compose file under a project name, and on ports, of its own."""
+    """The compose file with its own project name and ports."""
 
     name: str
     kafka_port: int
@@ -73,7 +73,7 @@ class Project:
         return dict(container)
 
     def in_network(self, image: str, command: str) -> str:
-        """Run a shell command in a container that joins the network; its output."""
+        """Run a shell command in a container in the network; return its output."""
         network = f"--network={self.name}_default"
         return docker(
             "run",
@@ -86,11 +86,11 @@ class Project:
         ).stdout
 
     def leftovers(self) -> dict[str, str]:
-        mine = f"label=com.docker.compose.project={self.name}"
+        own = f"label=com.docker.compose.project={self.name}"
         return {
-            "containers": docker("ps", "--all", "--quiet", "--filter", mine).stdout,
-            "networks": docker("network", "ls", "--quiet", "--filter", mine).stdout,
-            "volumes": docker("volume", "ls", "--quiet", "--filter", mine).stdout,
+            "containers": docker("ps", "--all", "--quiet", "--filter", own).stdout,
+            "networks": docker("network", "ls", "--quiet", "--filter", own).stdout,
+            "volumes": docker("volume", "ls", "--quiet", "--filter", own).stdout,
         }
 
     @property
@@ -117,7 +117,7 @@ def new_project(*more_files: Path) -> Project:
 
 @contextmanager
 def running(project: Project, *services: str, end: Sequence[str] = ()) -> Iterator[Project]:
-    """Have it up, and gone afterwards."""
+    """Start it, and remove it afterwards."""
     try:
         project.up(*services)
         yield project
@@ -131,10 +131,10 @@ def project() -> Iterator[Project]:
         yield created
 
 
-def test_everything_is_there_for_this_machine(project: Project) -> None:
-    told = {"from-here": {"num_partitions": 1, "replication_factor": 1}}
+def test_this_machine_reaches_both(project: Project) -> None:
+    topics = {"from-here": {"num_partitions": 1, "replication_factor": 1}}
     with closing(KafkaAdminClient(bootstrap_servers=project.broker)) as admin:
-        admin.create_topics(told)
+        admin.create_topics(topics)
     with closing(KafkaProducer(bootstrap_servers=project.broker, acks="all")) as producer:
         producer.send("from-here", b"greeting").get(timeout=30)
     consumer = KafkaConsumer(
@@ -150,23 +150,24 @@ def test_everything_is_there_for_this_machine(project: Project) -> None:
     )
 
 
-def test_everything_is_there_for_containers(project: Project) -> None:
-    server = "--bootstrap-server kafka:19092"
-    heard = project.in_network(
+def test_containers_reach_both(project: Project) -> None:
+    topic = "--bootstrap-server kafka:19092 --topic from-inside"
+    received = project.in_network(
         "kafka",
-        f"cd {KAFKA_BIN} && ./kafka-topics.sh {server} --create --topic from-inside --partitions 1 >&2"
-        f" && echo greeting | ./kafka-console-producer.sh {server} --topic from-inside"
-        f" && ./kafka-console-consumer.sh {server} --topic from-inside --from-beginning --max-messages 1",
+        f"cd {KAFKA_BIN} && ./kafka-topics.sh {topic} --create --partitions 1 >&2"
+        f" && echo greeting | ./kafka-console-producer.sh {topic}"
+        f" && ./kafka-console-consumer.sh {topic} --from-beginning --max-messages 1",
     )
-    assert heard == "greeting\n"
-    found = project.in_network(
+    assert received == "greeting\n"
+    selected = project.in_network(
         "database",
-        "mariadb --host=database --user=ledger --password=ledger --batch --skip-column-names -e 'SELECT DATABASE()' ledger",
+        "mariadb --host=database --user=ledger --password=ledger --batch --skip-column-names"
+        " -e 'SELECT DATABASE()' ledger",
     )
-    assert found == "ledger\n"
+    assert selected == "ledger\n"
 
 
-def test_a_topic_is_made_only_on_purpose(project: Project) -> None:
+def test_a_producer_creates_no_topic(project: Project) -> None:
     with (
         closing(KafkaProducer(bootstrap_servers=project.broker, max_block_ms=1000)) as producer,
         pytest.raises(KafkaTimeoutError),
@@ -198,26 +199,26 @@ def test_everything_is_limited_labelled_and_named_by_the_project(project: Projec
         assert container["Config"]["Labels"]["delivery-platform.managed"] == "true"
         volumes = {mount["Name"] for mount in container["Mounts"] if mount["Type"] == "volume"}
         assert volumes == {f"{project.name}_{service}"}, (
-            "a nameless volume would be left behind by every start"
+            "every start would leave an anonymous volume"
         )
 
 
-# The last one on this project. That data outlives down and up is proved by test_platform.py.
-def test_down_keeps_the_volumes_unless_they_are_to_go_too(project: Project) -> None:
+# The last test on this project; test_platform.py tests that data outlives down and up.
+def test_down_keeps_the_volumes_by_default(project: Project) -> None:
     project.compose("down")
-    assert {kind for kind, left in project.leftovers().items() if left} == {"volumes"}
+    assert {kind for kind, names in project.leftovers().items() if names} == {"volumes"}
     project.compose("down", "--volumes")
     assert project.leftovers() == {"containers": "", "networks": "", "volumes": ""}
 
 
-OF_THE_VERSION_BEFORE = "services: {database: {command: !reset null, configs: !reset []}}"
+EARLIER_VERSION = "services: {database: {command: !reset null, configs: !reset []}}"
 
 
 @pytest.fixture
 def earlier(tmp_path: Path) -> Iterator[Project]:
-    """A database with one account for all, as the version before made it, and a row in it."""
+    """A database of an earlier version, with one account and a row."""
     override = tmp_path / "earlier.yaml"
-    override.write_text(OF_THE_VERSION_BEFORE)
+    override.write_text(EARLIER_VERSION)
     with running(new_project(override), "database") as created:
         created.query("CREATE TABLE deployments AS SELECT 'kept' AS id")
         yield created
@@ -232,7 +233,7 @@ def refuses(project: Project, user: str, password: str) -> bool:
     return False
 
 
-def test_a_volume_of_the_version_before_gets_the_second_account(earlier: Project) -> None:
+def test_a_volume_of_an_earlier_version_gets_the_second_account(earlier: Project) -> None:
     assert refuses(earlier, "reader", "reader")
     replace(earlier, files=(FILE,)).up("database")
     assert earlier.query("SELECT id FROM deployments", "reader", "reader") == (("kept",),)
@@ -246,7 +247,7 @@ def test_a_volume_of_the_version_before_gets_the_second_account(earlier: Project
     assert refuses(earlier, "reader", "reader")
     assert refuses(earlier, "ledger", "ledger")
 
-    # Of the two only this one is no variable of the server's.
+    # Only this one is no variable of the server.
     passwords["DB_READER_PASSWORD"] = "new"
     replace(earlier, files=(FILE,), variables=passwords).up("database")
     assert earlier.query("SELECT id FROM deployments", "reader", "new") == (("kept",),)
@@ -254,14 +255,13 @@ def test_a_volume_of_the_version_before_gets_the_second_account(earlier: Project
 
 @pytest.fixture
 def two_voters(tmp_path: Path) -> Iterator[Project]:
-    """Kafka with a second controller: neither is a majority by itself, and clients only ever speak to the first."""
-    kafka = json.loads(new_project().compose("config", "--format", "json").stdout)["services"][
-        "kafka"
-    ]
+    """Kafka with a second controller, of which none is a majority; clients use the first."""
+    config = json.loads(new_project().compose("config", "--format", "json").stdout)
+    kafka = config["services"]["kafka"]
     quorum = {"KAFKA_CONTROLLER_QUORUM_VOTERS": "1@kafka:9093,2@second:9093"}
-    same = ("CLUSTER_ID", "KAFKA_CONTROLLER_LISTENER_NAMES", "KAFKA_LOG_DIRS")
+    shared = ("CLUSTER_ID", "KAFKA_CONTROLLER_LISTENER_NAMES", "KAFKA_LOG_DIRS")
     second = {
-        **{name: kafka["environment"][name] for name in same},
+        **{name: kafka["environment"][name] for name in shared},
         **quorum,
         "KAFKA_NODE_ID": "2",
         "KAFKA_PROCESS_ROLES": "controller",
@@ -280,7 +280,7 @@ def two_voters(tmp_path: Path) -> Iterator[Project]:
         "second": {"image": kafka["image"], "environment": second},
     }
     override.write_text(json.dumps({"services": services}))
-    # A broker that has no majority never ends its shutdown by itself.
+    # A broker without a majority never ends its shutdown.
     with running(new_project(override), "kafka", "second", end=("--timeout", "0")) as created:
         yield created
 
@@ -289,16 +289,12 @@ def test_kafka_is_not_healthy_without_a_leader_though_its_port_is_open(two_voter
     command = two_voters.inspect("kafka")["Config"]["Healthcheck"]["Test"][1]
 
     def healthy() -> bool:
-        return (
-            docker(
-                "exec", f"{two_voters.name}-kafka-1", "sh", "-c", command, check=False
-            ).returncode
-            == 0
-        )
+        argv = ("exec", f"{two_voters.name}-kafka-1", "sh", "-c", command)
+        return docker(*argv, check=False).returncode == 0
 
-    two_voters.compose("kill", "second")  # `up` has waited until it was healthy
-    # A leader without followers steps down after one and a half of controller.quorum.fetch.timeout.ms: 3 seconds.
-    wait_for("the broker to be called unhealthy", lambda: not healthy())
+    two_voters.compose("kill", "second")  # after `up` it was healthy
+    # A leader without followers steps down after 1.5 controller.quorum.fetch.timeout.ms (3 s).
+    wait_for("the broker to be unhealthy", lambda: not healthy())
     with socket.create_connection(("127.0.0.1", two_voters.kafka_port), timeout=5):
         pass
 

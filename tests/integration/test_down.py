@@ -18,8 +18,8 @@ pytestmark = pytest.mark.engine
 
 
 @dataclass(frozen=True)
-class Standing:
-    """A compose project with a registry that a cluster pulls from, and nothing else."""
+class PulledRegistry:
+    """A compose project with only a registry, which a cluster pulls from."""
 
     engine: Engine
     clone: Clone
@@ -28,11 +28,11 @@ class Standing:
 
     @property
     def registry(self) -> str:
-        """The name of the registry's container and volume."""
+        """The name of the container and of the volume."""
         return f"{self.project}-registry"
 
     def down(self, *options: str) -> tuple[int, str]:
-        """Run the task: its exit code, and what it printed."""
+        """Run `inv down`; return its exit code and its output."""
         done = self.clone.inv("down", *options, environment={"COMPOSE_PROJECT_NAME": self.project})
         return done.returncode, " ".join((done.stdout + done.stderr).split())
 
@@ -53,38 +53,40 @@ def archive(path: str, content: str) -> bytes:
 
 
 @pytest.fixture
-def standing(engine: Engine, project: Declaration, clone: Clone) -> Iterator[Standing]:
-    made = Standing(engine, clone, *(f"delivery-test-{uuid.uuid4().hex[:8]}" for _ in range(2)))
+def pulled(engine: Engine, project: Declaration, clone: Clone) -> Iterator[PulledRegistry]:
+    fixture = PulledRegistry(
+        engine, clone, *(f"delivery-test-{uuid.uuid4().hex[:8]}" for _ in range(2))
+    )
     image, port = project.upstream["registry"].image, free_port()
-    volume = (made.registry, "/var/lib/registry")
-    engine.run(image, made.registry, port=(5000, port), volume=volume, environment={})
-    engine.write_note(f"{made.cluster}-cluster", {})
-    # As `inv cluster.up` leaves a node, which need not run.
-    node = engine.client.containers.create(image, labels={"io.x-k8s.kind.cluster": made.cluster})
-    told = f'server = "http://{made.registry}:5000"\n'
-    node.put_archive("/", archive(f"etc/containerd/certs.d/localhost:{port}/hosts.toml", told))
+    volume = (fixture.registry, "/var/lib/registry")
+    engine.run(image, fixture.registry, port=(5000, port), volume=volume, environment={})
+    engine.write_note(f"{fixture.cluster}-cluster", {})
+    # A node of `inv cluster.up`, which does not need to run.
+    node = engine.client.containers.create(image, labels={"io.x-k8s.kind.cluster": fixture.cluster})
+    hosts = f'server = "http://{fixture.registry}:5000"\n'
+    node.put_archive("/", archive(f"etc/containerd/certs.d/localhost:{port}/hosts.toml", hosts))
     try:
-        yield made
+        yield fixture
     finally:
         node.remove(v=True)
-        engine.remove_volume(f"{made.cluster}-cluster")
-        engine.remove(made.registry)
-        engine.remove_volume(made.registry)
+        engine.remove_volume(f"{fixture.cluster}-cluster")
+        engine.remove(fixture.registry)
+        engine.remove_volume(fixture.registry)
 
 
-def test_a_registry_that_a_cluster_pulls_from_outlives_down(standing: Standing) -> None:
-    code, said = standing.down()
-    assert code == 0, said
-    assert standing.is_running()
-    assert f"still runs: the cluster {standing.cluster} pulls from it" in said
-    assert f"`kind delete cluster --name {standing.cluster}`" in said
+def test_down_leaves_a_registry_that_a_cluster_pulls_from(pulled: PulledRegistry) -> None:
+    code, output = pulled.down()
+    assert code == 0, output
+    assert pulled.is_running()
+    assert f"still runs: the cluster {pulled.cluster} pulls from it" in output
+    assert f"`kind delete cluster --name {pulled.cluster}`" in output
 
-    code, said = standing.down("--volumes", "--yes")
+    code, output = pulled.down("--volumes", "--yes")
     assert code == 7
-    assert f"the cluster {standing.cluster} pulls from it" in said
-    assert standing.is_running()
+    assert f"the cluster {pulled.cluster} pulls from it" in output
+    assert pulled.is_running()
 
-    code, said = standing.down("--registry")
-    assert code == 0, said
-    assert standing.engine.container(standing.registry) is None
-    assert standing.engine.read_note(standing.registry) is not None, "its images stay"
+    code, output = pulled.down("--registry")
+    assert code == 0, output
+    assert pulled.engine.container(pulled.registry) is None
+    assert pulled.engine.read_note(pulled.registry) is not None, "its images stay"

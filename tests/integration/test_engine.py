@@ -1,4 +1,4 @@
-"""The real engine: what is not ours stays, and what a registry gives is pulled."""
+"""The API of a real engine: only this project's objects are removed."""
 
 import shutil
 import subprocess
@@ -27,7 +27,9 @@ def name() -> str:
     return f"delivery-test-{uuid.uuid4().hex[:8]}"
 
 
-def test_what_is_not_ours_is_never_removed(engine: Engine, project: Declaration, name: str) -> None:
+def test_foreign_containers_and_volumes_are_never_removed(
+    engine: Engine, project: Declaration, name: str
+) -> None:
     container = engine.client.containers.create(project.upstream["debian"].image, name=name)
     volume = engine.client.volumes.create(name)
     try:
@@ -46,7 +48,7 @@ def test_what_is_not_ours_is_never_removed(engine: Engine, project: Declaration,
         volume.remove()
 
 
-def test_what_is_ours_is_removed_with_its_data(
+def test_a_managed_container_is_removed_with_its_data(
     engine: Engine, project: Declaration, name: str
 ) -> None:
     engine.run(
@@ -65,7 +67,7 @@ def test_what_is_ours_is_removed_with_its_data(
     assert not engine.remove_volume(name)
 
 
-def test_an_upstream_image_is_pulled_where_a_registry_gives_it(
+def test_a_published_upstream_image_is_pulled(
     engine: Engine, project: Declaration, name: str
 ) -> None:
     published = f"{project.registry.address}/{name}:1"
@@ -81,9 +83,7 @@ def test_an_upstream_image_is_pulled_where_a_registry_gives_it(
         engine.client.images.remove(published)
 
 
-def test_an_image_that_nobody_has_cannot_be_pulled(
-    engine: Engine, project: Declaration, name: str
-) -> None:
+def test_an_unknown_image_cannot_be_pulled(engine: Engine, project: Declaration, name: str) -> None:
     with pytest.raises(
         (RegistryError, EngineError), match=f"pull {project.registry.address}/{name}:1: "
     ):
@@ -103,29 +103,30 @@ def test_a_root_file_system_becomes_an_image(engine: Engine, tmp_path: Path, nam
         engine.client.images.remove(f"{name}:1")
 
 
-def test_only_images_of_ours_that_nothing_uses_are_removed(
+def test_only_unused_images_of_this_project_are_removed(
     engine: Engine, project: Declaration, tmp_path: Path, name: str
 ) -> None:
-    held = Registry(local_registry.ensure(engine, project).address)
-    names = [f"{name}-{kind}" for kind in ("unused", "tagged", "used", "theirs")]
-    pinned = {one: _by_digest(engine, held.address, one, tmp_path) for one in names}
-    engine.tag(pinned[names[1]], f"{held.address}/{names[1]}", "1")
+    registry = Registry(local_registry.ensure(engine, project).address)
+    names = [f"{name}-{kind}" for kind in ("unused", "tagged", "used", "foreign")]
+    pinned = {image: _by_digest(engine, registry.address, image, tmp_path) for image in names}
+    engine.tag(pinned[names[1]], f"{registry.address}/{names[1]}", "1")
     container = engine.client.containers.create(pinned[names[2]], ["none"], name=name)
     try:
-        unused = engine.unused_images([f"{held.address}/{one}" for one in names[:3]])
+        unused = engine.unused_images([f"{registry.address}/{image}" for image in names[:3]])
         assert len(unused) == 1
         engine.remove_images(unused)
-        assert [one for one in names if engine.image_labels(pinned[one]) is None] == [names[0]]
+        removed = [image for image in names if engine.image_labels(pinned[image]) is None]
+        assert removed == [names[0]]
     finally:
         container.remove()
-        for one in names:
-            held.delete(f"{held.address}/{one}", pinned[one].partition("@")[2])
-            if engine.image_labels(pinned[one]) is not None:
-                engine.client.images.remove(pinned[one], force=True)
+        for image in names:
+            registry.delete(f"{registry.address}/{image}", pinned[image].partition("@")[2])
+            if engine.image_labels(pinned[image]) is not None:
+                engine.client.images.remove(pinned[image], force=True)
 
 
 def _by_digest(engine: Engine, address: str, name: str, folder: Path) -> str:
-    """An image that the engine has as it has those of a platform: pulled by its digest, without a tag."""
+    """An image that the engine has pulled by digest, without a tag, like those of a platform."""
     file, reference = folder / f"{name}.tar", f"{address}/{name}:1"
     with tarfile.open(file, "w") as tar:
         tar.add(ROOT / "delivery.toml", name)
@@ -136,7 +137,7 @@ def _by_digest(engine: Engine, address: str, name: str, folder: Path) -> str:
     return pinned
 
 
-# What a Docker engine sets up, in a network namespace of the test's own; then what is left of it.
+# Makes a Docker engine's bridge and rules in a network namespace, removes them, prints the rest.
 NETWORK = """
 import subprocess
 from delivery.host.firewall import Bridge
@@ -145,21 +146,21 @@ from delivery.host import bridges
 def run(line):
     return subprocess.run(line.split(), check=True, capture_output=True, text=True).stdout
 
-before = bridges.policy(), run("iptables-save -t filter"), run("iptables-save -t nat")
+policy = bridges.policy()
 run("ip link add br-test type bridge")
 run("iptables -N DOCKER")
 run("iptables -A FORWARD -o br-test -j DOCKER")
 run("iptables -P FORWARD DROP")
 run("iptables -t nat -A POSTROUTING -s 10.9.0.0/24 ! -o br-test -j MASQUERADE")
 run("iptables -A INPUT -i lo -j ACCEPT")
-bridges.remove([Bridge("br-test", ("10.9.0.0/24",)), Bridge("br-gone", ())], before[0])
-print(bridges.policy(), before[0])
+bridges.remove([Bridge("br-test", ("10.9.0.0/24",)), Bridge("br-gone", ())], policy)
+print(bridges.policy(), policy)
 print(run("iptables-save -t filter"), run("iptables-save -t nat"), run("ip -brief link"))
 """
 
 
 @pytest.mark.skipif(not shutil.which("unshare"), reason="Linux has network namespaces")
-def test_what_a_private_engine_left_in_the_network_is_removed() -> None:
+def test_bridges_and_rules_of_a_private_engine_are_removed() -> None:
     done = subprocess.run(
         ["unshare", "--net", sys.executable, "-c", NETWORK],
         capture_output=True,
@@ -168,10 +169,10 @@ def test_what_a_private_engine_left_in_the_network_is_removed() -> None:
         cwd=ROOT,
     )
     assert done.returncode == 0, done.stderr
-    policies, *left = done.stdout.splitlines()
+    policies, *lines = done.stdout.splitlines()
     assert policies.split()[0] == policies.split()[1]
-    told = "\n".join(left)
-    assert "-A INPUT -i lo -j ACCEPT" in told
-    assert "br-test" not in told
-    assert "DOCKER" not in told
-    assert "MASQUERADE" not in told
+    remaining = "\n".join(lines)
+    assert "-A INPUT -i lo -j ACCEPT" in remaining
+    assert "br-test" not in remaining
+    assert "DOCKER" not in remaining
+    assert "MASQUERADE" not in remaining

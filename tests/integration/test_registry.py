@@ -169,7 +169,7 @@ def test_a_blob_in_a_store_at_another_address_is_read_without_the_login(
         environment = {
             "REGISTRY_AUTH": "htpasswd",
             "REGISTRY_AUTH_HTPASSWD_REALM": "registry",
-            "REGISTRY_AUTH_HTPASSWD_PATH": "/told/htpasswd",
+            "REGISTRY_AUTH_HTPASSWD_PATH": "/files/htpasswd",
             "REGISTRY_MIDDLEWARE_STORAGE": f"[{redirect}]",
         }
         with running_registry(engine, project, environment, tmp_path) as address:

@@ -302,8 +302,8 @@ def test_a_registry_with_a_private_ca_is_trusted_as_our_own_requests_trust_it(
     for path in (folder, *folder.iterdir()):
         path.chmod(0o755)
     environment = {
-        "REGISTRY_HTTP_TLS_CERTIFICATE": "/told/tls.crt",
-        "REGISTRY_HTTP_TLS_KEY": "/told/tls.key",
+        "REGISTRY_HTTP_TLS_CERTIFICATE": "/files/tls.crt",
+        "REGISTRY_HTTP_TLS_KEY": "/files/tls.key",
     }
     home = tmp_path / "home"
     monkeypatch.setenv("HOME", str(home))

@@ -1,6 +1,6 @@
-"""The recipes keep the contracts of the images whose names they carry.
+"""The images of the recipes behave like the published images of the same names.
 
-Tests of what only a recipe promises skip a published image; no other test knows which of the two it has.
+Tests of what only a recipe has skip a published image; all other tests run with both.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import docker
 import pymysql
@@ -44,54 +44,54 @@ PROMETHEUS = "prom/prometheus:v2.53.3"
 RECIPES = Path(__file__).parents[2] / "ops" / "upstream"
 KAFKA_BIN = "/opt/kafka/bin"
 INSIDE = "--bootstrap-server localhost:19092"
-# As the health check does: a command that lives for a second is not worth compiling.
+# Like the health check: a command of a second needs no compiler.
 QUICK = "KAFKA_JVM_PERFORMANCE_OPTS='-XX:+UseSerialGC -XX:TieredStopAtLevel=1'"
 JMX = "service:jmx:rmi:///jndi/rmi://localhost:9999/jmxrmi"
 STATE = "kafka.server:type=KafkaServer,name=BrokerState"
 CLUSTER_ID = "OUZK0efhTkiGz6XtqUSWGw"
-PASSWORD = r"it's \ `quoted` % \"well\""  # every character that SQL or a shell could trip over
+PASSWORD = r"it's \ `quoted` % \"well\""  # every special character of SQL and shells
 
 pytestmark = pytest.mark.engine
 Run = Callable[..., Container]
 Mount = dict[str, dict[str, str]]  # as docker-py takes volumes
 
 
-def eventually(holds: Callable[[], object], what: str) -> None:
-    """Wait until it holds."""
-    wait_for(what, lambda: bool(holds()), seconds=60, every=0.1)
+def eventually(condition: Callable[[], object], name: str) -> None:
+    wait_for(name, lambda: bool(condition()), seconds=60, every=0.1)
 
 
 def shell(container: Container, command: str) -> tuple[int, str]:
-    """Run a shell command inside: its exit code and all it said."""
-    # A broker that does not answer is waited for a minute by default.
-    result: tuple[int, bytes] = container.exec_run(["timeout", "30", "sh", "-c", command])  # type: ignore[assignment]
-    return result[0], result[1].decode()
+    """Run a shell command in a container; return its exit code and its output."""
+    # By default Kafka's commands wait a minute for a broker.
+    result = container.exec_run(["timeout", "30", "sh", "-c", command])
+    code, output = cast("tuple[int, bytes]", result)
+    return code, output.decode()
 
 
-def said(container: Container) -> str:
+def log(container: Container) -> str:
     return container.logs().decode(errors="replace")
 
 
 def exit_code(container: Container, seconds: int = 30) -> int:
-    """Wait for its end."""
+    """Wait for the end of a container."""
     return int(container.wait(timeout=seconds)["StatusCode"])
 
 
 def stop(container: Container) -> int:
-    """SIGTERM, with SIGKILL (137) after 30 seconds; its exit code."""
+    """Stop by SIGTERM, after 30 s by SIGKILL (137); return the exit code."""
     container.stop(timeout=30)
     return exit_code(container)
 
 
 def address(container: Container, port: int) -> tuple[str, int]:
-    """Where this machine finds the container's port."""
+    """The host and port of a container's port on this machine."""
     container.reload()
     (binding,) = container.ports[f"{port}/tcp"] or []
     return binding["HostIp"], int(binding["HostPort"])
 
 
 def put(container: Container, path: str, content: str | bytes) -> None:
-    """Write a file into a container, whether it runs or not."""
+    """Write a file into a container, running or not."""
     data = content if isinstance(content, bytes) else content.encode()
     archive = io.BytesIO()
     with tarfile.open(fileobj=archive, mode="w") as tar:
@@ -108,7 +108,7 @@ def client(engine: Engine) -> docker.DockerClient:
 
 @pytest.fixture(scope="module")
 def run(client: docker.DockerClient) -> Iterator[Run]:
-    """Start containers; what is left of them goes with the module."""
+    """Start containers, which are removed after the module."""
     started: list[Container] = []
 
     def start(
@@ -142,12 +142,12 @@ def run(client: docker.DockerClient) -> Iterator[Run]:
 def _database_recipe(client: docker.DockerClient) -> None:
     labels = client.images.get(DATABASE).labels
     if "delivery-platform.recipe" not in labels:
-        pytest.skip(f"{DATABASE} is the published image here, and this is the recipe's own promise")
+        pytest.skip(f"{DATABASE} is the published image, and only the recipe does this")
 
 
 @pytest.fixture(scope="module")
 def volume(client: docker.DockerClient) -> Iterator[Callable[[str], Mount]]:
-    """Give a new volume as the mount for a path; its containers go before it does."""
+    """Make a volume, as the mount of a path; remove it with its containers after the module."""
     created: list[Volume] = []
 
     def create(path: str) -> Mount:
@@ -155,17 +155,17 @@ def volume(client: docker.DockerClient) -> Iterator[Callable[[str], Mount]]:
         return {created[-1].name: {"bind": path, "mode": "rw"}}
 
     yield create
-    for one in created:
-        for container in client.containers.list(all=True, filters={"volume": one.name}):
+    for volume in created:
+        for container in client.containers.list(all=True, filters={"volume": volume.name}):
             container.remove(force=True, v=True)
-        one.remove()
+        volume.remove()
 
 
 # Kafka
 
 
 def kafka_environment(port: int, **more: str) -> dict[str, str]:
-    """One node, both roles, that tells clients it is at this port of this machine."""
+    """One node with both roles, which advertises this port of this machine."""
     return {
         "CLUSTER_ID": CLUSTER_ID,
         "KAFKA_NODE_ID": "1",
@@ -175,7 +175,9 @@ def kafka_environment(port: int, **more: str) -> dict[str, str]:
         "KAFKA_INTER_BROKER_LISTENER_NAME": "INSIDE",
         "KAFKA_LISTENERS": "HOST://:9092,CONTROLLER://:9093,INSIDE://:19092",
         "KAFKA_ADVERTISED_LISTENERS": f"HOST://localhost:{port},INSIDE://localhost:19092",
-        "KAFKA_LISTENER_SECURITY_PROTOCOL_MAP": "CONTROLLER:PLAINTEXT,HOST:PLAINTEXT,INSIDE:PLAINTEXT",
+        "KAFKA_LISTENER_SECURITY_PROTOCOL_MAP": ",".join(
+            f"{name}:PLAINTEXT" for name in ("CONTROLLER", "HOST", "INSIDE")
+        ),
         "KAFKA_OFFSETS_TOPIC_REPLICATION_FACTOR": "1",
         "KAFKA_LOG_DIRS": "/var/lib/kafka/data/log",
         "KAFKA_HEAP_OPTS": "-Xms256M -Xmx256M",
@@ -184,7 +186,7 @@ def kafka_environment(port: int, **more: str) -> dict[str, str]:
 
 
 def start_kafka(run: Run, mount: Mount | None = None, **more: str) -> tuple[Container, str]:
-    """Start a broker and wait until it is one; the container and its address."""
+    """Start a broker and wait for it; return the container and the address."""
     port = free_port()
     container = run(
         KAFKA,
@@ -193,7 +195,7 @@ def start_kafka(run: Run, mount: Mount | None = None, **more: str) -> tuple[Cont
         volumes=mount or {},
     )
     eventually(
-        lambda: "Kafka Server started" in said(container), f"the broker starts\n{said(container)}"
+        lambda: "Kafka Server started" in log(container), f"the broker starts\n{log(container)}"
     )
     return container, f"localhost:{port}"
 
@@ -205,7 +207,7 @@ def produce(broker: str, topic: str, *values: bytes) -> None:
 
 
 def consume(broker: str, topic: str) -> list[bytes]:
-    """All that the topic holds."""
+    """All values in a topic."""
     consumer = KafkaConsumer(
         topic,
         bootstrap_servers=broker,
@@ -214,7 +216,7 @@ def consume(broker: str, topic: str) -> list[bytes]:
         consumer_timeout_ms=5000,
     )
     with closing(consumer):
-        # The end is known: no need to wait for silence.
+        # Up to the known end, without a timeout.
         eventually(lambda: consumer.partitions_for_topic(topic), f"{topic} has partitions")
         consumer.poll(0)
         ends = consumer.end_offsets(consumer.assignment())
@@ -225,15 +227,13 @@ def consume(broker: str, topic: str) -> list[bytes]:
 
 
 def broker_settings(container: Container, server: str) -> str:
-    return shell(
-        container,
-        f"{QUICK} {KAFKA_BIN}/kafka-configs.sh {server} --entity-type brokers --entity-name 1 --describe --all",
-    )[1]
+    options = "--entity-type brokers --entity-name 1 --describe --all"
+    return shell(container, f"{QUICK} {KAFKA_BIN}/kafka-configs.sh {server} {options}")[1]
 
 
 @pytest.fixture(scope="module")
 def broker(run: Run) -> tuple[Container, str]:
-    """A broker with a record in a topic, which a group has read."""
+    """A broker with a topic with one record that a group has read."""
     container, address = start_kafka(
         run,
         KAFKA_NUM_PARTITIONS="5",
@@ -259,9 +259,9 @@ def test_kafka_takes_its_settings_and_log_levels_from_variables(
     assert f"cluster.id={CLUSTER_ID}" in properties
     assert "node.id=1" in properties
     assert "STATIC_BROKER_CONFIG:num.partitions=5" in broker_settings(broker[0], INSIDE)
-    logged = said(broker[0])
-    assert re.search(r"DEBUG .*\(org\.apache\.kafka\.image", logged)
-    assert not re.search(r"DEBUG .*\(kafka\.server", logged)
+    lines = log(broker[0])
+    assert re.search(r"DEBUG .*\(org\.apache\.kafka\.image", lines)
+    assert not re.search(r"DEBUG .*\(kafka\.server", lines)
 
 
 def test_kafka_runs_as_a_user_and_java_is_the_first_process(broker: tuple[Container, str]) -> None:
@@ -303,7 +303,7 @@ def test_kafka_adds_variables_to_a_mounted_configuration(run: Run) -> None:
         files={"/mnt/shared/config/server.properties": mounted},
         environment={"KAFKA_NUM_PARTITIONS": "7"},
     )
-    eventually(lambda: "Kafka Server started" in said(container), "the broker starts")
+    eventually(lambda: "Kafka Server started" in log(container), "the broker starts")
     described = broker_settings(container, "--bootstrap-server localhost:9092")
     assert "num.io.threads=9 " in described
     assert "num.partitions=7 " in described
@@ -332,7 +332,7 @@ def test_kafka_takes_variables_as_arguments_and_reads_key_stores_from_the_secret
             "/etc/kafka/secrets/password": "secret",
         },
     )
-    eventually(lambda: "Kafka Server started" in said(container), "the broker starts")
+    eventually(lambda: "Kafka Server started" in log(container), "the broker starts")
     context = ssl.create_default_context()
     context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
     with (
@@ -343,13 +343,13 @@ def test_kafka_takes_variables_as_arguments_and_reads_key_stores_from_the_secret
 
 
 def key_store(password: str) -> bytes:
-    """A key and its certificate as Java reads them."""
+    """A key and its certificate in Java's format."""
     issued = trustme.CA().issue_cert("localhost")
     certificate = x509.load_pem_x509_certificate(issued.cert_chain_pems[0].bytes())
     key = serialization.load_pem_private_key(issued.private_key_pem.bytes(), None)
     assert isinstance(key, ec.EllipticCurvePrivateKey)
-    locked = serialization.BestAvailableEncryption(password.encode())
-    return pkcs12.serialize_key_and_certificates(b"kafka", key, certificate, None, locked)
+    encryption = serialization.BestAvailableEncryption(password.encode())
+    return pkcs12.serialize_key_and_certificates(b"kafka", key, certificate, None, encryption)
 
 
 def test_kafka_refuses_a_controller_that_advertises(run: Run) -> None:
@@ -359,7 +359,7 @@ def test_kafka_refuses_a_controller_that_advertises(run: Run) -> None:
     }
     container = run(KAFKA, environment=environment)
     assert exit_code(container) == 1
-    assert "KAFKA_ADVERTISED_LISTENERS" in said(container)
+    assert "KAFKA_ADVERTISED_LISTENERS" in log(container)
 
 
 def test_kafka_stops_cleanly_keeps_its_data_and_refuses_storage_of_another_cluster(
@@ -372,8 +372,8 @@ def test_kafka_stops_cleanly_keeps_its_data_and_refuses_storage_of_another_clust
     container.remove(v=True)
 
     container, address = start_kafka(run, mount)
-    assert "since clean shutdown file was found" in said(container)
-    assert "is already formatted" in said(container)
+    assert "since clean shutdown file was found" in log(container)
+    assert "is already formatted" in log(container)
     assert consume(address, "kept") == [b"before"]
     container.remove(force=True, v=True)
 
@@ -383,18 +383,22 @@ def test_kafka_stops_cleanly_keeps_its_data_and_refuses_storage_of_another_clust
         volumes=mount,
     )
     assert exit_code(other) == 1
-    assert "MkU3OEVBNTcwNTJENDM2Qg" in said(other)
+    assert "MkU3OEVBNTcwNTJENDM2Qg" in log(other)
 
 
 # Database
 
-GO_ON = "/tmp/go-on"  # noqa: S108  # in a container of the test's own
-# An init file that holds the initialisation up until the test lets it go on.
+GO_ON = "/tmp/go-on"  # noqa: S108  # in a container
+# An init file that blocks until the test creates a file.
 WAIT = f"until [ -e {GO_ON} ]; do sleep 0.1; done\n"
 RANDOM = {"MARIADB_ROOT_PASSWORD": "", "MARIADB_RANDOM_ROOT_PASSWORD": "yes"}
 
 
-def start_database(run: Run, mount: Mount | None = None, **options: Any) -> Container:  # noqa: ANN401
+def start_database(
+    run: Run,
+    mount: Mount | None = None,
+    **options: Any,  # noqa: ANN401
+) -> Container:
     environment = {
         "MARIADB_ROOT_PASSWORD": "root-secret",
         "MARIADB_DATABASE": "ledger",
@@ -418,7 +422,7 @@ def healthy(container: Container) -> bool:
 def wait_healthy(container: Container) -> None:
     def check() -> bool:
         container.reload()
-        assert container.status == "running", said(container)
+        assert container.status == "running", log(container)
         return healthy(container)
 
     eventually(check, "the database is healthy")
@@ -498,10 +502,10 @@ def test_database_reads_its_settings_from_files(run: Run) -> None:
 def test_database_makes_a_random_root_password_and_says_it(run: Run) -> None:
     container = start_database(run, environment=RANDOM)
     wait_healthy(container)
-    told = re.search(r"GENERATED ROOT PASSWORD: (\S+)", said(container))
-    assert told
+    match = re.search(r"GENERATED ROOT PASSWORD: (\S+)", log(container))
+    assert match
     assert query(
-        container, "SELECT CURRENT_USER()", user="root", password=told[1], database="mysql"
+        container, "SELECT CURRENT_USER()", user="root", password=match[1], database="mysql"
     ) == (("root@%",),)
 
 
@@ -523,7 +527,7 @@ def test_database_says_which_setting_is_wrong(
 ) -> None:
     container = start_database(run, environment=environment)
     assert exit_code(container) == 1
-    assert reason in said(container)
+    assert reason in log(container)
 
 
 def test_database_runs_init_files_once_and_is_not_healthy_before(
@@ -531,13 +535,13 @@ def test_database_runs_init_files_once_and_is_not_healthy_before(
 ) -> None:
     mount = volume("/var/lib/mysql")
     files = {
-        "/docker-entrypoint-initdb.d/1.sql": "CREATE TABLE made (at TIMESTAMP DEFAULT CURRENT_TIMESTAMP);",
+        "/docker-entrypoint-initdb.d/1.sql": "CREATE TABLE made (number INT DEFAULT 1);",
         "/docker-entrypoint-initdb.d/2.sql": "INSERT INTO made VALUES ();",
         "/docker-entrypoint-initdb.d/3.sh": WAIT,
     }
     container = start_database(run, mount, files=files)
     eventually(
-        lambda: "running /docker-entrypoint-initdb.d/3.sh" in said(container), "the last file runs"
+        lambda: "running /docker-entrypoint-initdb.d/3.sh" in log(container), "the last file runs"
     )
     assert not healthy(container)
     put(container, GO_ON, "")
@@ -560,7 +564,7 @@ def test_database_stops_cleanly_and_its_data_outlives_the_container(
 
     container = start_database(run, mount)
     wait_healthy(container)
-    assert "crash recovery" not in said(container)
+    assert "crash recovery" not in log(container)
     assert query(container, "SELECT word FROM kept") == (("before",),)
 
 
@@ -583,14 +587,14 @@ def test_database_begins_again_after_a_kill_while_it_was_made(
         "/docker-entrypoint-initdb.d/3.sql": "INSERT INTO made VALUES (1);",
     }
     container = start_database(run, mount, files=files)
-    eventually(lambda: moment in said(container), moment)
+    eventually(lambda: moment in log(container), moment)
     container.kill("SIGKILL")
     assert exit_code(container) == 137
 
     put(container, GO_ON, "")
     container.start()
     wait_healthy(container)
-    assert "starting it afresh" in said(container)
+    assert "starting it afresh" in log(container)
     assert query(container, "SELECT COUNT(*) FROM made") == ((1,),)
 
 
@@ -599,16 +603,16 @@ def test_database_leaves_foreign_files_alone(run: Run, volume: Callable[[str], M
     mount = volume("/var/lib/mysql")
     container = start_database(run, mount, files={"/var/lib/mysql/precious": "data"})
     assert exit_code(container) == 1
-    assert "holds files but no database" in said(container)
+    assert "holds files but no database" in log(container)
     looking = run(DATABASE, command=["cat", "/var/lib/mysql/precious"], volumes=mount)
     assert exit_code(looking) == 0
-    assert said(looking) == "data"
+    assert log(looking) == "data"
 
 
 # Registry
 
 
-# Every form in which an engine may push: a registry converts what is not accepted, and then names another digest.
+# Every format that an engine pushes: a registry converts others, which have another digest.
 ACCEPT = (
     f"{MANIFEST}, application/vnd.oci.image.index.v1+json, "
     "application/vnd.docker.distribution.manifest.v2+json, "
@@ -619,12 +623,16 @@ ACCEPT = (
 def answer(
     method: str, url: str, login: tuple[str, str] | None = None
 ) -> tuple[int, Mapping[str, str]]:
-    """Ask over HTTP: status and headers."""
+    """The status and the headers of an HTTP request."""
     done = requests.request(method, url, headers={"Accept": ACCEPT}, auth=login, timeout=10)
     return done.status_code, done.headers
 
 
-def start_registry(run: Run, mount: Mount | None = None, **options: Any) -> tuple[Container, str]:  # noqa: ANN401
+def start_registry(
+    run: Run,
+    mount: Mount | None = None,
+    **options: Any,  # noqa: ANN401
+) -> tuple[Container, str]:
     container = run(
         REGISTRY, ports={"5000/tcp": ("127.0.0.1", None)}, volumes=mount or {}, **options
     )
@@ -640,7 +648,7 @@ def start_registry(run: Run, mount: Mount | None = None, **options: Any) -> tupl
 
 
 def push(client: docker.DockerClient, address: str) -> str:
-    """Push the registry's own image to it; the digest."""
+    """Push the registry's own image to it; return the digest."""
     target = f"{address}/pushed"
     client.images.get(REGISTRY).tag(target, "1")
     try:
@@ -660,7 +668,7 @@ def test_registry_keeps_what_is_pushed(
     container, address = start_registry(run, mount)
     digest = push(client, address)
     assert answer("HEAD", f"http://{address}/v2/pushed/manifests/absent")[0] == 404
-    assert stop(container) in (0, 2)  # 2: Go's answer to an unhandled SIGTERM, as published
+    assert stop(container) in (0, 2)  # 2: Go without a handler of SIGTERM, like the published image
     container.remove(v=True)
 
     _, address = start_registry(run, mount)
@@ -677,11 +685,10 @@ def test_registry_takes_settings_from_variables(
 
 
 def test_registry_asks_for_a_password(run: Run) -> None:
+    password = "$2b$05$abcdefghijklmnopqrstuuZqHIDNb6/I1/LcJ3xmWE7PrREY18otK"  # reader
     _, address = start_registry(
         run,
-        files={
-            "/auth/htpasswd": "reader:$2b$05$abcdefghijklmnopqrstuuZqHIDNb6/I1/LcJ3xmWE7PrREY18otK\n"
-        },
+        files={"/auth/htpasswd": f"reader:{password}\n"},
         environment={
             "REGISTRY_AUTH": "htpasswd",
             "REGISTRY_AUTH_HTPASSWD_REALM": "test",
@@ -697,8 +704,12 @@ def test_registry_asks_for_a_password(run: Run) -> None:
 # Prometheus
 
 
-def start_prometheus(run: Run, mount: Mount | None = None, **options: Any) -> tuple[Container, str]:  # noqa: ANN401
-    """Start it and wait until it answers; the container and its address."""
+def start_prometheus(
+    run: Run,
+    mount: Mount | None = None,
+    **options: Any,  # noqa: ANN401
+) -> tuple[Container, str]:
+    """Start Prometheus and wait until it answers; return the container and the address."""
     container = run(
         PROMETHEUS, ports={"9090/tcp": ("127.0.0.1", 0)}, volumes=mount or {}, **options
     )
@@ -709,33 +720,32 @@ def start_prometheus(run: Run, mount: Mount | None = None, **options: Any) -> tu
             return answer("GET", f"http://{host}:{port}/-/ready")[0] == 200
         return False
 
-    eventually(ready, f"Prometheus answers\n{said(container)}")
+    eventually(ready, f"Prometheus answers\n{log(container)}")
     return container, f"http://{host}:{port}"
 
 
-def told(url: str) -> dict[str, Any]:
-    """What Prometheus' API answers."""
-    found: dict[str, Any] = requests.get(url, timeout=10).json()["data"]
-    return found
+def data(url: str) -> dict[str, Any]:
+    """The data in an answer of Prometheus' API."""
+    return dict(requests.get(url, timeout=10).json()["data"])
 
 
 def measured(base: str, expression: str) -> list[Any]:
-    return list(told(f"{base}/api/v1/query?query={expression}")["result"])
+    return list(data(f"{base}/api/v1/query?query={expression}")["result"])
 
 
 @pytest.fixture(scope="module")
 def _prometheus(engine: Engine, project: Declaration) -> None:
-    """Have the image: nobody has it who did not ask for it."""
+    """Get the image, which is optional."""
     upstreams.ensure(engine, project, "prometheus")
 
 
 @pytest.mark.usefixtures("_prometheus")
-def test_prometheus_runs_as_nobody_and_is_to_read_itself(
+def test_prometheus_runs_as_nobody_and_scrapes_itself(
     run: Run, volume: Callable[[str], Mount]
 ) -> None:
     container, base = start_prometheus(run, volume("/prometheus"), read_only=True, cap_drop=["ALL"])
     assert shell(container, "id -u; id -g; pwd") == (0, "65534\n65534\n/prometheus\n")
-    (job,) = yaml_strict.load(told(f"{base}/api/v1/status/config")["yaml"])["scrape_configs"]
+    (job,) = yaml_strict.load(data(f"{base}/api/v1/status/config")["yaml"])["scrape_configs"]
     assert (job["job_name"], job["static_configs"]) == (
         "prometheus",
         [{"targets": ["localhost:9090"]}],
@@ -743,11 +753,12 @@ def test_prometheus_runs_as_nobody_and_is_to_read_itself(
 
 
 @pytest.mark.usefixtures("_prometheus")
-def test_prometheus_takes_options_and_files_where_the_published_image_has_them_and_keeps_what_it_read(
+def test_prometheus_has_the_options_and_paths_of_the_published_image_and_keeps_its_data(
     run: Run, volume: Callable[[str], Mount]
 ) -> None:
     itself = "{job_name: itself, static_configs: [{targets: ['localhost:9090']}]}"
-    config = f"global: {{scrape_interval: 1s, external_labels: {{from: here}}}}\nscrape_configs: [{itself}]\n"
+    settings = "global: {scrape_interval: 1s, external_labels: {from: here}}"
+    config = f"{settings}\nscrape_configs: [{itself}]\n"
     files = {"/etc/prometheus/prometheus.yml": config}
     options = [
         "--config.file=/etc/prometheus/prometheus.yml",
@@ -756,7 +767,7 @@ def test_prometheus_takes_options_and_files_where_the_published_image_has_them_a
     ]
     mount = volume("/prometheus")
     container, base = start_prometheus(run, mount, files=files, command=options)
-    assert "from: here" in told(f"{base}/api/v1/status/config")["yaml"]
+    assert "from: here" in data(f"{base}/api/v1/status/config")["yaml"]
     assert answer("POST", f"{base}/-/reload")[0] == 200
     assert shell(container, "promtool check config /etc/prometheus/prometheus.yml")[0] == 0
     assert shell(container, "wget -q -O - http://127.0.0.1:9090/-/healthy") == (
@@ -764,12 +775,12 @@ def test_prometheus_takes_options_and_files_where_the_published_image_has_them_a
         "Prometheus Server is Healthy.\n",
     )
     assert answer("GET", f"{base}/graph")[0] == 200
-    eventually(lambda: measured(base, "up"), "it has read itself")
+    eventually(lambda: measured(base, "up"), "Prometheus has scraped itself")
     version = measured(base, "prometheus_build_info")[0]["metric"]["version"]
     assert version.startswith(PROMETHEUS.rpartition(":v")[2])
     assert stop(container) == 0
     container.remove(v=True)
 
-    # What it read before it stopped is there as soon as it answers again.
+    # After a restart it has the earlier measurements at once.
     _, base = start_prometheus(run, mount)
     assert measured(base, "count_over_time(up{job='itself'}[10m])")
