@@ -30,7 +30,7 @@ class NewSection:
     day: str
     # By group: the lines that are written if nothing is unreleased.
     default_entries: Mapping[str, Sequence[str]]
-    # The lines on what the version is built on, by their beginning; each replaces an older one.
+    # The lines on what the version is built on, by their beginning; each replaces an older line.
     dependency_lines: Mapping[str, str]
     superseded: Collection[str] = ()  # versions that were prepared and never released
 
@@ -50,7 +50,7 @@ def sections(text: str) -> list[str]:
 
 
 def section(text: str, version: str) -> str | None:
-    """The text of a version's section, or None without one."""
+    """The text of a version's section, or None."""
     parts = _parse(text)[1]
     return next((part.body.strip("\n") for part in parts if part.name == version), None)
 
@@ -58,7 +58,7 @@ def section(text: str, version: str) -> str | None:
 def entries(commits: Iterable[Commit], *, scopes: Collection[str] = ()) -> dict[str, list[str]]:
     """A changelog's lines for Conventional Commits, by group, the oldest first.
 
-    A line begins with the commit's scope if that is one of `scopes`.
+    A line begins with the commit's scope if `scopes` contains it.
     """
     groups: dict[str, list[str]] = {}
     for commit in commits:

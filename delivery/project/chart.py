@@ -9,7 +9,7 @@ from delivery.errors import Problem
 
 __all__ = ["image_tag", "problems", "with_images", "with_tags", "with_versions"]
 
-# A component's image is one line of values.yaml.
+# A component's image is a line of values.yaml.
 _IMAGE = (
     r"image: \{{repository: (?P<repository>\S+/)?{name}, tag: (?P<tag>[^,}}]+),"
     r" digest: (?P<digest>[^,}}]*)\}}"
@@ -28,7 +28,7 @@ def problems(chart: str, values: str, images: Mapping[str, str]) -> list[Problem
 
 
 def with_versions(chart: str, version: str, application: str = "") -> str:
-    """Chart.yaml's text with this version and, if one is given, this appVersion."""
+    """Chart.yaml's text with this version and, if given, this appVersion."""
     for field, value in {"version": version, "appVersion": application}.items():
         if not value:
             continue
@@ -78,7 +78,7 @@ def _field_problem(chart: str, field: str) -> Problem | None:
         return None
     return Problem(
         f"cannot write {field} into Chart.yaml: it has {count} lines `{field}: …`",
-        "keep one such line, at the beginning of a line",
+        "keep a single such line, without spaces before it",
     )
 
 
@@ -88,5 +88,5 @@ def _image_problem(values: str, name: str, repository: str) -> Problem | None:
         return None
     return Problem(
         f"cannot write the image {name} into the chart's values.yaml: it has {count} such images",
-        f'write one line `image: {{repository: {repository}, tag: 0.1.0, digest: ""}}`',
+        f'write a single line `image: {{repository: {repository}, tag: 0.1.0, digest: ""}}`',
     )

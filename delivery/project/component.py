@@ -61,7 +61,7 @@ def _check(declaration: Declaration, new: Component, root: Path) -> None:
     elif new.name in declaration.images:
         problem, hint = "delivery.toml has an image of that name", "choose another name"
     elif not (root / new.folder / "Dockerfile").is_file():
-        problem, hint = f"there is no {new.folder}/Dockerfile", f"write one; {_MANUAL}"
+        problem, hint = f"there is no {new.folder}/Dockerfile", f"write it; {_MANUAL}"
     elif new.port not in range(65_536):
         problem, hint = f"{new.port} is no port", "pass a number from 1 to 65535, or none"
     if problem:
@@ -84,7 +84,7 @@ def add_to_declaration(text: str, new: Component, base: str) -> str:
     if folders is None:
         raise DeclarationError(
             f"cannot add {new.folder} to the subproject {new.subproject}:"
-            " its folders are not on one line",
+            " its folders take several lines",
             hint=f'add "{new.folder}" to them',
         )
     text = f'{text[: folders.end("list")]}, "{new.folder}"{text[folders.end("list") :]}'
@@ -105,7 +105,7 @@ def add_to_values(text: str, new: Component, image: str) -> str:
     if components is None:
         raise DeclarationError(
             f"cannot add {new.name} to the chart's values: they have no map `components:`",
-            hint=f"write one, at the beginning of a line; {_MANUAL}",
+            hint=f"write it, without spaces before it; {_MANUAL}",
         )
     if re.search(rf"^  {re.escape(new.name)}:", components["body"], re.MULTILINE):
         raise DeclarationError(

@@ -102,7 +102,7 @@ def _subnet(text: str) -> str:
 
 
 _Subnet = Annotated[str, AfterValidator(_subnet)]
-# A branch's name, or a pattern: at most one *, at the end.
+# A branch's name, or a pattern that ends with *.
 _Branch = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9._/-]+\*?$")]
 _Branches = Annotated[tuple[_Branch, ...], Field(min_length=1, strict=False)]
 _Label = Annotated[
@@ -203,12 +203,12 @@ class Subproject(_Table):
     """A part of this repository with a version, a changelog and Git tags NAME-vX.Y.Z of its own."""
 
     folders: Annotated[tuple[_Path, ...], Field(min_length=1, strict=False)] = Field(
-        description="its folders; the chart's folder and each image's belong to one subproject"
+        description="its folders; the chart's folder and each image's belong to a single subproject"
     )
     changelog: _Path = Field(description="its changelog")
     after: Annotated[tuple[_Name, ...], Field(strict=False)] = Field(
         default=(),
-        description="optional: the subprojects that it is built on; a new version of one of them"
+        description="optional: the subprojects that it is built on; a new version of any of them"
         " gives it a new patch version",
     )
 
@@ -247,7 +247,7 @@ class Records(_Table):
 
 
 class Prune(_Table):
-    """What `inv registry.prune` keeps."""
+    """The settings of `inv registry.prune`."""
 
     develop: Annotated[int, Field(ge=1)] = Field(
         default=20,
@@ -274,7 +274,7 @@ class Environment(_Table):
     namespace: Annotated[
         str, StringConstraints(pattern=r"^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$")
     ] = Field(
-        description="its namespace; a deploy creates a missing one with Pod Security `restricted`"
+        description="its namespace; if it is missing, a deploy creates it with Pod Security `restricted`"
     )
     values: _Path = Field(description="the file of the chart's values for it")
     confirm: bool = Field(
@@ -368,14 +368,14 @@ def is_local(address: str) -> bool:
     return host in LOCAL_HOSTS or host.rpartition(":")[0] in LOCAL_HOSTS
 
 
-# The path of a wrong key, and what is wrong with it.
+# The path of a wrong key, and the problem.
 _Mistake = tuple[tuple[str, ...], str]
 
 
 def parse(
     text: str, *, file: str = "delivery.toml", is_folder: Callable[[str], bool]
 ) -> Declaration:
-    """Read a declaration, or raise one DeclarationError that lists every mistake as file:line.
+    """Read a declaration, or raise a DeclarationError that lists every mistake as file:line.
 
     is_folder says whether a path inside the project is a folder.
     """
@@ -416,7 +416,7 @@ def _path(loc: Iterable[int | str]) -> tuple[str, ...]:
 
 
 def _sentence(error: dict[str, Any]) -> str:
-    """What is wrong, from one of pydantic's errors."""
+    """The problem, from an error of pydantic."""
     path = _path(error["loc"])
     match error["type"]:
         case "extra_forbidden":
@@ -502,7 +502,7 @@ def _unknown_names(declaration: Declaration) -> list[_Mistake]:
 
 
 def _wrong_folders(declaration: Declaration, is_folder: Callable[[str], bool]) -> list[_Mistake]:
-    """The folders that do not exist, or do not belong to exactly one subproject."""
+    """The folders that do not exist, or belong to no or several subprojects."""
     owned: list[_Mistake] = [
         (("subprojects", name, "folders"), folder)
         for name, subproject in declaration.subprojects.items()

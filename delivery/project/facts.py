@@ -47,7 +47,7 @@ class Tag:
 
 @dataclass(frozen=True, kw_only=True)
 class Facts:
-    """What git and the files of a clone say."""
+    """The facts of a clone."""
 
     ref: Ref
     commit: str  # HEAD's SHA
@@ -62,7 +62,7 @@ class Facts:
     published_paths: Mapping[str, frozenset[str]] = field(default_factory=dict)
     # By subproject: how delivery.toml builds it differently since its last tag, as a clause.
     build_changes: Mapping[str, str] = field(default_factory=dict)
-    changelogs: Mapping[str, str] = field(default_factory=dict)  # by subproject, "" without one
+    changelogs: Mapping[str, str] = field(default_factory=dict)  # by subproject, "" without a file
     # The release line's commits that develop (on the candidate line: HEAD) lacks: "SHA subject".
     unmerged: tuple[str, ...] = ()
     uncommitted: tuple[str, ...] = ()  # the paths that differ from the commit

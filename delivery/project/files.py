@@ -62,7 +62,7 @@ def load_declaration(root: Path = ROOT) -> Declaration:
 
 
 def context_files(folder: Path) -> list[File]:
-    """The files that a build of this folder gets; raises DeclarationError for an unreadable one."""
+    """The files that a build of this folder gets; raises DeclarationError for an unreadable file."""
     files = []
     for path in sorted(exclude_paths(str(folder), ignores.docker_patterns(folder))):
         file = folder / path
@@ -141,7 +141,7 @@ def output(*parts: str, root: Path = ROOT) -> Path:
 
 
 def write_atomically(path: Path, text: str) -> None:
-    """Write a file so that others, reading at any moment, get the old text or the new one."""
+    """Write a file so that others, reading at any moment, get the old text or the new text."""
     partial = path.with_name(f"{path.name}.{os.getpid()}")  # two processes may write it at once
     partial.write_text(text, encoding="utf-8")
     partial.replace(path)
@@ -159,11 +159,11 @@ def read_version(folder: Path) -> str:
     except (OSError, KeyError, tomllib.TOMLDecodeError) as error:
         raise DeclarationError(
             f"cannot read the version of {folder.name}:"
-            f" neither VERSION nor pyproject.toml has one ({error})",
+            f" neither VERSION nor pyproject.toml has it ({error})",
             hint="write it as project.version in pyproject.toml",
         ) from error
 
 
 def project_name(declared: str, root: Path = ROOT) -> str:
-    """The compose project's name: COMPOSE_PROJECT_NAME, else the saved one, else the declared."""
+    """The compose project's name: COMPOSE_PROJECT_NAME, else the saved name, else the declared."""
     return saved_settings.load(root, os.environ).get(saved_settings.NAME, declared)

@@ -25,7 +25,7 @@ _DEEPEN = f"`{' '.join(git.DEEPEN)}`"
 def load_checkout(
     declaration: Declaration, root: Path = ROOT, branch: str = "", *, ask: bool = True
 ) -> Checkout:
-    """The commit that is checked out, and what is decided for it; branch overrides its branch.
+    """The commit that is checked out, and its versions; `branch` overrides its branch.
 
     The rest of a shallow clone's history is fetched. So are the version tags that only the remote
     has, on a line that pushes and unless `ask` is False. Both are printed.
@@ -43,7 +43,7 @@ def load_checkout(
 
 
 def load_decision(declaration: Declaration, root: Path = ROOT, branch: str = "") -> Decision:
-    """The gitflow decision for a branch, or for what is checked out."""
+    """The gitflow decision for a branch, or for the branch that is checked out."""
     return gitflow.decide(_ref(git.load_clone(root), branch), declaration)
 
 

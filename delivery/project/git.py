@@ -48,7 +48,7 @@ _SECONDS = 60
 _ASK_SECONDS = 20  # for a remote to list its tags
 _LONG_SECONDS = 900  # to fetch, push or copy a history
 _NO_PROGRAM = 127  # a shell's exit code for a missing program
-# A user's settings do not change what is read: neither grafts, replacements, a language nor
+# The user's settings do not change the results: neither grafts, replacements, a language nor
 # fsmonitor. Reading takes no lock that another git command may need.
 _ENVIRONMENT = {
     "LC_ALL": "C",
@@ -115,9 +115,9 @@ def load_clone(root: Path) -> Clone:
 
     Raises DeclarationError if it is no clone, has no commit, or git cannot read it.
     """
-    what = ("--is-shallow-repository", "--git-path", "shallow", "--show-prefix", "HEAD^{commit}")
+    fields = ("--is-shallow-repository", "--git-path", "shallow", "--show-prefix", "HEAD^{commit}")
     try:
-        printed = _read(root, "rev-parse", *what, "--symbolic-full-name", "HEAD")
+        printed = _read(root, "rev-parse", *fields, "--symbolic-full-name", "HEAD")
     except CommandError as error:
         raise _no_clone(root, error) from error
     shallow, boundary, prefix, sha, name = _rows(printed)
@@ -154,7 +154,7 @@ def commits(
     if not request:
         return {}
     shape = ("--root", "-r", "-m", "--always", "--name-only", "--no-renames", "-z")
-    # Messages and paths may contain any bytes, so git writes them to a file.
+    # A path may contain a carriage return, which `process.capture` would replace.
     with tempfile.TemporaryDirectory(prefix="delivery-") as folder:
         file = Path(folder) / "commits"
         form = ("--encoding=UTF-8", "--format=%x00%H%x00%B%x00", f"--output={file}")
@@ -229,7 +229,7 @@ def remote_tags(root: Path) -> dict[str, str]:
 
 
 def fetch_tags(root: Path) -> None:
-    """Fetch the remote's tags; raises CommandError if one of them cannot be fetched."""
+    """Fetch the remote's tags; raises CommandError if git cannot fetch all of them."""
     _read(root, *FETCH_TAGS[1:], doing="fetch the remote's tags", timeout=_LONG_SECONDS)
 
 
@@ -305,7 +305,7 @@ def filter_history(
 def _read(
     root: Path, *arguments: str, doing: str = "", text: str | None = None, timeout: float = _SECONDS
 ) -> str:
-    """What git prints, independent of the user's settings."""
+    """The output of git, independent of the user's settings."""
     argv = ["git", "-C", str(root), *_OPTIONS, *arguments]
     doing = doing or f"run git {arguments[0]}"
     return process.capture(

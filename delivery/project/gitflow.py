@@ -1,4 +1,4 @@
-"""Gitflow: what the pipeline does for a branch, a pull request or a tag."""
+"""Gitflow: the decision for a branch, a pull request or a tag."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _VERSION = re.compile(rf"{_NUMBER}\.{_NUMBER}\.{_NUMBER}")
 
 
 class Line(StrEnum):
-    """The lines of gitflow: `rules` says what each does, `branch_patterns` has its branches."""
+    """The lines of gitflow; `rules` and `branch_patterns` describe each."""
 
     FEATURE = "feature"
     DEVELOP = "develop"
@@ -37,11 +37,11 @@ class Line(StrEnum):
 
 @dataclass(frozen=True, kw_only=True)
 class Rules:
-    """What a line does. No field has a default, so that a new line has to decide each."""
+    """The rules of a line. No field has a default, so that a new line has to decide each."""
 
     pushes: bool
     deploys: bool  # to its environment of `gitflow.deploys`
-    suffix: str  # what follows X.Y.Z in its versions
+    suffix: str  # the suffix of its versions
     prepares: bool  # release.prepare may run on it
     prepared: bool  # it publishes only versions that release.prepare wrote
     releases: bool  # it publishes X.Y.Z, and release.finish tags it
@@ -64,7 +64,7 @@ _RULES = {
 
 
 def rules(line: Line) -> Rules:
-    """What a line does."""
+    """The rules of a line."""
     return _RULES[line]
 
 
@@ -76,13 +76,13 @@ def branch_patterns(line: Line, gitflow: Gitflow) -> tuple[str, ...]:
 
 @dataclass(frozen=True)
 class Decision:
-    """What the pipeline does for a ref."""
+    """The decision for a ref."""
 
     ref: Ref
     line: Line
     because: str  # why it is on this line, as a sentence
     pushes: bool
-    suffix: str  # what follows X.Y.Z in versions: "dev", "rc", or "" for releases
+    suffix: str  # of its versions: "dev", "rc", or "" for releases
     environment: str  # the environment that it is deployed to, "" for none
     gates: tuple[str, ...]  # "checks"; then "approval" if the environment asks for confirmation
 
@@ -115,7 +115,7 @@ def decide(ref: Ref, declaration: Declaration) -> Decision:
 def line_of(branch: str, declaration: Declaration) -> tuple[Line, str]:
     """The line of a branch, and the name or pattern that matches it ("" if none does).
 
-    A name wins over patterns, and a longer pattern over a shorter one. If two lines have the same
+    A name wins over patterns, and a longer pattern over a shorter. If two lines have the same
     pattern, the first of `Line` wins.
     """
     matching = [

@@ -40,9 +40,9 @@ def parse(text: str, *, file: str = ".helmignore") -> tuple[Rule, ...]:
 
 
 def is_ignored(rules: Sequence[Rule], path: str) -> bool:
-    """Whether a path, relative to the chart, is left out of the package.
+    """Whether Helm leaves a path, relative to the chart, out of the package.
 
-    The path of a folder ends with a slash. A file in a folder that is left out is left out too.
+    The path of a folder ends with a slash. An ignored folder hides its files.
     """
     folders = [path[:at] for at, character in enumerate(path) if character == "/"]
     if any(rule.matches(folder, is_folder=True) for folder in folders for rule in rules):
@@ -58,7 +58,7 @@ def _rule(line: str, file: str) -> Rule:
     except (ValueError, re.error) as error:
         raise DeclarationError(
             f"cannot read {file}: Helm refuses the rule {line!r}: {error}",
-            hint="use * and ? for a part of a name, and [a-z] for one character; ** is not known",
+            hint="use * and ? for a part of a name, and [a-z] for a character; ** is not known",
         ) from error
     return Rule(
         pattern, whole="/" in name, folders=bare.endswith("/"), negated=line.startswith("!")

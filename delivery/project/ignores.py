@@ -19,7 +19,7 @@ def docker_patterns(folder: Path) -> list[str]:
 
 
 def for_image(folder: Path) -> Callable[[str], bool]:
-    """A function: whether a build of this folder leaves out a path, relative to it."""
+    """A function: whether a build of this folder ignores a path, relative to it."""
     matcher = PatternMatcher([*docker_patterns(folder), "!Dockerfile"])
     exceptions = [pattern.cleaned_pattern for pattern in matcher.patterns if pattern.exclusion]
 
@@ -28,7 +28,7 @@ def for_image(folder: Path) -> Callable[[str], bool]:
 
     def is_ignored(path: str) -> bool:
         folders = (path[:at] for at, character in enumerate(path) if character == "/")
-        # Docker skips a folder that is left out, unless an exception may be below it.
+        # Docker skips an ignored folder, unless an exception may be below it.
         return matches(path) or any(
             matches(folder) and not any(exception.startswith(folder) for exception in exceptions)
             for folder in folders
@@ -38,7 +38,7 @@ def for_image(folder: Path) -> Callable[[str], bool]:
 
 
 def for_chart(folder: Path) -> Callable[[str], bool]:
-    """A function: whether Helm leaves a path, relative to the chart's folder, out of its package.
+    """A function: whether Helm ignores a path, relative to the chart's folder.
 
     The path of a folder ends with a slash.
     """

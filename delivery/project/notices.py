@@ -46,7 +46,7 @@ def git_problems(checkout: Checkout) -> list[Problem]:
 
 
 def notes(checkout: Checkout) -> list[str]:
-    """What a user should know of a checkout, although it stops nothing; each a sentence."""
+    """Notes on a checkout that stop nothing, each a sentence."""
     return [
         *_ref_notes(checkout),
         *(_unmerged_notes(checkout) or _unmerged_tag_notes(checkout)),
@@ -155,4 +155,4 @@ def _missing_tag_notes(checkout: Checkout) -> list[str]:
     if not (missing := [name for name in checkout.versions if name not in tagged]):
         return []
     names = ", ".join(missing)
-    return [f"this clone has no version tag of {names}: if the server has one, `git fetch --tags`"]
+    return [f"this clone has no version tag of {names}: if the server has it, `git fetch --tags`"]

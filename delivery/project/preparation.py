@@ -1,4 +1,4 @@
-"""What `inv release.prepare` writes: the next versions, and the changelogs."""
+"""The files that `inv release.prepare` writes: the next versions, and the changelogs."""
 
 from __future__ import annotations
 
@@ -84,7 +84,10 @@ def parse_versions(declaration: Declaration, arguments: Sequence[str]) -> dict[s
         elif not is_version(version):
             problem, hint = f"{version!r} is no version", f"pass X.Y.Z, as in {name}=1.2.0"
         elif versions.setdefault(name, version) != version:
-            problem, hint = f"{name} is given as {versions[name]} too", "pass one of them"
+            problem, hint = (
+                f"{name} is given as {versions[name]} too",
+                "pass a single version of it",
+            )
         if problem:
             message = f"cannot prepare a release: --subproject {argument}: {problem}"
             raise DeclarationError(message, hint=hint)
@@ -94,7 +97,7 @@ def parse_versions(declaration: Declaration, arguments: Sequence[str]) -> dict[s
 def check_versions(versions: Mapping[str, Version], requested: Mapping[str, str]) -> None:
     """Raise DeclarationError if a requested version is too low.
 
-    It has to be above the last one, and at least the one that the commits ask for.
+    It has to be above the last version, and at least the version that the commits ask for.
     """
     for name, number in requested.items():
         version, least = versions[name], Number.parse(versions[name].next)
@@ -102,7 +105,7 @@ def check_versions(versions: Mapping[str, Version], requested: Mapping[str, str]
             continue
         problem, hint = f"{version.last} is released", f"pass a version above {version.last}"
         if version.changed:
-            problem, hint = f"the commits ask for {least}", f"pass {least} or a higher one"
+            problem, hint = f"the commits ask for {least}", f"pass {least} or higher"
         doing = f"cannot prepare a release: --subproject {name}={number}"
         raise DeclarationError(f"{doing}: {problem}, and versions only go up", hint=hint)
 
@@ -137,7 +140,7 @@ def prepare(checkout: Checkout, texts: Mapping[str, str], day: str) -> Preparati
 
 
 def unprepared(versions: Mapping[str, Version], changelogs: Mapping[str, str]) -> list[str]:
-    """What the files lack for these versions, each as a clause; changelogs are by subproject."""
+    """The preparation that these versions lack, each as a clause; changelogs are by subproject."""
     clauses = list[str]()
     for name, version in versions.items():
         if version.changed and version.written != version.next:
@@ -207,7 +210,7 @@ def _changelog(checkout: Checkout, version: Version, texts: Mapping[str, str], d
         raise DeclarationError(
             f"cannot prepare {version.subproject} {version.next}:"
             f" there is no {subproject.changelog}",
-            hint="begin one with `# Changelog` and `## [Unreleased]`, or correct delivery.toml",
+            hint="begin it with `# Changelog` and `## [Unreleased]`, or correct delivery.toml",
         )
     text = texts[subproject.changelog]
     verb = "Runs" if checkout.declaration.chart.folder in subproject.folders else "Built on"
@@ -238,7 +241,7 @@ def _changelog(checkout: Checkout, version: Version, texts: Mapping[str, str], d
 
 
 def _superseded(facts: Facts, version: Version, text: str) -> set[str]:
-    """The versions of a changelog above the last one that were prepared and never released."""
+    """The versions of a changelog that were prepared since the last and never released."""
     tagged = {tag.version for tag in facts.tags if tag.subproject == version.subproject}
     untagged = set(filter(is_version, changelog.sections(text))) - tagged - {version.next}
     if not version.last:

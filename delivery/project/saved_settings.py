@@ -24,7 +24,7 @@ _HIGHEST_PORT = 65535
 
 
 def load(root: Path, environ: Mapping[str, str]) -> dict[str, str]:
-    """The saved variables, overridden by those of `environ`; one that is set nowhere is missing.
+    """The saved variables, overridden by those of `environ`; a variable without a value is missing.
 
     Raises DeclarationError for a port that is not valid.
     """

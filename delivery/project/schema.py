@@ -19,7 +19,7 @@ SCHEMA = "docs/delivery.schema.json"
 _INTRODUCTION = """\
 # delivery.toml
 
-What this project owns, what it is made from, and where it is deployed.
+The parts of this project, their upstream images, and the environments.
 
 ```sh
 ./run inv plan                            # reads it; every mistake is reported with its line
@@ -38,7 +38,7 @@ def render_schema() -> str:
 
 
 def render_page() -> str:
-    """The reference of delivery.toml in Markdown: one entry for each key."""
+    """The reference of delivery.toml in Markdown: an entry for each key."""
     lines = [_INTRODUCTION]
     section = ""
     for key, description in described_keys():

@@ -1,4 +1,4 @@
-"""What the subprojects' files say: versions, changelogs, and which paths are published."""
+"""The subprojects' files: versions, changelogs, and which paths are published."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from delivery.project.versions import newest_tag, with_dependencies
 
 __all__ = ["build_changes", "changelogs", "file_versions", "published_paths"]
 
-_IGNORE_FILES = (".dockerignore", ".helmignore")  # they decide what is published
+_IGNORE_FILES = (".dockerignore", ".helmignore")  # they decide on the published paths
 
 
 def file_versions(declaration: Declaration, root: Path) -> dict[str, str]:
@@ -54,7 +54,7 @@ def build_changes(declaration: Declaration, clone: Clone, tags: Collection[Tag])
 
 
 def changelogs(declaration: Declaration, root: Path) -> dict[str, str]:
-    """The text of each subproject's changelog, "" without one."""
+    """The text of each subproject's changelog, "" without a file."""
     return {
         name: _text(root / subproject.changelog)
         for name, subproject in declaration.subprojects.items()
@@ -153,7 +153,7 @@ def _build_change(
 
 
 def _old_declaration(declaration: Declaration, text: str) -> Declaration:
-    """The declaration with an older one's tables on builds.
+    """The declaration with the tables on builds of an older declaration.
 
     They are not validated: an older declaration may have other keys.
     """

@@ -54,7 +54,7 @@ class Version:
 
 @dataclass(frozen=True)
 class Checkout:
-    """The commit that is checked out: its facts, and what is decided from them."""
+    """The commit that is checked out: its facts, and the decisions from them."""
 
     declaration: Declaration
     facts: Facts
@@ -127,7 +127,7 @@ def counting_start(tags: Iterable[Tag], base: Tag, bump: str) -> Tag:
 
 
 def newer_tags(tags: Iterable[Tag], subproject: str) -> list[Tag]:
-    """The tags of a subproject above its newest merged one, the highest first."""
+    """The tags of a subproject above its newest merged tag, the highest first."""
     candidates = [tag for tag in tags if tag.subproject == subproject]
     last = newest_tag(candidates, subproject)
     newer = [tag for tag in candidates if not last or _number(tag) > _number(last)]
@@ -143,7 +143,7 @@ def with_dependencies(declaration: Declaration, name: str) -> list[str]:
 
 
 def published_subprojects(declaration: Declaration, decision: Decision) -> list[str]:
-    """The subprojects that a plan publishes: all; for a tag, its own and what that is built on."""
+    """The subprojects that a plan publishes: all; for a tag, its own and those that this is built on."""
     tag = parse_version_tag(decision.ref.name, declaration) if decision.ref.kind == "tag" else None
     return with_dependencies(declaration, tag[0]) if tag else declaration.subprojects_in_order()
 
@@ -158,7 +158,7 @@ class _Change:
 
 @dataclass(frozen=True)
 class _Subproject:
-    """Decides the version of one subproject."""
+    """Decides the version of a subproject."""
 
     declaration: Declaration
     facts: Facts
@@ -208,11 +208,11 @@ class _Subproject:
 
     @cached_property
     def commits(self) -> list[Commit]:
-        """The commits since its last tag that change what it publishes."""
+        """The commits since its last tag that change its published paths."""
         return self._commits_of(self.name)
 
     def _commits_of(self, subproject: str) -> list[Commit]:
-        """The commits since its own last tag that change what a subproject publishes."""
+        """The commits since its own last tag that change a subproject's published paths."""
         published = self.facts.published_paths[subproject]
         commits = commits_since_tag(self.facts, self.name)
         return [commit for commit in commits if not published.isdisjoint(commit.paths)]
@@ -242,7 +242,7 @@ class _Subproject:
         return _Change("first", "it has no version tag yet")
 
     def _above(self, base: Tag, others: Mapping[str, Version]) -> tuple[_Change, str]:
-        """The change since `base`, and the next version: at least the one in its files."""
+        """The change since `base`, and the next version: at least the version in its files."""
         change = self._change(base, others)
         files_say = f"its files say {self.written}"
         if not change.bump and self.last and self.written == self.last.version:

@@ -1,1 +1,1 @@
-"""Splits this repository into one for each subproject."""
+"""Splits this repository into a repository for each subproject."""

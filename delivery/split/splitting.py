@@ -1,4 +1,4 @@
-"""Split this repository into one for each subproject, with its history and tags."""
+"""Split this repository: a repository for each subproject, with its history and tags."""
 
 from __future__ import annotations
 
@@ -20,17 +20,17 @@ _COMMON = (".gitignore", "LICENSE")
 _COMPOSE = ("docker-compose.yaml", "ops/docker-compose.apps.yaml")
 # ops/repos/NAME/ has the root files of a repository that differ from this one's.
 _ROOTS = "ops/repos"
-# Former paths of these files: a later split has to give the same commits as an earlier one.
+# Former paths of these files: a later split has to give the same commits as an earlier split.
 _FORMER_COMMON = ".editorconfig"
 _FORMER_COMPOSE = "docker-compose.apps.yaml"
 _FORMER_ROOTS = "repos"
 
 
 def split(declaration: Declaration, to: Path, only: str = "", root: Path = ROOT) -> list[Path]:
-    """Create a repository for each subproject, or for one, in the folder `to`.
+    """Create a repository for each subproject, or only for `only`, in the folder `to`.
 
     Each has the commits that touch it, its tags, and no remote; this clone does not change. The
-    same history gives the same commits, so that a later split continues an earlier one.
+    same history gives the same commits, so that a later split continues an earlier split.
 
     Raises DeclarationError for an unknown subproject, for a folder that is not empty or is inside
     this clone, and for a shallow clone.

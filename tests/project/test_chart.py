@@ -78,5 +78,5 @@ def test_all_problems_are_reported_at_once() -> None:
     assert twice.message.endswith("it has 2 such images")
     assert missing.message.endswith("it has 0 such images")
     line = '`image: {repository: r/web, tag: 0.1.0, digest: ""}`'
-    assert missing.hint == f"write one line {line}"
+    assert missing.hint == f"write a single line {line}"
     assert problems(CHART, VALUES, {"api-rest": "r/api-rest"}) == []

@@ -67,7 +67,7 @@ def test_an_existing_component_is_refused() -> None:
         ('[subprojects.apps]\nfolders = ["app"]\n', "no table \\[images"),
         (
             '[images.app]\n[subprojects.apps]\nfolders = [\n "app"\n]\nx = 1\n',
-            "its folders are not on one line",
+            "its folders take several lines",
         ),
     ],
 )
