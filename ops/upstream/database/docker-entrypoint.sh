@@ -1,9 +1,9 @@
 #!/bin/bash
-# Initialises an empty data directory from MARIADB_* and becomes the server. The contract is the published mariadb image's
-# (https://github.com/MariaDB/mariadb-docker); the code is this project's own.
+# Initialises an empty data directory from MARIADB_* and becomes the server. The interface is that
+# of the published mariadb image (https://github.com/MariaDB/mariadb-docker); the code is ours.
 #
-# Initialisation is all or nothing: a marker is on the disk before its first byte and goes only when it is whole. A start that
-# finds the marker wipes what the interrupted one left, which is safe because the marker is only ever put in an empty directory.
+# Initialisation is all or nothing: a marker file is written first and removed last. A start with
+# the marker wipes the directory, which is safe: only an empty directory gets the marker.
 set -euo pipefail
 
 readonly DATA=/var/lib/mysql
@@ -13,7 +13,8 @@ readonly INIT_FILES=/docker-entrypoint-initdb.d
 say() { printf '%s [entrypoint] %s\n' "$(date -u '+%F %T')" "$*" >&2; }
 die() { say "error: $*"; exit 1; }
 
-# setting NAME [default]: $MARIADB_NAME, else the content of $MARIADB_NAME_FILE, else the same of MYSQL_, else the default.
+# setting NAME [default]: $MARIADB_NAME, else the content of the file $MARIADB_NAME_FILE, else the
+# same with MYSQL_, else the default.
 setting() {
     local prefix value file
     for prefix in MARIADB MYSQL; do
@@ -52,7 +53,8 @@ account_statements() {
     # Replicas must not repeat this server's accounts.
     echo 'SET @@SESSION.SQL_LOG_BIN = 0;'
     # mariadb-install-db adds passwordless root accounts for this host's names.
-    echo "DELETE FROM global_priv WHERE (User, Host) NOT IN (('root', 'localhost'), ('mariadb.sys', 'localhost'));"
+    echo 'DELETE FROM global_priv WHERE (User, Host) NOT IN'
+    echo "    (('root', 'localhost'), ('mariadb.sys', 'localhost'));"
     echo "DELETE FROM proxies_priv WHERE Host <> 'localhost';"
     echo 'FLUSH PRIVILEGES;'
     if [[ -n $DATABASE ]]; then
@@ -111,8 +113,8 @@ initialise() {
         ROOT_PASSWORD=$(random_password)
         say "GENERATED ROOT PASSWORD: $ROOT_PASSWORD"
     elif [[ -z $ROOT_PASSWORD && -z $(setting ALLOW_EMPTY_ROOT_PASSWORD) ]]; then
-        die 'initialise: no root password; set one of MARIADB_ROOT_PASSWORD (or _FILE), MARIADB_RANDOM_ROOT_PASSWORD,' \
-            'MARIADB_ALLOW_EMPTY_ROOT_PASSWORD'
+        die 'initialise: no root password; set one of MARIADB_ROOT_PASSWORD (or _FILE),' \
+            'MARIADB_RANDOM_ROOT_PASSWORD, MARIADB_ALLOW_EMPTY_ROOT_PASSWORD'
     fi
     if [[ -n $USER_NAME && -z $USER_PASSWORD ]]; then
         die 'initialise: MARIADB_USER without MARIADB_PASSWORD (or _FILE)'
@@ -122,7 +124,8 @@ initialise() {
     sync "$MARKER" "$DATA"
 
     say 'making the system tables'
-    mariadb-install-db --datadir="$DATA" --auth-root-authentication-method=normal --skip-test-db --skip-name-resolve \
+    mariadb-install-db --datadir="$DATA" --auth-root-authentication-method=normal \
+        --skip-test-db --skip-name-resolve \
         "$@" >/dev/null
 
     # No TCP: whoever waits for port 3306, the health check first of all, must not see this server.
@@ -134,7 +137,11 @@ initialise() {
     done
 
     account_statements | mariadb --user=root mysql
-    (umask 077 && printf '[mariadb-client]\nuser=healthcheck\npassword=%s\n' "$HEALTH_PASSWORD" >"$DATA/.my-healthcheck.cnf")
+    (
+        umask 077
+        printf '[mariadb-client]\nuser=healthcheck\npassword=%s\n' "$HEALTH_PASSWORD" \
+            >"$DATA/.my-healthcheck.cnf"
+    )
     run_init_files
 
     kill -TERM "$server"
@@ -163,7 +170,7 @@ main() {
         wipe
         initialise "${@:2}"
     elif [[ ! -d $DATA/mysql ]]; then
-        [[ -z $(contents) ]] || die "initialise: $DATA holds files but no database; give it an empty volume"
+        [[ -z $(contents) ]] || die "initialise: $DATA has files, no database; use an empty volume"
         initialise "${@:2}"
     fi
     exec "$@"

@@ -14,7 +14,8 @@ sql() {
 connect() { [[ $(sql 'SELECT 1') == 1 ]]; }
 
 innodb_initialized() {
-    [[ $(sql "SELECT 1 FROM information_schema.ENGINES WHERE engine = 'innodb' AND support IN ('YES', 'DEFAULT')") == 1 ]]
+    [[ $(sql "SELECT 1 FROM information_schema.ENGINES
+        WHERE engine = 'innodb' AND support IN ('YES', 'DEFAULT')") == 1 ]]
 }
 
 if (($# == 0)); then
@@ -26,7 +27,7 @@ for test in "$@"; do
         --connect) connect ;;
         --innodb_initialized) innodb_initialized ;;
         *)
-            echo "healthcheck.sh: unknown test $test; this recipe knows --connect and --innodb_initialized" >&2
+            echo "healthcheck.sh: unknown test $test; use --connect or --innodb_initialized" >&2
             exit 1 ;;
     esac
 done

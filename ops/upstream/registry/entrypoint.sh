@@ -1,5 +1,6 @@
 #!/bin/sh
-# As in the published image: a configuration file or a registry command may be given alone; anything else runs as it is.
+# As in the published image: a configuration file or a registry command runs the registry; anything
+# else runs as it is.
 set -eu
 
 case "${1-}" in

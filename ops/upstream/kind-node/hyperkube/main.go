@@ -1,4 +1,4 @@
-// Command hyperkube is every Kubernetes node and control-plane program in one binary, chosen by its first argument.
+// Command hyperkube is every Kubernetes program of a node and control plane in one binary.
 package main
 
 import (
@@ -31,9 +31,13 @@ var programs = map[string]func() *cobra.Command{
 	"kube-controller-manager": manager.NewControllerManagerCommand,
 	"kube-proxy":              proxy.NewProxyCommand,
 	"kube-scheduler":          func() *cobra.Command { return scheduler.NewSchedulerCommand() },
-	"kubeadm":                 func() *cobra.Command { return kubeadm.NewKubeadmCommand(os.Stdin, os.Stdout, os.Stderr) },
-	"kubectl":                 kubectl.NewDefaultKubectlCommand,
-	"kubelet":                 func() *cobra.Command { return kubelet.NewKubeletCommand(context.Background()) },
+	"kubeadm": func() *cobra.Command {
+		return kubeadm.NewKubeadmCommand(os.Stdin, os.Stdout, os.Stderr)
+	},
+	"kubectl": kubectl.NewDefaultKubectlCommand,
+	"kubelet": func() *cobra.Command {
+		return kubelet.NewKubeletCommand(context.Background())
+	},
 }
 
 func main() {
@@ -47,9 +51,10 @@ func main() {
 	switch {
 	case !linked:
 		names := slices.Sorted(maps.Keys(programs))
-		fmt.Fprintln(os.Stderr, "usage: hyperkube PROGRAM [argument...]; programs:", strings.Join(names, " "))
+		listed := strings.Join(names, " ")
+		fmt.Fprintln(os.Stderr, "usage: hyperkube PROGRAM [argument...]; programs:", listed)
 		os.Exit(2)
-	case name == "kubectl": // the one that says by itself what went wrong
+	case name == "kubectl": // it prints its own errors
 		util.CheckErr(cli.RunNoErrOutput(program()))
 	default:
 		os.Exit(cli.Run(program()))
