@@ -1,4 +1,4 @@
-"""Builds on the real engine: what comes out, and what a user is told when none does."""
+"""Builds on the real engine: their layers, and the errors of failed ones."""
 
 import gzip
 import json
@@ -29,89 +29,80 @@ def target(folder: Path, dockerfile: str, name: str = "trial") -> Target:
     )
 
 
-def bake(engine: Engine, one: Target) -> str:
+def bake(engine: Engine, image: Target) -> str:
     """Build one image; the digest of its manifest."""
     buildx.bake(
         engine,
-        [one],
-        file=one.layout.with_suffix(".json"),
+        [image],
+        file=image.layout.with_suffix(".json"),
         secrets=trust.secrets(),
         on_line=lambda _: None,
     )
-    return str(json.loads((one.layout / "index.json").read_text())["manifests"][0]["digest"])
+    return str(json.loads((image.layout / "index.json").read_text())["manifests"][0]["digest"])
 
 
 @pytest.fixture
 def layouts(engine: Engine) -> None:
-    """Skip where the engine has the classic image store, whose builder writes no OCI layouts."""
+    """Skip with the classic image store, whose builder writes no OCI layouts."""
     if not engine.oci_layouts:
         pytest.skip(
             "the engine has no containerd image store, so its builder writes no OCI layouts"
         )
 
 
-def layers(one: Target, digest: str) -> list[str]:
+def layers(image: Target, digest: str) -> list[str]:
     """The digests of an image's layers, lowest first."""
-    manifest = (one.layout / "blobs" / "sha256" / digest[7:]).read_bytes()
+    manifest = (image.layout / "blobs" / "sha256" / digest[7:]).read_bytes()
     assert sha256(manifest) == digest
     return [layer["digest"] for layer in json.loads(manifest)["layers"]]
 
 
 def plain(blob: bytes) -> bytes:
-    """A blob's bytes, unpacked if they are packed."""
+    """The content of a blob, unpacked if it is packed."""
     return gzip.decompress(blob) if blob.startswith(b"\x1f\x8b") else blob
 
 
 @pytest.mark.usefixtures("layouts")
-def test_the_same_files_give_the_same_layer_whenever_and_wherever(
+def test_the_same_files_give_the_same_layer_in_another_folder_and_later(
     engine: Engine, project: Declaration, tmp_path: Path
 ) -> None:
     debian = project.upstream["debian"].image
     digests = set()
-    for place, day in (("here", "2028-01-01"), ("there", "2030-01-01")):
-        (tmp_path / place).mkdir()
-        # Another line makes BuildKit do the work anew; times after the epoch are set to it.
-        one = target(
-            tmp_path / place, f"FROM {debian}\nRUN mkdir /new; touch --date={day} /new/file /new\n"
-        )
-        digests.add(layers(one, bake(engine, one))[-1])
+    for name, day in (("first", "2028-01-01"), ("second", "2030-01-01")):
+        (tmp_path / name).mkdir()
+        # Another line keeps BuildKit from using its cache; times after the epoch are set to it.
+        touch = f"RUN mkdir /new; touch --date={day} /new/file /new"
+        image = target(tmp_path / name, f"FROM {debian}\n{touch}\n")
+        digests.add(layers(image, bake(engine, image))[-1])
     assert len(digests) == 1
 
 
 def test_a_failing_step_is_shown(engine: Engine, project: Declaration, tmp_path: Path) -> None:
+    debian = project.upstream["debian"].image
+    failing = target(tmp_path, f"FROM {debian}\nRUN echo 'the reason' && exit 3\n")
     with pytest.raises(BuildError, match="build trial: ") as caught:
-        bake(
-            engine,
-            target(
-                tmp_path,
-                f"FROM {project.upstream['debian'].image}\nRUN echo 'the reason' && exit 3\n",
-            ),
-        )
+        bake(engine, failing)
     assert "the reason" in caught.value.details
     assert caught.value.exit_code == 5
 
 
-def test_a_full_disk_is_named_with_what_to_do(
+def test_a_full_disk_is_an_error_with_a_hint(
     engine: Engine, project: Declaration, tmp_path: Path
 ) -> None:
+    fill = "RUN dd if=/dev/zero of=/dev/full count=1"
+    failing = target(tmp_path, f"FROM {project.upstream['debian'].image}\n{fill}\n")
     with pytest.raises(BuildError) as caught:
-        bake(
-            engine,
-            target(
-                tmp_path,
-                f"FROM {project.upstream['debian'].image}\nRUN dd if=/dev/zero of=/dev/full count=1\n",
-            ),
-        )
+        bake(engine, failing)
     assert caught.value.hint.startswith("the engine's disk is full")
 
 
 @pytest.mark.usefixtures("layouts")
-def test_a_secret_reaches_the_build_and_no_layer(
+def test_a_secret_is_in_the_build_and_in_no_layer(
     engine: Engine, project: Declaration, tmp_path: Path
 ) -> None:
     secret = tmp_path / "ca.pem"
-    secret.write_text("a bundle of this very test")
-    one = target(
+    secret.write_text("a bundle of this test alone")
+    image = target(
         tmp_path,
         f"FROM {project.upstream['debian'].image} AS build\n"
         "RUN --mount=type=secret,id=build-ca wc --bytes < /run/secrets/build-ca > /size\n"
@@ -119,13 +110,12 @@ def test_a_secret_reaches_the_build_and_no_layer(
     )
     buildx.bake(
         engine,
-        [one],
+        [image],
         file=tmp_path / "bake.json",
         secrets={"build-ca": secret},
         on_line=lambda _: None,
     )
-    blobs = [plain(file.read_bytes()) for file in (one.layout / "blobs" / "sha256").iterdir()]
-    assert any(
-        f"{len(secret.read_bytes())}\n".encode() in blob for blob in blobs
-    )  # the build did read it
+    blobs = [plain(file.read_bytes()) for file in (image.layout / "blobs" / "sha256").iterdir()]
+    size = f"{len(secret.read_bytes())}\n".encode()
+    assert any(size in blob for blob in blobs), "the build has read it"
     assert not any(secret.read_bytes() in blob for blob in blobs)

@@ -1,4 +1,4 @@
-"""Publishing on a real engine and a real registry: whole or not at all, once, and the same everywhere."""
+"""Releases on a real engine and in a real registry: complete, published once, reproducible."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from delivery.release import chart_package
 from tests.integration import small
 from tests.integration.conftest import running_registry
 from tests.integration.small import Small
-from tests.registries import Answer, Break, failing, forward_to, serving
+from tests.registries import forward_to, serving
 
 pytestmark = pytest.mark.engine
 
@@ -31,22 +31,21 @@ FIRST = {name: ["0.1.0-dev.1"] for name in PARTS}
 
 @pytest.fixture(scope="module")
 def address(engine: Engine, project: Declaration) -> Iterator[str]:
-    """A registry that is ours alone."""
-    with running_registry(engine, project, {"REGISTRY_STORAGE_DELETE_ENABLED": "true"}) as found:
-        yield found
+    """A registry for these tests alone."""
+    with running_registry(engine, project, {"REGISTRY_STORAGE_DELETE_ENABLED": "true"}) as address:
+        yield address
 
 
 @pytest.fixture
 def place(address: str, tmp_path: Path) -> Small:
-    """The small project, publishing to repositories of its own."""
-    return small.make(
-        tmp_path / "place", f"{address}/{tmp_path.name.replace('_', '-').strip('-').lower()}"
-    )
+    """The small project, with its own repositories."""
+    name = tmp_path.name.replace("_", "-").strip("-").lower()
+    return small.make(tmp_path / "place", f"{address}/{name}")
 
 
 @pytest.fixture(scope="module")
 def pushed(address: str, tmp_path_factory: pytest.TempPathFactory) -> Small:
-    """The small project, published: for tests that publish nothing else there."""
+    """The small project, published, for tests that publish nothing more in it."""
     made = small.make(tmp_path_factory.mktemp("pushed") / "place", f"{address}/pushed")
     succeed(made, "build", "push")
     return made
@@ -56,12 +55,13 @@ def published(place: Small) -> dict[str, list[str]]:
     """The version tags of each repository."""
     registry = Registry(place.registry)
     tags = {name: registry.tags(f"{place.registry}/{name}") for name in PARTS}
-    return {name: sorted(tag for tag in one if "." in tag) for name, one in tags.items()}
+    return {name: sorted(tag for tag in found if "." in tag) for name, found in tags.items()}
 
 
 def digests(place: Small) -> dict[str, str]:
-    told = place.released()
-    return {name: one["digest"] for name, one in {**told["images"], "chart": told["chart"]}.items()}
+    release = place.released()
+    parts = {**release["images"], "chart": release["chart"]}
+    return {name: part["digest"] for name, part in parts.items()}
 
 
 def succeed(place: Small, *arguments: str, environment: dict[str, str] | None = None) -> str:
@@ -72,26 +72,28 @@ def succeed(place: Small, *arguments: str, environment: dict[str, str] | None = 
 
 def test_everything_is_published_under_its_version(pushed: Small) -> None:
     assert published(pushed) == FIRST
-    registry, told = Registry(pushed.registry), pushed.released()
+    registry, release = Registry(pushed.registry), pushed.released()
     for name, digest in digests(pushed).items():
-        repository = told["images"].get(name, told["chart"])["repository"]
+        repository = release["images"].get(name, release["chart"])["repository"]
         assert registry.digest(repository, "0.1.0-dev.1") == digest
-    assert (told["line"], told["branch"], told["commit"]) == (
+    assert (release["line"], release["branch"], release["commit"]) == (
         "develop",
         "develop",
         pushed.git("rev-parse", "HEAD"),
     )
 
 
-def test_a_fresh_clone_without_an_engine_finds_nothing_to_do(pushed: Small, tmp_path: Path) -> None:
-    there = pushed.clone(tmp_path / "elsewhere")
-    printed = succeed(there, "build", "push", environment=NO_ENGINE)
+def test_a_fresh_clone_needs_no_engine_for_a_published_release(
+    pushed: Small, tmp_path: Path
+) -> None:
+    clone = pushed.clone(tmp_path / "elsewhere")
+    printed = succeed(clone, "build", "push", environment=NO_ENGINE)
     assert "build: nothing to do: the registry holds all 3 images" in printed
     assert "release 0.1.0-dev.1 is published already, and the same" in printed
-    assert there.released() == pushed.released()
+    assert clone.released() == pushed.released()
 
 
-def test_a_change_builds_what_stands_on_it_and_nothing_else(place: Small) -> None:
+def test_a_change_builds_only_what_is_built_on_it(place: Small) -> None:
     succeed(place, "push")
     before = digests(place)
     place.commit("fix(apps): better", {"api-rest/file": "better"})
@@ -100,10 +102,8 @@ def test_a_change_builds_what_stands_on_it_and_nothing_else(place: Small) -> Non
     after = digests(place)
     assert {name for name in after if after[name] != before[name]} == {"api-rest", "chart"}
     assert place.released()["images"]["base-image"]["version"] == "0.1.0-dev.1"
-    assert published(place)["async-worker"] == [
-        "0.1.0-dev.1",
-        "0.1.0-dev.2",
-    ]  # the apps have one version
+    # The apps have one version.
+    assert published(place)["async-worker"] == ["0.1.0-dev.1", "0.1.0-dev.2"]
 
 
 def test_a_feature_branch_is_built_and_not_pushed(place: Small) -> None:
@@ -112,7 +112,7 @@ def test_a_feature_branch_is_built_and_not_pushed(place: Small) -> None:
     assert "build base-image, api-rest, async-worker: in one graph" in printed
     assert "nothing is pushed" in printed
     assert published(place) == NOTHING
-    # What was built then is pushed once it is on a line that is published.
+    # What was built is pushed once it is on a line that publishes.
     place.git("switch", "--quiet", "develop")
     place.git("merge", "--quiet", "feature/Ünïcode")
     assert "build: nothing to do: base-image, api-rest, async-worker built before" in succeed(
@@ -120,7 +120,7 @@ def test_a_feature_branch_is_built_and_not_pushed(place: Small) -> None:
     )
 
 
-def test_a_plan_is_kept_to_or_refused(place: Small) -> None:
+def test_a_plan_is_followed_or_an_error(place: Small) -> None:
     file = place.folder / ".delivery" / "plan.json"
     succeed(place, "plan", "--file", str(file))
     succeed(place, "build", "push", "--plan", str(file))
@@ -135,46 +135,18 @@ def test_a_plan_is_kept_to_or_refused(place: Small) -> None:
 def test_a_third_image_that_does_not_build_leaves_no_new_version(
     pushed: Small, tmp_path: Path
 ) -> None:
-    there = pushed.clone(tmp_path / "elsewhere")
-    there.commit(
+    clone = pushed.clone(tmp_path / "elsewhere")
+    clone.commit(
         "feat: both",
         {"api-rest/file": "new", "async-worker/Dockerfile": "FROM base-image\nCOPY nothing /\n"},
     )
-    code, printed = there.inv("build", "push")
+    code, printed = clone.inv("build", "push")
     assert code == 5, printed
     assert published(pushed) == FIRST
 
 
-def test_a_third_image_that_cannot_be_pushed_leaves_no_new_version(
-    place: Small, address: str
-) -> None:
-    refusal: Answer = (403, {}, b'{"errors": [{"code": "DENIED", "message": "not you"}]}')
-    with serving(
-        forward_to(f"http://{address}"), failing(99, "PUT", "/async-worker/manifests/", refusal)
-    ) as (
-        proxy,
-        _,
-    ):
-        behind = place.at(place.registry.replace(address, proxy))
-        code, printed = behind.inv("push")
-    assert code == 4
-    assert "/async-worker:" in printed
-    assert "answered 403 (DENIED: not you)" in printed
-    assert published(place) == NOTHING
-    # Nothing of it is lost: the next run sends what was not there.
-    assert "push async-worker" in succeed(place, "push")
-
-
-def test_uncommitted_sources_are_not_published(place: Small) -> None:
-    (place.folder / "api-rest" / "file").write_text("mine")
-    code, printed = place.inv("push")
-    assert code == 2
-    assert "api-rest/file" in printed
-    assert published(place) == NOTHING
-
-
-def test_nothing_is_built_for_what_is_refused_and_what_is_said_solves_it(place: Small) -> None:
-    """An unprepared first release, a third image that the chart does not name, and a taken version."""
+def test_a_plan_with_problems_is_not_built_and_their_hints_solve_them(place: Small) -> None:
+    """An unprepared first release, an image that the chart lacks, and a taken version."""
     chart = place.folder / "platform-chart" / "values.yaml"
     before, registry = chart.read_text(), Registry(place.registry)
     succeed(place, "push")
@@ -194,14 +166,15 @@ def test_nothing_is_built_for_what_is_refused_and_what_is_said_solves_it(place: 
     place.commit("feat: a third image", {**changes, "api-rest/file": "new"})
     code, printed = place.inv("plan", "--json")
     assert code == 2, printed
-    told = json.loads(printed[printed.index("{") : printed.rindex("}") + 1])["problems"]
-    assert [one["message"] for one in told] == [
+    document = json.loads(printed[printed.index("{") : printed.rindex("}") + 1])
+    found = document["problems"]
+    assert [problem["message"] for problem in found] == [
         *(
             f"the changelog of {name} has no section [0.1.0]"
             for name in ("base-image", "apps", "platform-chart")
         ),
         "cannot write the image async-worker into the chart's values.yaml: it has 0 such images",
-        "the registry holds other content under version tags, and a version is never overwritten",
+        "version tags in the registry have other content, and a version is never overwritten",
     ]
     for arguments in (("build", "push"), ("push",)):
         refused, printed = place.inv(*arguments)
@@ -210,18 +183,16 @@ def test_nothing_is_built_for_what_is_refused_and_what_is_said_solves_it(place: 
             False,
             True,
         ), printed
-        assert all(one["hint"] in printed for one in told)
+        assert all(problem["hint"] in printed for problem in found)
     place.commit("fix(platform-chart): name it", {"platform-chart/values.yaml": before})
-    (command,) = re.findall(r"`\./run inv (.+?)`", told[-1]["hint"])
+    (command,) = re.findall(r"`\./run inv (.+?)`", found[-1]["hint"])
     succeed(place, *command.split(), "--yes")
     succeed(place, "plan")
     succeed(place, "push")
     assert published(place)["release"] == ["0.1.0-dev.1", "0.1.1-rc.4"]
 
 
-def test_a_candidate_becomes_the_release_without_a_byte_sent_again(
-    place: Small, address: str
-) -> None:
+def test_a_candidate_becomes_the_release_without_an_upload(place: Small, address: str) -> None:
     with serving(forward_to(f"http://{address}")) as (proxy, seen):
         through = place.at(place.registry.replace(address, proxy))
         succeed(through, "push")
@@ -234,19 +205,17 @@ def test_a_candidate_becomes_the_release_without_a_byte_sent_again(
         sent = [line for line in seen if line.split()[0] in {"POST", "PUT", "PATCH"}]
     assert digests(through) == candidate
     assert through.released()["version"] == "0.1.0"
-    # The release itself is new; what it names is only tagged.
+    # The release itself is new; its parts are only tagged.
     assert [line for line in sent if "/uploads/" in line and "/release/" not in line] == []
     assert published(place)["api-rest"] == ["0.1.0", "0.1.0-dev.1", "0.1.0-rc.1"]
 
 
 def obey(place: Small, printed: str) -> None:
-    """Run the commands that an error says, as they are written."""
+    """Run the commands of a hint as they are written, without those for another case."""
     (hint,) = re.findall(r"^hint: (.*)$", printed, re.MULTILINE)
-    told = re.findall(r"`(.+?)`", hint)
-    for command in [
-        command for command in told if "--subproject" not in command
-    ]:  # that is for another case
-        for words in (shlex.split(one) for one in command.split(" && ")):
+    commands = re.findall(r"`(.+?)`", hint)
+    for command in (command for command in commands if "--subproject" not in command):
+        for words in (shlex.split(part) for part in command.split(" && ")):
             if words[0] == "git":
                 place.git(*words[1:])
                 continue
@@ -256,7 +225,7 @@ def obey(place: Small, printed: str) -> None:
             assert "--no-ff  " not in succeed(place, *arguments, *yes, environment=environment)
 
 
-def test_a_second_commit_before_the_release_is_tagged_gets_a_version_by_what_the_error_says(
+def test_the_hints_give_a_commit_before_the_tag_of_a_release_a_version(
     place: Small, tmp_path: Path
 ) -> None:
     place.git("init", "--quiet", "--bare", str(tmp_path / "server"))
@@ -267,7 +236,7 @@ def test_a_second_commit_before_the_release_is_tagged_gets_a_version_by_what_the
     place.git("switch", "--quiet", "--create", "main")
     first = place.git("rev-parse", "HEAD")
     succeed(place, "push")
-    # As if the push had been cut off before the release, which comes last.
+    # As if the push had been interrupted before the release, which is last.
     registry, repository = Registry(place.registry), f"{place.registry}/release"
     registry.delete(repository, registry.digest(repository, "0.1.0"))
     place.commit("fix(apps): other", {"api-rest/file": "other"})
@@ -285,33 +254,17 @@ def test_a_second_commit_before_the_release_is_tagged_gets_a_version_by_what_the
     assert published(place)["release"] == ["0.1.0", "0.1.1"]
 
 
-# Each fault that passes, and each that does not, by itself: test_registry.py.
-def test_what_passes_at_the_registry_is_waited_out(place: Small, address: str) -> None:
-    busy = failing(1, "PUT", "/manifests/", (503, {}, b""))
-    cut_off = failing(1, "GET", "/manifests/", Break("answer"))
-
-    def fault(method: str, path: str) -> Answer | Break | None:
-        return busy(method, path) or cut_off(method, path)
-
-    with serving(forward_to(f"http://{address}"), fault) as (proxy, seen):
-        succeed(place.at(place.registry.replace(address, proxy)), "push")
-    assert published(place) == FIRST
-    sent = [line for line in seen if line.startswith("PUT ") and "/manifests/" in line]
-    assert len(sent) == len(set(sent)) + 1
-
-
-def test_the_same_commit_gives_the_same_digests_in_another_place_at_another_time(
+def test_the_same_commit_gives_the_same_digests_in_another_folder_and_later(
     pushed: Small, tmp_path: Path
 ) -> None:
-    there = pushed.clone(tmp_path / "a much longer path").at(f"{pushed.registry}-again")
-    assert "build base-image, api-rest, async-worker" in succeed(there, "push")
-    assert {name: one for name, one in digests(there).items() if name != "chart"} == {
-        name: one for name, one in digests(pushed).items() if name != "chart"
-    }
+    clone = pushed.clone(tmp_path / "a much longer path").at(f"{pushed.registry}-again")
+    assert "build base-image, api-rest, async-worker" in succeed(clone, "push")
+    first, second = digests(pushed), digests(clone)
+    assert {name for name in first if first[name] != second[name]} == {"chart"}
 
 
 def test_helm_installs_the_published_chart_with_the_images_by_digest(pushed: Small) -> None:
-    told = pushed.released()
+    release = pushed.released()
     chart = f"oci://{pushed.registry}/platform-chart"
     argv = [
         programs.ensure("helm"),
@@ -319,30 +272,33 @@ def test_helm_installs_the_published_chart_with_the_images_by_digest(pushed: Sma
         "sample",
         chart,
         "--version",
-        told["version"],
+        release["version"],
         "--plain-http",
     ]
     rendered = subprocess.run(argv, capture_output=True, text=True, check=True).stdout
     for name in ("api-rest", "async-worker"):
-        image = told["images"][name]
+        image = release["images"][name]
         assert f"image: {image['repository']}@{image['digest']}" in rendered
 
 
 GREETER = {
-    "greeter/Dockerfile": "ARG BASE_IMAGE=base-image\nFROM ${BASE_IMAGE}\nCOPY greeter.py /greeter.py\n",
+    "greeter/Dockerfile": "ARG BASE_IMAGE=base-image\nFROM ${BASE_IMAGE}\n"
+    "COPY greeter.py /greeter.py\n",
     "greeter/greeter.py": "print('hello')\n",
 }
 
 
-def test_a_component_that_was_added_is_published_and_in_the_charts_values(place: Small) -> None:
+def test_an_added_component_is_published_and_in_the_charts_values(place: Small) -> None:
     place.commit("feat(apps): greet", GREETER)
     printed = succeed(place, "component.add", "greeter", "--port", "8080")
     assert "written: delivery.toml, platform-chart/values.yaml, greeter/VERSION" in printed
     place.commit("feat(apps): run the greeter")
     succeed(place, "push")
-    told = place.released()
-    pinned = told["images"]["greeter"]
+    release = place.released()
+    image = release["images"]["greeter"]
     registry = Registry(place.registry)
-    assert registry.digest(f"{place.registry}/greeter", pinned["version"]) == pinned["digest"]
-    packed = chart_package.fetch(registry, told["chart"]["repository"], told["chart"]["digest"])
-    assert f'digest: "{pinned["digest"]}"' in (chart_package.read_file(packed, "values.yaml") or "")
+    assert registry.digest(f"{place.registry}/greeter", image["version"]) == image["digest"]
+    packed = chart_package.fetch(
+        registry, release["chart"]["repository"], release["chart"]["digest"]
+    )
+    assert f'digest: "{image["digest"]}"' in (chart_package.read_file(packed, "values.yaml") or "")

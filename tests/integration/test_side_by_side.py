@@ -1,4 +1,4 @@
-"""Two projects of different names on one engine: what one does leaves the other as it is."""
+"""Two projects of different names on one engine do not affect each other."""
 
 import json
 import uuid
@@ -20,7 +20,7 @@ FILE = "docker-compose.yaml"
 
 @pytest.fixture
 def folder(project: Declaration, tmp_path: Path) -> Path:
-    """A clone whose compose file has a fixed name in it, as ours has, and a service with data."""
+    """A clone whose compose file has a fixed name, as ours, and a service with data."""
     service = {
         "image": project.upstream["debian"].image,
         "command": ["sleep", "600"],
@@ -34,25 +34,28 @@ def folder(project: Declaration, tmp_path: Path) -> Path:
 
 @contextmanager
 def brought_up(engine: Engine, folder: Path, name: str) -> Iterator[Compose]:
-    made = Compose(engine, name, folder, (FILE,), {})
-    made.up(lambda _line: None)
+    compose = Compose(engine, name, folder, (FILE,), {})
+    compose.up(lambda _line: None)
     try:
-        yield made
+        yield compose
     finally:
-        made.down(lambda _line: None, volumes=True)
+        compose.down(lambda _line: None, volumes=True)
 
 
-def test_one_that_is_destroyed_leaves_the_other_and_its_data(engine: Engine, folder: Path) -> None:
-    names = [f"delivery-test-{word}-{uuid.uuid4().hex[:8]}" for word in ("one", "two")]
-    with brought_up(engine, folder, names[0]) as one, brought_up(engine, folder, names[1]) as two:
-        before = two.services(), two.volumes()
-        assert before[1] == [f"{names[1]}_data"]
-        one.down(lambda _line: None, volumes=True)
-        assert (one.services(), one.volumes()) == ([], [])
-        assert (two.services(), two.volumes()) == before
+def test_a_destroyed_project_keeps_the_other_and_its_data(engine: Engine, folder: Path) -> None:
+    names = [f"delivery-test-{word}-{uuid.uuid4().hex[:8]}" for word in ("first", "second")]
+    with (
+        brought_up(engine, folder, names[0]) as first,
+        brought_up(engine, folder, names[1]) as second,
+    ):
+        previous = second.services(), second.volumes()
+        assert previous[1] == [f"{names[1]}_data"]
+        first.down(lambda _line: None, volumes=True)
+        assert (first.services(), first.volumes()) == ([], [])
+        assert (second.services(), second.volumes()) == previous
 
 
-def test_a_clone_of_the_same_name_is_told_that_it_shares(
+def test_a_clone_of_the_same_name_is_reported_as_shared(
     engine: Engine, folder: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
     other = tmp_path_factory.mktemp("other")
