@@ -274,7 +274,8 @@ class Environment(_Table):
     namespace: Annotated[
         str, StringConstraints(pattern=r"^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$")
     ] = Field(
-        description="its namespace; if it is missing, a deploy creates it with Pod Security `restricted`"
+        description="its namespace; if it is missing, a deploy creates it with Pod Security"
+        " `restricted`"
     )
     values: _Path = Field(description="the file of the chart's values for it")
     confirm: bool = Field(

@@ -63,8 +63,8 @@ class Facts:
     # By subproject: how delivery.toml builds it differently since its last tag, as a clause.
     build_changes: Mapping[str, str] = field(default_factory=dict)
     changelogs: Mapping[str, str] = field(default_factory=dict)  # by subproject, "" without a file
-    # The release line's commits that develop (on the candidate line: HEAD) lacks: "SHA subject".
-    unmerged: tuple[str, ...] = ()
+    # The release line's commits that develop, or HEAD on the candidate line, lacks.
+    unmerged: tuple[Commit, ...] = ()
     uncommitted: tuple[str, ...] = ()  # the paths that differ from the commit
 
 

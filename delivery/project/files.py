@@ -42,8 +42,7 @@ def load_declaration(root: Path = ROOT) -> Declaration:
         text = file.read_text(encoding="utf-8")
     except OSError as error:
         raise DeclarationError(
-            f"cannot read {file}: {error.strerror}",
-            hint="run this in a clone of the project",
+            f"cannot read {file}: {error.strerror}", hint="run this in a clone of the project"
         ) from error
     declaration = parse(text, is_folder=lambda path: (root / path).is_dir())
     address = os.environ.get(saved_settings.REGISTRY)
@@ -62,7 +61,10 @@ def load_declaration(root: Path = ROOT) -> Declaration:
 
 
 def context_files(folder: Path) -> list[File]:
-    """The files that a build of this folder gets; raises DeclarationError for an unreadable file."""
+    """The files that a build of this folder gets.
+
+    Raises DeclarationError for an unreadable file.
+    """
     files = []
     for path in sorted(exclude_paths(str(folder), ignores.docker_patterns(folder))):
         file = folder / path

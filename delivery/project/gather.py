@@ -139,7 +139,7 @@ def _starts(declaration: Declaration, tags: tuple[Tag, ...]) -> list[Tag]:
     return [counting_start(tags, base, bump) for base in bases for bump in BUMPS]
 
 
-def _unmerged(declaration: Declaration, history: _History, ref: Ref) -> tuple[str, ...]:
+def _unmerged(declaration: Declaration, history: _History, ref: Ref) -> tuple[Commit, ...]:
     """The release line's commits that develop, or a branch for preparing a release, lacks.
 
     Local branches count as well as the remote's.
@@ -153,8 +153,7 @@ def _unmerged(declaration: Declaration, history: _History, ref: Ref) -> tuple[st
         ahead, behind = _branch_heads(declaration, clone, Line.RELEASE), [clone.commit]
     else:
         return ()
-    commits = history.with_changes(history.lacked(behind, ahead)) if behind else {}
-    return tuple(f"{sha} {commit.subject}" for sha, commit in commits.items())
+    return tuple(history.with_changes(history.lacked(behind, ahead)).values()) if behind else ()
 
 
 def _deepen(clone: Clone) -> Clone:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence, Sized
 from shlex import quote
 
 from semver import Version as Number
@@ -24,7 +24,7 @@ def shorten(names: Sequence[str]) -> str:
     return ", ".join(names[:_SHOWN]) + (", …" if len(names) > _SHOWN else "")
 
 
-def plural(items: Collection[str], noun: str) -> str:
+def plural(items: Sized, noun: str) -> str:
     """How many items there are, as in "2 files"."""
     return f"{len(items)} {noun}{'' if len(items) == 1 else 's'}"
 
@@ -123,8 +123,7 @@ def _unmerged_notes(checkout: Checkout) -> list[str]:
     lines, ref = checkout.declaration.gitflow, checkout.decision.ref.name
     releases = checkout.decision.rules.releases
     ahead, behind = (ref, lines.develop[0]) if releases else (lines.release[0], ref)
-    split = [commit.split(" ", 1) for commit in unmerged]
-    shown = shorten([f"{sha[:9]} {subject}" for sha, subject in split])
+    shown = shorten([f"{commit.sha[:9]} {commit.subject}" for commit in unmerged])
     commits = plural(unmerged, "commit")
     return [f"{behind} lacks {commits} of {ahead} ({shown}): merge {ahead} into {behind}"]
 

@@ -143,7 +143,7 @@ def with_dependencies(declaration: Declaration, name: str) -> list[str]:
 
 
 def published_subprojects(declaration: Declaration, decision: Decision) -> list[str]:
-    """The subprojects that a plan publishes: all; for a tag, its own and those that this is built on."""
+    """The subprojects that a plan publishes: all, or a tag's own and those that it is built on."""
     tag = parse_version_tag(decision.ref.name, declaration) if decision.ref.kind == "tag" else None
     return with_dependencies(declaration, tag[0]) if tag else declaration.subprojects_in_order()
 

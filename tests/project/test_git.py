@@ -372,9 +372,7 @@ def test_a_copy_has_the_given_branches_and_tags_and_no_remote(
     assert linked == []
 
 
-def test_a_filtered_history_has_the_renamed_paths_and_their_commits(
-    begun: Repository,
-) -> None:
+def test_a_filtered_history_has_the_renamed_paths_and_their_commits(begun: Repository) -> None:
     begun.commit("feat: b", "b/other")
     begun.commit("feat: a", "a/sub/ä b\tc")
     git.filter_history(begun.root, renames={"a/": "", "LICENSE": "LICENSE"}, on_line=print)

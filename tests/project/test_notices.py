@@ -123,10 +123,11 @@ DETACHED = (
 )
 UNTAGGED = "this clone has no version tag of base-image: if the server has it, `git fetch --tags`"
 MISSING = "apps-v1.0.1 is not in HEAD's history: its changes may be missing here"
+UNMERGED_FIX = Commit("0123abcdef0", "fix: x", ())
 LACKS = "{} lacks 1 commit of {} (0123abcde fix: x): merge {} into {}"
 UNMERGED = [
     (
-        facts(branch=branch, unmerged=("0123abcdef0 fix: x",)),
+        facts(branch=branch, unmerged=(UNMERGED_FIX,)),
         LACKS.format(behind, ahead, ahead, behind),
     )
     for branch, behind, ahead in (
@@ -152,7 +153,7 @@ def noted(found: Facts) -> list[str]:
         (facts(lacking={"apps-v0.9.0": []}), ""),
         (facts(ref=Ref("", "")), DETACHED),
         (facts(checked_out="main"), "git has main checked out, and this is decided for develop"),
-        (facts(last="", lacking=FIRST, unmerged=("0 x",)), UNTAGGED),
+        (facts(last="", lacking=FIRST, unmerged=(UNMERGED_FIX,)), UNTAGGED),
     ],
 )
 def test_a_note(found: Facts, expected: str) -> None:

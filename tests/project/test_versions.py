@@ -107,12 +107,7 @@ def with_chart_version(number: str, *commits: Commit) -> Facts:
         (with_chart_version("1.1.0"), "1.1.0-dev.1", "minor", "its files say 1.1.0"),
         (with_chart_version("0.9.0"), "1.0.1-dev.1", "patch", "its files say 0.9.0"),
         # A fix on develop is above a hotfix that is not merged; a hotfix is above its own tags.
-        (
-            facts([FIX], lacking={"platform-chart-v1.0.1": [FIX]}),
-            "1.0.2-dev.1",
-            "patch",
-            "fix: x",
-        ),
+        (facts([FIX], lacking={"platform-chart-v1.0.1": [FIX]}), "1.0.2-dev.1", "patch", "fix: x"),
         (
             facts([FIX], "hotfix/x", lacking={"platform-chart-v2.0.0": [FIX]}),
             "1.0.1-rc.1",
@@ -229,10 +224,7 @@ def test_versions_are_compared_as_numbers() -> None:
         for one in ("1.9.0", "1.10.0", "1.11.0", "1.2.0")
     ]
     newest, highest = newest_tag(tags, "apps"), newest_tag(tags, "apps", merged=False)
-    assert (newest and newest.version, highest and highest.version) == (
-        "1.10.0",
-        "1.11.0",
-    )
+    assert (newest and newest.version, highest and highest.version) == ("1.10.0", "1.11.0")
     assert [tag.version for tag in newer_tags(tags, "apps")] == ["1.11.0"]
 
 
