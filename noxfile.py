@@ -11,7 +11,7 @@ import nox
 
 sys.path.insert(0, str(Path(__file__).parent))  # nox does not
 from tests import sessions
-from tests.sessions import APPS, HERE, IMAGES, LEDGER, PARTS, PROJECTS, WHOLE
+from tests.sessions import APPS, BOTH_APPS, HERE, IMAGES, LEDGER, PARTS, PROJECTS, WHOLE
 
 nox.needs_version = ">=2025.2.9"
 nox.options.default_venv_backend = "uv|virtualenv"
@@ -44,7 +44,9 @@ def lint(session: nox.Session) -> None:
         session.run("mypy")
     with session.chdir("platform-chart"):
         session.run("mypy", "tests")
-    session.run("lint-imports", env={"PYTHONPATH": os.pathsep.join(f"{app}/src" for app in APPS)})
+    session.run(
+        "lint-imports", env={"PYTHONPATH": os.pathsep.join(f"{app}/src" for app in (*APPS, LEDGER))}
+    )
     session.run("hadolint", *sessions.tracked("Dockerfile"))
     session.run("yamllint", "--strict", "--config-file=ops/yamllint.yaml", ".")
     session.run("shellcheck", "--external-sources", "--source-path=ops", *sessions.shell_scripts())
@@ -58,7 +60,7 @@ def ruff(session: nox.Session) -> None:
 
 
 @nox.session(tags=["apps"])
-@nox.parametrize("project", APPS)
+@nox.parametrize("project", [*APPS, LEDGER])
 def types(session: nox.Session, project: str) -> None:
     """Check the types of an app with the packages of its own lock."""
     sessions.install_for(session, project)
@@ -83,7 +85,7 @@ def unit(session: nox.Session, project: str) -> None:
 
 
 @nox.session(tags=[WHOLE])
-@nox.parametrize("project", [*PROJECTS, LEDGER, IMAGES])
+@nox.parametrize("project", ["delivery", "base-image", "platform-chart", *APPS, BOTH_APPS, IMAGES])
 def integration(session: nox.Session, project: str) -> None:
     """Run the tests of a part on a real engine, registry, Kafka and database."""
     sessions.install_for(session, project)

@@ -17,6 +17,7 @@ from filelock import FileLock
 
 __all__ = [
     "APPS",
+    "BOTH_APPS",
     "CHECKS",
     "HERE",
     "IMAGES",
@@ -43,23 +44,24 @@ __all__ = [
 
 HERE = Path(__file__).parents[1]
 APPS = ("api-rest", "async-worker")  # each with its own poetry.lock
-PROJECTS = ("delivery", "base-image", "platform-chart", *APPS)
-LEDGER = "ledger"  # tests in tests/ledger with both apps
+LEDGER = "ledger"  # the library of both apps
+PROJECTS = ("delivery", "base-image", "platform-chart", *APPS, LEDGER)
+BOTH_APPS = "apps"  # tests in tests/ledger with both apps
 IMAGES = "images"  # tests of images and publishing, which run beside delivery's other tests
 # The tags for `nox -t PART`: a subproject's tests; or delivery/ with all tests on an engine, since
 # an agent of the CI server has one engine.
 WHOLE = "delivery-platform"
-PARTS = {"delivery": WHOLE, **dict.fromkeys(APPS, "apps")}
+PARTS = {"delivery": WHOLE, **dict.fromkeys((*APPS, LEDGER), "apps")}
 # The sessions of `nox`, three at once. The first two wait for containers: others compute meanwhile.
 CHECKS = (
     "integration(project='delivery')",
     f"integration(project='{IMAGES}')",
     "lint",
-    *(f"types(project='{app}')" for app in APPS),
+    *(f"types(project='{name}')" for name in (*APPS, LEDGER)),
     *(f"unit(project='{project}')" for project in PROJECTS),
     *(
         f"integration(project='{name}')"
-        for name in ("async-worker", "api-rest", LEDGER, "base-image", "platform-chart")
+        for name in ("async-worker", "api-rest", BOTH_APPS, "base-image", "platform-chart")
     ),
 )
 _OF_IMAGES = [
@@ -68,21 +70,21 @@ _OF_IMAGES = [
 ]
 _ON_ENGINE = {
     "delivery": [f"--ignore={path}" for path in ("tests/ledger", *_OF_IMAGES)],
-    LEDGER: ["tests/ledger"],
+    BOTH_APPS: ["tests/ledger"],
     IMAGES: _OF_IMAGES,
 }
 # Tests on a cluster run in `-s e2e`, tests that kill the platform in `-s chaos` and `-s shutdown`.
 # Pytest refuses an unknown mark, so other projects have no entry.
 _WITHOUT = {
     **dict.fromkeys(("delivery", IMAGES, "platform-chart"), " and not cluster"),
-    LEDGER: " and not chaos",
+    BOTH_APPS: " and not chaos",
 }
 _INTERRUPT_SECONDS = 120  # to clean up; nox gives 0.3
 
 
 def folder(project: str) -> str:
     """The folder in which a project's tests run."""
-    return "." if project in {"delivery", LEDGER, IMAGES} else project
+    return "." if project in {"delivery", BOTH_APPS, IMAGES} else project
 
 
 def tests_on_engine(project: str) -> list[str]:
@@ -96,14 +98,15 @@ def install(session: nox.Session, lock: str) -> None:
 
 
 def install_for(session: nox.Session, project: str) -> None:
-    """Install the packages of a project's tests; an app's from its poetry.lock."""
-    if project not in APPS:
+    """Install the packages of a project's tests; those of an app and ledger from a poetry.lock."""
+    locked = APPS[0] if project == LEDGER else project  # both apps lock what ledger needs
+    if locked not in APPS:
         install(session, "tests")
         return
     requirements = own_file(session, "requirements.txt")
     options = ["--with", "dev", "--format", "requirements.txt", "--output", str(requirements)]
     session.run(
-        poetry(session), "--directory", project, "export", "--quiet", *options, external=True
+        poetry(session), "--directory", locked, "export", "--quiet", *options, external=True
     )
     session.install("--quiet", "--require-hashes", "--requirement", str(requirements))
 

@@ -22,8 +22,9 @@ UPSTREAM = load_declaration().upstream
 RECIPES = ROOT / UPSTREAM["debian"].recipe / ".." / "README.md"
 API, WORKER = "api-rest/src/api_rest", "async-worker/src/async_worker"
 # Each app's copy.
-RULES = [str(path.relative_to(ROOT)) for path in sorted(ROOT.glob("*/src/*/event_rules.py"))]
-RUN_DETAILS = [str(path.relative_to(ROOT)) for path in sorted(ROOT.glob("*/src/*/run_details.py"))]
+RULES = "ledger/src/ledger/event_rules.py"
+RUN_DETAILS = "ledger/src/ledger/run_details.py"
+TABLES = "ledger/src/ledger/tables.py"
 
 
 def missing(
@@ -140,7 +141,7 @@ def test_compose_runs_the_declared_images() -> None:
 
 def test_each_stage_is_in_all_lists_of_stages() -> None:
     sources = {
-        **{path: constant(path, "STAGES") for path in RULES},
+        RULES: constant(RULES, "STAGES"),
         f"{API}/standing.py": constant(f"{API}/standing.py", "_WORDS"),
         "api-rest/README.md": listed("api-rest/README.md", "`responsible`, `stage`"),
         "docs/records.md": listed("docs/records.md", "The stages are"),
@@ -152,7 +153,7 @@ def test_each_stage_is_in_all_lists_of_stages() -> None:
 def test_each_status_is_in_all_lists_of_statuses() -> None:
     statuses = {record.status for record in every_record()}
     sources = {
-        **{path: constant(path, "STATUSES") for path in RULES},
+        RULES: constant(RULES, "STATUSES"),
         f"{API}/runs.py, the worst first": constant(f"{API}/runs.py", "WORST_FIRST"),
         f"{API}/runs.py, in order": constant(f"{API}/runs.py", "RANKS"),
         "the page's symbols": re.findall(r'<symbol id="([\w-]+)"', text(f"{API}/assets/page.html")),
@@ -160,7 +161,7 @@ def test_each_status_is_in_all_lists_of_statuses() -> None:
         "api-rest/README.md": listed("api-rest/README.md", r"record\), `status`"),
     }
     assert missing(statuses, sources) == {}
-    assert statuses == set(constant(RULES[0], "STATUSES"))
+    assert statuses == set(constant(RULES, "STATUSES"))
     marks = constant(f"{WORKER}/notifier.py", "MARKS")
     assert missing(statuses - {"started"}, {"the worker's notices": marks}) == {}
 
@@ -183,12 +184,10 @@ def test_each_stored_detail_is_in_all_lists_of_details() -> None:
     migrations = "".join(
         path.read_text() for path in (ROOT / WORKER / "migrations/versions").glob("*.py")
     )
-    stored = {"at", *constant(RUN_DETAILS[0], "TEXTS")}
+    stored = {"at", *constant(RUN_DETAILS, "TEXTS")}
     sources = {
-        **{path: {"at", *constant(path, "TEXTS")} for path in RUN_DETAILS},
         "delivery/records/events.py": Details.model_fields,
-        f"{API}/store.py": re.findall(r'Column\("(\w+)"', text(f"{API}/store.py")),
-        f"{WORKER}/store.py": re.findall(r'Column\("(\w+)"', text(f"{WORKER}/store.py")),
+        TABLES: re.findall(r'Column\("(\w+)"', text(TABLES)),
         "the worker's migrations": re.findall(
             r'add_column\("deployments", Column\("(\w+)"', migrations
         ),

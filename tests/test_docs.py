@@ -83,11 +83,8 @@ def test_each_page_that_code_names_exists() -> None:
 
 def test_the_table_of_packages_has_all_in_import_order() -> None:
     settings = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
-    (layers,) = (
-        contract["layers"]
-        for contract in settings["tool"]["importlinter"]["contracts"]
-        if contract["type"] == "layers"
-    )
+    contracts = settings["tool"]["importlinter"]["contracts"]
+    layers = next(contract["layers"] for contract in contracts if contract["type"] == "layers")
     names = [layer.removeprefix("delivery.") for layer in reversed(layers)]
     packages = [name for name in names if (ROOT / "delivery" / name).is_dir()]
     text = (ROOT / "docs" / "ARCHITECTURE.md").read_text(encoding="utf-8")

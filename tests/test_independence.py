@@ -19,11 +19,14 @@ FOLDERS = {
     for subproject in DECLARATION.subprojects.values()
     for folder in subproject.folders
 }
+APPS = ("api-rest", "async-worker")
 IGNORED = {".venv", ".nox", ".hypothesis", "__pycache__"}
 # Where each subproject's pytest and mypy look for modules.
 PATHS = ("src", "scripts", "tests")
 # The apps share a repository, and this test compares their contracts.
 EXPECTED = {"async-worker/tests/test_contract.py: api_rest"}
+# The library of the apps, and a module of its tests.
+SHARED = {"ledger", "secure_kafka"}
 
 
 def sources(folder: str) -> list[Path]:
@@ -97,7 +100,7 @@ def test_a_subproject_imports_no_other_part_of_this_repository() -> None:
             f"{path.relative_to(ROOT)}: {name}"
             for path in sources(folder)
             for name in imported(parsed(path))
-            if name in others - MODULES[folder]
+            if name in others - MODULES[folder] - (SHARED if folder in APPS else set())
         }
     assert imports == EXPECTED
 

@@ -42,15 +42,15 @@ def fake(answer: object = None, name: str = "unit(project='delivery')") -> Any: 
 def test_the_checks_cover_all_projects() -> None:
     kinds = {name.partition("(")[0] for name in sessions.CHECKS}
     assert kinds == {"lint", "types", "unit", "integration"}
-    on_engine = {*sessions.PROJECTS, sessions.LEDGER, sessions.IMAGES}
+    on_engine = {*sessions.PROJECTS, sessions.BOTH_APPS, sessions.IMAGES} - {sessions.LEDGER}
     assert {f"integration(project='{name}')" for name in on_engine} <= set(sessions.CHECKS)
-    assert sessions.folder("ledger") == "."
-    assert sessions.folder("api-rest") == "api-rest"
+    assert sessions.folder("apps") == "."
+    assert sessions.folder("ledger") == "ledger"
 
 
 def test_tests_on_an_engine_run_in_one_session_each() -> None:
     ignored = {option.removeprefix("--ignore=") for option in sessions.tests_on_engine("delivery")}
-    assert ignored == {*sessions.tests_on_engine("ledger"), *sessions.tests_on_engine("images")}
+    assert ignored == {*sessions.tests_on_engine("apps"), *sessions.tests_on_engine("images")}
     assert [path for path in ignored if not (sessions.HERE / path).exists()] == []
 
 
@@ -59,10 +59,10 @@ def test_tests_on_an_engine_run_in_one_session_each() -> None:
     [
         ("unit(project='delivery')", "delivery", "engine and not cluster", "unit-delivery.xml"),
         (
-            "integration(project='ledger')",
-            "ledger",
+            "integration(project='apps')",
+            "apps",
             "engine and not chaos",
-            "integration-ledger.xml",
+            "integration-apps.xml",
         ),
         ("unit(project='api-rest')", "api-rest", "engine", "unit-api-rest.xml"),
         ("e2e", "", "engine", "e2e.xml"),

@@ -5,8 +5,9 @@ from typing import Any
 
 import pytest
 import structlog
-from api_rest import config
 from api_rest.settings import Settings
+
+from ledger import config
 
 MINIMUM = {
     "BROKER_URL": "kafka.invalid",

@@ -7,10 +7,11 @@ import time
 from collections.abc import Callable, Iterable
 from typing import Any
 
-from api_rest import config
 from api_rest.server import Server
 from api_rest.settings import Settings
 from api_rest.state import State
+
+from ledger import config
 
 
 def app(environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:

@@ -7,8 +7,8 @@ import structlog
 from api_rest.answers import Answering, address, answer, exposition, request_id
 from api_rest.errors import Busy, Problem, Unavailable
 from api_rest.metrics import Metrics
-from api_rest.tracing import OtlpTracing, Tracing
 from bottle import Bottle
+from ledger.tracing import OtlpTracing, Tracing
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from opentelemetry.trace import SpanKind, StatusCode
 from webtest import TestApp

@@ -25,7 +25,7 @@ from api_rest.metrics import Metrics
 from api_rest.runs import Run, Running, runs
 from api_rest.state import State
 from api_rest.tokens import Tokens
-from api_rest.tracing import OtlpTracing, Tracing
+from ledger.tracing import OtlpTracing, Tracing
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from webtest import TestApp, TestRequest, TestResponse
 

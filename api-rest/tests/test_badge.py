@@ -13,8 +13,8 @@ from api_rest.badge import COLOURS, LABEL_COLOUR, SHOWN_LIMIT, Badge, badge_of, 
 from api_rest.errors import Busy, Unavailable
 from api_rest.metrics import Metrics
 from api_rest.runs import Run, Running, StageTime
-from api_rest.tracing import Tracing
 from bottle import Bottle
+from ledger.tracing import Tracing
 from webtest import TestApp, TestResponse
 
 NOW = datetime(2026, 1, 10, 12)  # noqa: DTZ001  the column holds UTC without a zone

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 from api_rest.event import FIELDS, FILTERS, Field, accept, encode, parse_json, validate
-from api_rest.event_rules import DETAILS_BYTES
+from ledger.event_rules import DETAILS_BYTES
 
 
 def test_a_good_event_has_no_wrong_field(deployment: dict[str, Any]) -> None:

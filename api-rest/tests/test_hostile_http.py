@@ -7,12 +7,13 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 import pytest
-from api_rest import config
 from api_rest.framing import Request
 from api_rest.server import Server
 from api_rest.settings import Settings
 from api_rest.state import State
 from hostile import AFTER, CASES, SMUGGLED, STATUS, Case
+
+from ledger import config
 
 LIMIT = 20
 

@@ -15,8 +15,6 @@ from pathlib import Path
 import pytest
 from api_rest.__main__ import main
 
-SOURCES = Path(__file__).parents[1] / "src"
-
 
 def test_wrong_settings_are_named_together_and_end_with_2(
     capsys: pytest.CaptureFixture[str],
@@ -51,7 +49,7 @@ def process(minimum: dict[str, str], port: int) -> Iterator[subprocess.Popen[str
         "DB_PORT": "1",
         "HTTP_PORT": str(port),
         "HTTP_HOST": "127.0.0.1",
-        "PYTHONPATH": str(SOURCES),
+        "PYTHONPATH": os.pathsep.join(sys.path),
         "PATH": os.environ["PATH"],
     }
     with subprocess.Popen(
@@ -103,7 +101,7 @@ class Seen:
 seen, sys.argv = Seen(), ["api-rest", "--version"]
 runpy.run_module("api_rest", run_name="__main__")
 """
-    environ = {"PYTHONPATH": str(SOURCES), "PATH": os.environ["PATH"]}
+    environ = {"PYTHONPATH": os.pathsep.join(sys.path), "PATH": os.environ["PATH"]}
     done = subprocess.run(
         [sys.executable, "-c", program], env=environ, capture_output=True, text=True, check=True
     )

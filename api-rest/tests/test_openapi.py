@@ -16,12 +16,13 @@ from api_rest.lag import Storing
 from api_rest.metrics import Metrics
 from api_rest.openapi import document
 from api_rest.server import PROBES
-from api_rest.store import Store, deployments, idempotency_keys, metadata
+from api_rest.store import Store
 from api_rest.tokens import Tokens
-from api_rest.tracing import Tracing
 from bottle import Bottle
 from hypothesis import HealthCheck, Phase, settings
 from jsonschema import Draft202012Validator  # type: ignore[import-untyped]
+from ledger.tables import deployments, idempotency_keys, metadata
+from ledger.tracing import Tracing
 from schemathesis.config import SchemathesisConfig
 from schemathesis.generation.stateful import run_state_machine_as_test
 from schemathesis.specs.openapi.definitions import OPENAPI_31_VALIDATOR

@@ -12,8 +12,8 @@ from api_rest.lag import Lag
 from api_rest.metrics import Metrics
 from api_rest.page import Overview, age, duration, in_pipeline_order, mount, view
 from api_rest.runs import STAGES, Run, Running, StageTime, runs
-from api_rest.tracing import Tracing
 from bottle import Bottle
+from ledger.tracing import Tracing
 from webtest import TestApp
 
 NOW = datetime(2026, 1, 10, 12)  # noqa: DTZ001  the column holds UTC without a zone

@@ -1,8 +1,8 @@
 from collections.abc import Callable
 from pathlib import Path
 
-from api_rest.config import reference
 from api_rest.settings import Settings
+from ledger.config import reference
 
 README = Path(__file__).parents[1] / "README.md"
 

@@ -25,7 +25,7 @@ class Instance:
 
     def __init__(self, port: int) -> None:
         self.port = port
-        environ = {"PATH": os.environ["PATH"], "PYTHONPATH": str(HERE.parent / "src")}
+        environ = {"PATH": os.environ["PATH"], "PYTHONPATH": os.pathsep.join(sys.path)}
         self.process = subprocess.Popen(
             [sys.executable, str(HERE / "served.py"), str(port)], env=environ
         )

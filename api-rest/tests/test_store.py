@@ -14,12 +14,13 @@ from api_rest import store as store_module
 from api_rest.errors import Busy, Unavailable
 from api_rest.idempotency import Reservation
 from api_rest.listing import Batch, Listing, Position
-from api_rest.run_details import TEXTS, happened_at, run_text
 from api_rest.runs import running, runs
 from api_rest.settings import Settings
-from api_rest.store import Store, database_engine, deployments, idempotency_keys
+from api_rest.store import Store, database_engine
 from histories import PLACES, Row, events
 from hypothesis import HealthCheck, given, settings
+from ledger.run_details import TEXTS, happened_at, run_text
+from ledger.tables import deployments, idempotency_keys
 from sqlalchemy import Engine, create_engine, delete, event, exc, insert, select, text
 from sqlalchemy.pool import QueuePool, StaticPool
 
@@ -649,6 +650,8 @@ def test_a_table_without_the_last_columns_is_not_ready_and_shows_its_events(
 ) -> None:
     put("a")
     with engine.begin() as connection:
+        for index in ("deploys", "place"):
+            connection.execute(text(f"DROP INDEX ix_deployments_{index}"))
         for name in ("at", "pipeline", "step"):
             connection.execute(text(f"ALTER TABLE deployments DROP COLUMN {name}"))
     with pytest.raises(Unavailable, match="no such column"):

@@ -6,12 +6,12 @@ from typing import Any
 
 import pytest
 from api_rest.answers import Answering, answer
-from api_rest.config import SettingsError
 from api_rest.metrics import Metrics
 from api_rest.settings import Settings
 from api_rest.tokens import Access, Tokens, client, configured, parse
-from api_rest.tracing import Tracing
 from bottle import Bottle
+from ledger.config import SettingsError
+from ledger.tracing import Tracing
 from webtest import TestApp
 
 READER, WRITER, NEW = "reader-0123456789", "writer-0123456789", "newer-0123456789a"

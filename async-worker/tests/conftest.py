@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 import structlog
-from async_worker import config
 from async_worker.event import Message
 from async_worker.settings import Settings
+
+from ledger import config
 
 if TYPE_CHECKING:
     from world import Services, World

@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from async_worker import event, store
+from async_worker import event
 from async_worker.errors import Undecodable
-from async_worker.event_rules import DETAILS_LEVELS, LENGTHS
+from ledger.event_rules import DETAILS_LEVELS, LENGTHS
 
 HERE = Path(__file__).parents[1]
 OTHER = HERE.parent / "api-rest"
@@ -25,36 +25,12 @@ def api_event(monkeypatch: pytest.MonkeyPatch) -> Any:  # noqa: ANN401  another 
         del sys.modules[name]
 
 
-@pytest.mark.parametrize(
-    "name",
-    [
-        "broker_network.py",
-        "broker_security.py",
-        "broker_url.py",
-        "config.py",
-        "event_rules.py",
-        "logs.py",
-        "run_details.py",
-        "tracing.py",
-        "version.py",
-    ],
-)
-def test_the_copies_are_equal(name: str) -> None:
-    ours, theirs = HERE / "src/async_worker" / name, OTHER / "src/api_rest" / name
-    assert ours.read_text(encoding="utf-8") == theirs.read_text(encoding="utf-8")
-
-
-def test_the_copies_of_what_tests_share_are_equal() -> None:
-    ours, theirs = (folder / "tests/secure_kafka.py" for folder in (HERE, OTHER))
-    assert ours.read_text(encoding="utf-8") == theirs.read_text(encoding="utf-8")
-
-
-def test_both_have_one_version() -> None:
+def test_the_apps_and_their_library_have_one_version() -> None:
     def version(folder: Path) -> str:
         lines = (folder / "pyproject.toml").read_text(encoding="utf-8").splitlines()
         return next(line for line in lines if line.startswith("version = "))
 
-    assert version(HERE) == version(OTHER)
+    assert version(HERE) == version(OTHER) == version(HERE.parent / "ledger")
 
 
 def test_what_the_api_takes_at_its_limits_the_worker_stores(api_event: Any) -> None:  # noqa: ANN401
@@ -123,28 +99,6 @@ def test_the_api_refuses_what_the_worker_cannot_store_and_names_it(
         assert event.decode(message)
 
 
-@pytest.mark.parametrize("name", list(LENGTHS))
-def test_the_table_is_as_wide_as_the_rules_say(name: str) -> None:
-    assert store.deployments.c[name].type.length == LENGTHS[name]  # type: ignore[attr-defined]
-
-
 def test_the_api_marks_its_events_as_no_heartbeat(api_event: Any) -> None:  # noqa: ANN401
     assert not event.Message("t", 0, 0, None, b"", (api_event.KIND_HEADER,)).is_heartbeat
     assert api_event.KIND_HEADER[0] == event.KIND
-
-
-@pytest.mark.usefixtures("api_event")
-@pytest.mark.parametrize("name", ["deployments", "idempotency_keys"])
-def test_the_api_reads_and_writes_the_tables_as_they_are_made(name: str) -> None:
-    theirs = getattr(__import__("api_rest.store").store, name)
-    ours = store.metadata.tables[theirs.name]
-    assert {column.name: _kind(column.type) for column in theirs.c}.items() <= {
-        column.name: _kind(column.type) for column in ours.c
-    }.items()
-    if name == "idempotency_keys":
-        required = {column.name for column in ours.c if not column.nullable}
-        assert required <= set(theirs.c.keys()), "it could not insert a row"
-
-
-def _kind(type_: Any) -> tuple[str, int | None]:  # noqa: ANN401  SQLAlchemy's generic type
-    return type_.as_generic().__visit_name__, getattr(type_, "length", None)

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 from async_worker.errors import Undecodable
 from async_worker.event import Heartbeat, Message, decode, decode_heartbeat, encode_heartbeat
-from async_worker.event_rules import DETAILS_BYTES, DETAILS_LEVELS
+from ledger.event_rules import DETAILS_BYTES, DETAILS_LEVELS
 
 
 def encoded(event: object) -> bytes:

@@ -15,8 +15,6 @@ from pathlib import Path
 import pytest
 from async_worker.__main__ import main
 
-SOURCES = Path(__file__).parents[1] / "src"
-
 
 def test_wrong_settings_are_named_together_and_end_with_2(
     capsys: pytest.CaptureFixture[str],
@@ -50,7 +48,7 @@ def process(minimum: dict[str, str], port: int) -> Iterator[subprocess.Popen[str
         "DB_HOST": "127.0.0.1",
         "DB_PORT": "1",
         "HEALTH_PORT": str(port),
-        "PYTHONPATH": str(SOURCES),
+        "PYTHONPATH": os.pathsep.join(sys.path),
         "PATH": os.environ["PATH"],
     }
     with subprocess.Popen(

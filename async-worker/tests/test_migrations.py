@@ -12,7 +12,8 @@ from alembic.script import ScriptDirectory
 from async_worker import migrations
 from async_worker.errors import Unavailable
 from async_worker.migrations import steps
-from async_worker.store import Store, _lock, deployments, metadata
+from async_worker.store import Store, _lock
+from ledger.tables import deployments, metadata
 from sqlalchemy import Engine, create_engine, event, inspect, select, text
 from sqlalchemy.pool import StaticPool
 

@@ -1,8 +1,8 @@
 """What is decided; tests/integration has the real thing."""
 
+import os
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 from async_worker.__main__ import main
@@ -11,7 +11,6 @@ from async_worker.errors import Undecodable
 from async_worker.event import Message
 from async_worker.redrive import arguments, letter
 
-SOURCES = Path(__file__).parents[1] / "src"
 ORIGIN = Message("deployments", 2, 7, b"k", b"{", (("kind", b"deployment"), ("request-id", b"r")))
 
 
@@ -88,7 +87,7 @@ sys.exit(__main__.main(["redrive"]))
 def test_kafka_that_is_away_is_said_in_a_sentence(minimum: dict[str, str]) -> None:
     command = subprocess.run(
         [sys.executable, "-c", COMMAND],
-        env={**minimum, "BROKER_URL": "127.0.0.1:1", "PYTHONPATH": str(SOURCES)},
+        env={**minimum, "BROKER_URL": "127.0.0.1:1", "PYTHONPATH": os.pathsep.join(sys.path)},
         capture_output=True,
         text=True,
         check=False,

@@ -6,18 +6,10 @@ import pytest
 from async_worker import store as store_module
 from async_worker.errors import Unavailable
 from async_worker.event import Deployment
-from async_worker.event_rules import STAGES, STATUSES
 from async_worker.settings import Settings
-from async_worker.store import (
-    NEWS_FOR,
-    Notification,
-    Store,
-    database_engine,
-    deployments,
-    ended,
-    idempotency_keys,
-    notifications,
-)
+from async_worker.store import NEWS_FOR, Notification, Store, database_engine, ended
+from ledger.event_rules import STAGES, STATUSES
+from ledger.tables import deployments, idempotency_keys, notifications
 from sqlalchemy import Engine, create_engine, event, exc, insert, select
 from sqlalchemy.pool import StaticPool
 

@@ -9,8 +9,8 @@ from async_worker.event import Deployment, Heartbeat, Message, encode_heartbeat
 from async_worker.health import Vitals
 from async_worker.metrics import Metrics
 from async_worker.store import Stored
-from async_worker.tracing import Tracing
 from async_worker.worker import Worker
+from ledger.tracing import Tracing
 
 
 class Broker:

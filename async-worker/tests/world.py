@@ -16,19 +16,19 @@ import uuid
 from collections.abc import Callable
 from contextlib import ExitStack, redirect_stderr, redirect_stdout, suppress
 from datetime import datetime
-from pathlib import Path
 from typing import Any
 
-from async_worker import config
 from async_worker.__main__ import main
-from async_worker.broker_network import open_client
 from async_worker.event import KIND, KIND_HEARTBEAT
 from async_worker.settings import Settings
-from async_worker.store import Store, database_engine, deployments, notifications
+from async_worker.store import Store, database_engine
 from kafka import KafkaAdminClient, KafkaConsumer, KafkaProducer, TopicPartition
+from ledger.broker_network import open_client
+from ledger.tables import deployments, notifications
 from sqlalchemy import Engine, delete, func, select
 
-SOURCES = Path(__file__).parents[1] / "src"
+from ledger import config
+
 PATIENCE = 60
 # A worker whose waits are short, and which is told here what else is to be different about it.
 PROGRAM = """
@@ -112,7 +112,12 @@ class Worker:
         self.lines: list[dict[str, Any]] = []
         self.process = subprocess.Popen(
             [sys.executable, "-c", PROGRAM.replace("{different}", different)],
-            env={**os.environ, **environ, "HEALTH_PORT": str(port), "PYTHONPATH": str(SOURCES)},
+            env={
+                **os.environ,
+                **environ,
+                "HEALTH_PORT": str(port),
+                "PYTHONPATH": os.pathsep.join(sys.path),
+            },
             stdout=subprocess.PIPE,
             text=True,
         )

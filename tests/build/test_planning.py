@@ -1,14 +1,19 @@
 """Keys come from the files and the declaration alone."""
 
+import shutil
 from pathlib import Path
 
 import pytest
 
 from delivery.build import planning
 from delivery.errors import DeclarationError
+from delivery.project import files
 from delivery.project.declaration import Declaration
+from delivery.project.files import ROOT
 from delivery.registry.client import Registry
 from tests.registries import FakeRegistry, serving, sha256
+
+_CACHES = shutil.ignore_patterns(".venv", "__pycache__", ".hypothesis", ".mypy_cache")
 
 
 def test_a_change_of_the_base_changes_the_keys_of_its_images(
@@ -112,3 +117,21 @@ def test_a_plan_is_followed_until_it_is_outdated(
     file.unlink()
     with pytest.raises(DeclarationError, match="cannot read the plan"):
         planning.check_unchanged(file, plan)
+
+
+def test_a_change_in_the_shared_library_gives_both_apps_new_keys_and_nothing_else(
+    tmp_path: Path,
+) -> None:
+    declaration = files.load_declaration()
+    for image in declaration.images.values():
+        for folder in image.folders:
+            shutil.copytree(ROOT / folder, tmp_path / folder, dirs_exist_ok=True, ignore=_CACHES)
+    before = planning.content_keys(declaration, tmp_path)
+    (tmp_path / "ledger" / "tests" / "test_new.py").write_text("")
+    assert planning.content_keys(declaration, tmp_path) == before
+    (tmp_path / "ledger" / "src" / "ledger" / "new.py").write_text("")
+    after = planning.content_keys(declaration, tmp_path)
+    assert {name for name, key in after.items() if key != before[name]} == {
+        "api-rest",
+        "async-worker",
+    }

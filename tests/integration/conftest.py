@@ -177,6 +177,7 @@ def clone(engine: Engine, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
         "base-image",
         "api-rest",
         "async-worker",
+        "ledger",
         "platform-chart",
         "ops/upstream",
         "ops/monitoring",

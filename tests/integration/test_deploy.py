@@ -181,7 +181,15 @@ def _mount(registry: str, name: str, digest: str) -> None:
 def make_clone(folder: Path, environments: str) -> None:
     """Copy what a deploy needs of this project, with the small chart and these environments."""
     ignored = shutil.ignore_patterns(".venv", "__pycache__")
-    for name in ("delivery", "ops/locks", "base-image", "api-rest", "async-worker", "ops/upstream"):
+    for name in (
+        "delivery",
+        "ops/locks",
+        "base-image",
+        "api-rest",
+        "async-worker",
+        "ledger",
+        "ops/upstream",
+    ):
         shutil.copytree(files.ROOT / name, folder / name, ignore=ignored)
     shutil.copytree(HERE / "chart", folder / "platform-chart")
     shutil.copy2(files.ROOT / "tasks.py", folder)

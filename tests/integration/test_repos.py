@@ -26,7 +26,9 @@ pytestmark = pytest.mark.engine
 REPOSITORIES = ("base-image", "apps", "platform-chart")
 LINK = re.compile(r"\]\((?!https?://|mailto:|#)([^)#\s]+)[^)]*\)")
 EXAMPLE = re.compile(r"^```.*?^```$", re.MULTILINE | re.DOTALL)
-BUILD = re.compile(r"^docker build (?:-t|--tag) (\S+) (\S+)$", re.MULTILINE)
+BUILD = re.compile(
+    r"^docker build (?:-t|--tag) (\S+)((?: --build-context \S+)*) (\S+)$", re.MULTILINE
+)
 TEST = re.compile(r"^## Test\n(?:(?!^## ).*\n)*?```sh\n((?:(?!```).*\n)*)```$", re.MULTILINE)
 # What an environment that is in use here tells its children.
 INHERITED = (
@@ -141,10 +143,9 @@ def test_each_image_is_built_as_its_readme_says(
 ) -> None:
     built = set()
     for name in REPOSITORIES:
-        for tag, context in dict(
-            build for text in readmes(clones[name]).values() for build in BUILD.findall(text)
-        ).items():
-            argv = ["docker", "build", "--quiet", "--tag", f"{prefix}/{tag}"]
+        builds = {build for text in readmes(clones[name]).values() for build in BUILD.findall(text)}
+        for tag, contexts, context in builds:
+            argv = ["docker", "build", "--quiet", "--tag", f"{prefix}/{tag}", *contexts.split()]
             argv += [f"--secret=id={secret},src={path}" for secret, path in trust.secrets().items()]
             for below in filter(None, (project.images[tag].base, project.images[tag].builder)):
                 image = (

@@ -12,7 +12,8 @@ import threading
 from contextlib import ExitStack, suppress
 from typing import TYPE_CHECKING, Any
 
-from . import config
+from ledger import config
+
 from .settings import Settings
 
 if TYPE_CHECKING:
@@ -85,7 +86,8 @@ def _serve(settings: Settings, tokens: Tokens | None) -> int:
 def _load(settings: Settings, tokens: Tokens | None, server: Server, closing: ExitStack) -> Loaded:
     """Return the app, and what tells whether it can serve. The process listens already; imports wait for that."""
     log = _log(settings)
-    from . import tracing, version  # noqa: PLC0415
+    from ledger import tracing, version  # noqa: PLC0415
+
     from .app import create_app  # noqa: PLC0415
     from .backends import Backends  # noqa: PLC0415
     from .lag import Storing  # noqa: PLC0415
@@ -146,7 +148,7 @@ def _stop(number: int, stopping: threading.Event, server: Server) -> None:
 def _log(settings: Settings) -> Any:  # noqa: ANN401  structlog's own type
     import structlog  # noqa: PLC0415
 
-    from . import logs  # noqa: PLC0415
+    from ledger import logs  # noqa: PLC0415
 
     if not structlog.is_configured():
         logs.configure(
@@ -162,7 +164,7 @@ def _command_line(arguments: Sequence[str]) -> int:
         print(config.reference(Settings))
         return 0
     if arguments == ["--version"]:
-        from . import version  # noqa: PLC0415
+        from ledger import version  # noqa: PLC0415
 
         print(version.installed())
         return 0

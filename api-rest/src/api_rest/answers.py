@@ -19,9 +19,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from bottle import Route
+    from ledger.tracing import Tracing
 
     from .metrics import Metrics
-    from .tracing import Tracing
 
 __all__ = ["Answering", "Querying", "address", "answer", "exposition", "query", "request_id"]
 

@@ -28,12 +28,13 @@ from .tokens import Access, Tokens, client
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
+    from ledger.tracing import Tracing
+
     from .backends import Backends
     from .lag import Storing
     from .listing import Batch, Listing
     from .metrics import Metrics
     from .runs import Run, Running
-    from .tracing import Tracing
 
 __all__ = ["create_app"]
 
@@ -288,7 +289,9 @@ def create_app(
 
 
 def _contract(max_body_bytes: int, *, writes: bool, reads: bool) -> dict[str, Any]:
-    from . import openapi, version  # noqa: PLC0415  few ask for it
+    from ledger import version  # noqa: PLC0415
+
+    from . import openapi  # noqa: PLC0415  few ask for it
 
     return openapi.document(
         version=version.installed(),

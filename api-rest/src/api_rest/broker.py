@@ -7,8 +7,8 @@ from typing import Any
 import structlog
 from kafka import KafkaAdminClient, KafkaProducer, OffsetSpec, TopicPartition
 from kafka.errors import KafkaError, MessageSizeTooLargeError, NodeNotReadyError
+from ledger.broker_network import open_client
 
-from .broker_network import open_client
 from .errors import Problem, Unavailable
 from .event import KIND_HEADER
 from .lag import Storing

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from .event_rules import (
+from ledger.event_rules import (
     DETAILS_BYTES,
     DETAILS_LEVELS,
     LENGTHS,
@@ -19,7 +19,7 @@ from .event_rules import (
     json_reader,
     write_json,
 )
-from .run_details import RUN_PROPERTIES, check_run_details
+from ledger.run_details import RUN_PROPERTIES, check_run_details
 
 __all__ = [
     "FIELDS",

@@ -11,9 +11,10 @@ from datetime import datetime, timedelta
 from typing import Any, NamedTuple
 from urllib.parse import parse_qsl, urlencode
 
+from ledger.run_details import parse_time
+
 from .errors import Problem
 from .event import FIELDS, FILTERS
-from .run_details import parse_time
 
 __all__ = [
     "Batch",

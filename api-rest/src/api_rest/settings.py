@@ -2,8 +2,8 @@
 
 from dataclasses import dataclass
 
-from .broker_security import BrokerSettings
-from .config import FLAG, OPTIONAL_TEXT, OPTIONAL_URL, TEXT, choice, setting, whole
+from ledger.broker_security import BrokerSettings
+from ledger.config import FLAG, OPTIONAL_TEXT, OPTIONAL_URL, TEXT, choice, setting, whole
 
 __all__ = ["Settings"]
 

@@ -9,21 +9,17 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
 import pymysql  # type: ignore[import-untyped]
+from ledger.tables import deployments, idempotency_keys
 from sqlalchemy import (
-    JSON,
     URL,
-    Column,
     ColumnElement,
     Connection,
-    DateTime,
     Engine,
     Executable,
-    MetaData,
     Row,
     ScalarSelect,
     Select,
     String,
-    Table,
     and_,
     bindparam,
     case,
@@ -54,36 +50,6 @@ __all__ = ["Store", "database_engine", "deployments", "idempotency_keys"]
 
 ResultT = TypeVar("ResultT")
 _Columns: TypeAlias = "ReadOnlyColumnCollection[str, Any]"
-metadata = MetaData()
-INSTANT = DateTime().with_variant(mysql.DATETIME(fsp=6), "mysql", "mariadb")
-
-# As async-worker makes them; only what is used here. One table, two readers: a test compares them.
-deployments = Table(
-    "deployments",
-    metadata,
-    Column("id", String(36), primary_key=True),
-    Column("component", String(128)),
-    Column("version", String(128)),
-    Column("environment", String(64)),
-    Column("responsible", String(256)),
-    Column("stage", String(16)),
-    Column("status", String(16)),
-    Column("received_at", INSTANT),
-    Column("details", JSON(none_as_null=True)),
-    # What the details say of the run, so that it is found by an index, however large they are.
-    Column("at", INSTANT),
-    Column("pipeline", String(500)),
-    Column("step", String(100)),
-)
-idempotency_keys = Table(
-    "idempotency_keys",
-    metadata,
-    Column("key_hash", String(64), primary_key=True),
-    Column("fingerprint", String(64), nullable=False),
-    Column("event_id", String(36), nullable=False),
-    Column("received_at", INSTANT, nullable=False),
-)
-
 CONNECT_TIMEOUT = 3
 # More threads than these wait for Kafka, not for the database, which has connections for several replicas.
 CONNECTIONS = 8

@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Any
 
 import structlog
 from bottle import request
+from ledger.config import SettingsError
 
-from .config import SettingsError
 from .errors import Problem
 
 if TYPE_CHECKING:

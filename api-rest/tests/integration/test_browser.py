@@ -19,8 +19,8 @@ from api_rest.lag import Lag
 from api_rest.metrics import Metrics
 from api_rest.page import Overview, age, duration, mount
 from api_rest.runs import STAGES, Run, Running, StageTime
-from api_rest.tracing import Tracing
 from bottle import Bottle
+from ledger.tracing import Tracing
 from playwright.sync_api import Browser, BrowserContext, Page, Playwright, expect, sync_playwright
 
 pytestmark = pytest.mark.engine

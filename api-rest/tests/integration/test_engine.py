@@ -13,14 +13,12 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import datetime
-from pathlib import Path
 from typing import Any
 
 import pytest
 import requests
 import schemathesis
 from api_rest import broker as broker_module
-from api_rest import config
 from api_rest import store as store_module
 from api_rest.backends import Connecting
 from api_rest.broker import KafkaBroker
@@ -30,19 +28,20 @@ from api_rest.lag import Storing
 from api_rest.listing import Listing
 from api_rest.runs import running, runs
 from api_rest.settings import Settings
-from api_rest.store import Store, database_engine, deployments, idempotency_keys
+from api_rest.store import Store, database_engine
 from histories import PLACES, Answer, Row, events, histories
 from hypothesis import HealthCheck, Phase, given
 from hypothesis import settings as hypothesis_settings
 from hypothesis.errors import Unsatisfiable
 from kafka import KafkaAdminClient, KafkaConsumer, OffsetAndMetadata, OffsetSpec, TopicPartition
+from ledger.tables import deployments, idempotency_keys
 from schemathesis import GenerationMode
 from schemathesis.core.result import Ok
 from sqlalchemy import Connection, Engine, create_engine, delete, func, insert, select, text
 from sqlalchemy.pool import StaticPool
 from sqlalchemy.schema import CreateTable
 
-SOURCES = Path(__file__).parents[2] / "src"
+from ledger import config
 
 pytestmark = pytest.mark.engine
 
@@ -184,6 +183,7 @@ def test_the_real_database_gives_back_what_was_stored(
             **deployment,
             "id": str(uuid.uuid4()),
             "received_at": datetime(2026, 1, day),  # noqa: DTZ001
+            "at": datetime(2026, 1, day),  # noqa: DTZ001
             "details": {"é": day},
         }
         for day in (1, 2)
@@ -471,7 +471,7 @@ def address(topic: str, ledger: Engine, tmp_path_factory: pytest.TempPathFactory
         "TOPIC": topic,
         "HTTP_PORT": str(port),
         "HTTP_HOST": "127.0.0.1",
-        "PYTHONPATH": str(SOURCES),
+        "PYTHONPATH": os.pathsep.join(sys.path),
     }
     url = f"http://127.0.0.1:{port}"
     with (

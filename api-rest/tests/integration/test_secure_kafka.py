@@ -14,14 +14,14 @@ from typing import Any
 
 import pytest
 import requests
-from api_rest import config
-from api_rest.broker_network import open_client
 from api_rest.settings import Settings
 from kafka import KafkaConsumer, TopicPartition
 from kafka.admin import ACL, ACLOperation, ACLPermissionType, ResourcePattern, ResourceType
+from ledger.broker_network import open_client
 from secure_kafka import PASSWORD, SecureKafka
 
-SOURCES = Path(__file__).parents[2] / "src"
+from ledger import config
+
 PATIENCE = 120
 WRONG = "another password"
 TOKEN = "the-token-of-this-test"
@@ -61,7 +61,7 @@ class Api:
             "HTTP_HOST": "127.0.0.1",
             "HTTP_PORT": str(port),
             "LOG_LEVEL": "DEBUG",
-            "PYTHONPATH": str(SOURCES),
+            "PYTHONPATH": os.pathsep.join(sys.path),
         }
         command = [sys.executable, "-m", "api_rest"]
         environ = {**os.environ, **environ, **told}

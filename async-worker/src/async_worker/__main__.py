@@ -10,7 +10,8 @@ import sys
 import threading
 from typing import TYPE_CHECKING
 
-from . import config
+from ledger import config
+
 from .settings import Settings
 
 if TYPE_CHECKING:
@@ -87,7 +88,9 @@ def _work(settings: Settings, stopping: threading.Event) -> int:
 
     import structlog  # noqa: PLC0415
 
-    from . import logs, notifier, tracing, version  # noqa: PLC0415
+    from ledger import logs, tracing, version  # noqa: PLC0415
+
+    from . import notifier  # noqa: PLC0415
     from .errors import Fatal  # noqa: PLC0415
     from .health import HealthServer, Vitals  # noqa: PLC0415
     from .metrics import Metrics  # noqa: PLC0415
@@ -213,7 +216,7 @@ def _command_line(arguments: Sequence[str]) -> int:
         print(config.reference(Settings))
         return 0
     if arguments == ["--version"]:
-        from . import version  # noqa: PLC0415
+        from ledger import version  # noqa: PLC0415
 
         print(version.installed())
         return 0

@@ -24,8 +24,8 @@ from kafka.errors import (
     UnsupportedSaslMechanismError,
 )
 from kafka.structs import MemberState
+from ledger.broker_network import open_client
 
-from .broker_network import open_client
 from .errors import Fatal, Unavailable
 from .event import KIND, KIND_HEARTBEAT, Message
 

@@ -9,8 +9,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
-from .errors import Undecodable
-from .event_rules import (
+from ledger.event_rules import (
     LENGTHS,
     STAGES,
     STATUSES,
@@ -18,7 +17,9 @@ from .event_rules import (
     details_json,
     json_reader,
 )
-from .run_details import happened_at, run_text
+from ledger.run_details import happened_at, run_text
+
+from .errors import Undecodable
 
 __all__ = [
     "KIND",

@@ -15,7 +15,7 @@ from prometheus_client import (
 )
 from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
 
-from . import version
+from ledger import version
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

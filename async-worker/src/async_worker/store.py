@@ -8,17 +8,11 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 import structlog
+from ledger.tables import deployments, idempotency_keys, notifications
 from pymysql.constants import CLIENT  # type: ignore[import-untyped]
 from pymysql.converters import escape_string  # type: ignore[import-untyped]
 from sqlalchemy import (
-    JSON,
     URL,
-    Column,
-    DateTime,
-    Index,
-    Integer,
-    MetaData,
-    String,
     Table,
     create_engine,
     delete,
@@ -28,11 +22,9 @@ from sqlalchemy import (
     text,
     update,
 )
-from sqlalchemy.dialects import mysql
 
 from . import migrations
 from .errors import Unavailable
-from .run_details import TEXTS
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -48,63 +40,9 @@ __all__ = [
     "Store",
     "Stored",
     "database_engine",
-    "deployments",
-    "metadata",
 ]
 
 log = structlog.stdlib.get_logger(__name__)
-
-# UTC; microseconds, since the newest-first order depends on them.
-INSTANT = DateTime().with_variant(mysql.DATETIME(fsp=6), "mysql", "mariadb")
-
-# What the migrations make; a test holds both equal.
-metadata = MetaData()
-
-deployments = Table(
-    "deployments",
-    metadata,
-    Column("id", String(36), primary_key=True),
-    Column("component", String(128), nullable=False),
-    Column("version", String(128), nullable=False),
-    Column("environment", String(64), nullable=False),
-    Column("responsible", String(256), nullable=False),
-    Column("stage", String(16), nullable=False),
-    Column("status", String(16), nullable=False),
-    Column("received_at", INSTANT, nullable=False),
-    Column("details", JSON(none_as_null=True)),
-    Column("at", INSTANT, nullable=False),
-    Column("pipeline", String(TEXTS["pipeline"])),
-    Column("step", String(TEXTS["step"])),
-    Index("ix_deployments_received_at", "received_at", "id"),
-    Index("ix_deployments_component_newest", "component", "received_at", "id"),
-    Index("ix_deployments_environment_newest", "environment", "received_at", "id"),
-    Index("ix_deployments_version", "version", "received_at", "id"),
-    Index("ix_deployments_responsible", "responsible", "received_at", "id"),
-    Index("ix_deployments_deploys", "stage", "status", "environment", "component", "at"),
-    Index("ix_deployments_place", "environment", "component", "at", "id"),
-)
-
-# Written by api-rest, which knows a request that is sent again by it; made and tidied up here.
-idempotency_keys = Table(
-    "idempotency_keys",
-    metadata,
-    Column("key_hash", String(64), primary_key=True),
-    Column("fingerprint", String(64), nullable=False),
-    Column("event_id", String(36), nullable=False),
-    Column("received_at", INSTANT, nullable=False, index=True),
-)
-
-notifications = Table(
-    "notifications",
-    metadata,
-    Column("deployment_id", String(36), primary_key=True),
-    Column("created_at", INSTANT, nullable=False, index=True),
-    Column("attempts", Integer, nullable=False),
-    # Null once nothing more is to be done: it was sent, or given up.
-    Column("next_attempt_at", INSTANT, index=True),
-    Column("sent_at", INSTANT),
-    Column("last_error", String(255)),
-)
 
 CONNECT_TIMEOUT = 3
 QUERY_TIMEOUT = 10

@@ -15,10 +15,11 @@ from .event import Deployment, Heartbeat, Message, decode, decode_heartbeat, enc
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
+    from ledger.tracing import Tracing
+
     from .health import Vitals
     from .metrics import Metrics
     from .store import Stored
-    from .tracing import Tracing
 
 __all__ = ["Broker", "Ledger", "Worker"]
 

@@ -6,7 +6,8 @@ import uuid
 
 import pytest
 from async_worker.event import decode
-from async_worker.store import Store, deployments
+from async_worker.store import Store
+from ledger.tables import deployments
 from sqlalchemy import select
 from world import Forwarder, World, eventually
 

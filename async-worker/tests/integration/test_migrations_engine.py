@@ -10,7 +10,8 @@ from alembic.runtime.migration import MigrationContext
 from async_worker import migrations, store
 from async_worker.errors import Unavailable
 from async_worker.migrations import steps
-from async_worker.store import Store, deployments, metadata
+from async_worker.store import Store
+from ledger.tables import deployments, metadata
 from sqlalchemy import insert, select, text
 from world import PATIENCE, World
 

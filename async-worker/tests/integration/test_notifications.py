@@ -9,7 +9,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 import pytest
-from async_worker.store import notifications
+from ledger.tables import notifications
 from sqlalchemy import select
 from world import Worker, World, eventually
 

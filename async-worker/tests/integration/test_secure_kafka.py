@@ -8,8 +8,8 @@ from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
-from async_worker.broker_network import open_client
 from kafka import KafkaProducer
+from ledger.broker_network import open_client
 from secure_kafka import PASSWORD, SecureKafka
 from world import Services, World, eventually
 

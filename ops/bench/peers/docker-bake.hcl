@@ -17,7 +17,7 @@ target "app" {
   name       = app
   matrix     = { app = ["api-rest", "async-worker"] }
   context    = app
-  contexts   = { base-image = "target:base-image" }
+  contexts   = { base-image = "target:base-image", ledger = "ledger" }
   tags       = ["${REGISTRY}/${app}:${TAG}"]
   secret     = ["id=build-ca,src=${BUILD_CA}"]
 }

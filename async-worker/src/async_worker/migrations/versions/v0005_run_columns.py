@@ -5,11 +5,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from alembic import op
+from ledger.run_details import TEXTS, happened_at, run_text
 from sqlalchemy import JSON, Column, MetaData, String, Table, case, or_, select, text, update
 
 from async_worker.migrations import steps
 from async_worker.migrations.steps import add_column, create_index, drop_index, instant
-from async_worker.run_details import TEXTS, happened_at, run_text
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

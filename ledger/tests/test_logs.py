@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 import structlog
-from async_worker import logs
+
+from ledger import logs
 
 writers: list[logs.Writer] = []
 
@@ -29,7 +30,7 @@ def lines(capsys: pytest.CaptureFixture[str]) -> list[dict[str, Any]]:
 
 
 def configure(level: str = "INFO") -> None:
-    writers.append(logs.configure(level=level, service="async-worker", environment="test"))
+    writers.append(logs.configure(level=level, service="api-rest", environment="test"))
 
 
 def test_our_lines_are_json_and_name_the_process(capsys: pytest.CaptureFixture[str]) -> None:
@@ -40,7 +41,7 @@ def test_our_lines_are_json_and_name_the_process(capsys: pytest.CaptureFixture[s
         "event": "hello",
         "event_id": "1",
         "level": "info",
-        "service": "async-worker",
+        "service": "api-rest",
         "environment": "test",
     }
     assert line.items() >= expected.items()
@@ -52,7 +53,7 @@ def test_lines_of_other_threads_name_the_process_too(capsys: pytest.CaptureFixtu
     thread = threading.Thread(target=lambda: structlog.stdlib.get_logger("ours").info("hello"))
     thread.start()
     thread.join()
-    assert [line["service"] for line in lines(capsys)] == ["async-worker"]
+    assert [line["service"] for line in lines(capsys)] == ["api-rest"]
 
 
 def test_a_librarys_lines_and_warnings_are_json_too(capsys: pytest.CaptureFixture[str]) -> None:

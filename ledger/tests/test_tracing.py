@@ -1,4 +1,4 @@
-from api_rest.tracing import OtlpTracing, Tracing, start
+from ledger.tracing import OtlpTracing, Tracing, start
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from opentelemetry.trace import SpanKind, StatusCode
 

@@ -8,9 +8,6 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from api_rest import broker_network
-from api_rest.broker_network import Network, ProducerNetwork, _Plain, open_client
-from api_rest.settings import Settings
 from kafka import KafkaAdminClient
 from kafka.errors import (
     KafkaConnectionError,
@@ -19,6 +16,10 @@ from kafka.errors import (
     SaslAuthenticationFailedError,
 )
 from kafka.net.manager import KafkaConnectionManager
+from ledger.broker_network import Network, ProducerNetwork, _Plain, open_client
+from ledger.broker_security import BrokerSettings
+
+from ledger import broker_network
 
 ATTEMPT = {"bootstrap_timeout_ms": 700}
 
@@ -31,7 +32,7 @@ def peer() -> Iterator[socket.socket]:
     listener.close()
 
 
-def failure(settings: Settings) -> str:
+def failure(settings: BrokerSettings) -> str:
     with pytest.raises(KafkaError) as caught:
         open_client(KafkaAdminClient, settings, **ATTEMPT)
     assert caught.value.retriable
@@ -39,7 +40,7 @@ def failure(settings: Settings) -> str:
 
 
 def test_a_broker_that_never_shakes_hands_is_given_up(
-    make_settings: Callable[..., Settings], peer: socket.socket
+    make_settings: Callable[..., BrokerSettings], peer: socket.socket
 ) -> None:
     url = f"127.0.0.1:{peer.getsockname()[1]}"
     told = failure(make_settings(BROKER_URL=url, BROKER_SECURITY_PROTOCOL="SSL"))
@@ -48,7 +49,7 @@ def test_a_broker_that_never_shakes_hands_is_given_up(
 
 
 def test_what_is_no_tls_is_told(
-    make_settings: Callable[..., Settings], peer: socket.socket
+    make_settings: Callable[..., BrokerSettings], peer: socket.socket
 ) -> None:
     def answer() -> None:
         with suppress(OSError):
@@ -65,7 +66,7 @@ def test_what_is_no_tls_is_told(
 
 
 def test_a_client_that_cannot_be_built_leaves_no_network_and_its_own_reason(
-    make_settings: Callable[..., Settings],
+    make_settings: Callable[..., BrokerSettings],
 ) -> None:
     opened: list[Any] = []
 
@@ -81,7 +82,7 @@ def test_a_client_that_cannot_be_built_leaves_no_network_and_its_own_reason(
 
 
 def test_every_client_gets_the_settings_and_what_is_its_own(
-    make_settings: Callable[..., Settings],
+    make_settings: Callable[..., BrokerSettings],
 ) -> None:
     login = {"BROKER_USERNAME": "u", "BROKER_PASSWORD": "p"}
     settings = make_settings(BROKER_URL="a,b:1", BROKER_SECURITY_PROTOCOL="SASL_PLAINTEXT", **login)
@@ -148,7 +149,7 @@ def test_a_producer_waits_for_a_broker_while_it_connects_and_before_it_tries_aga
 
 
 def test_only_a_producer_waits_so(
-    make_settings: Callable[..., Settings], monkeypatch: pytest.MonkeyPatch
+    make_settings: Callable[..., BrokerSettings], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     made: list[Network] = []
 

@@ -1,7 +1,7 @@
 from datetime import datetime
 
 import pytest
-from api_rest.run_details import TEXTS, check_run_details, happened_at, parse_time, run_text
+from ledger.run_details import TEXTS, check_run_details, happened_at, parse_time, run_text
 
 RECEIVED = datetime(2026, 1, 8, 12)  # noqa: DTZ001  the column holds UTC without a zone
 

@@ -4,9 +4,8 @@ from pathlib import Path
 
 import pytest
 import trustme
-from api_rest.broker_security import client_options
-from api_rest.config import SettingsError
-from api_rest.settings import Settings
+from ledger.broker_security import BrokerSettings, client_options
+from ledger.config import SettingsError
 
 LOGIN = {"BROKER_USERNAME": "ledger", "BROKER_PASSWORD": "hunter2"}
 
@@ -19,14 +18,14 @@ def ca_file(tmp_path: Path) -> str:
 
 
 def test_by_default_nothing_is_encrypted_and_nobody_logs_in(
-    make_settings: Callable[..., Settings],
+    make_settings: Callable[..., BrokerSettings],
 ) -> None:
     assert client_options(make_settings()) == {"security_protocol": "PLAINTEXT"}
 
 
 @pytest.mark.parametrize("protocol", ["SSL", "SASL_SSL"])
 def test_a_broker_has_to_prove_its_name_by_tls_1_2_or_newer(
-    make_settings: Callable[..., Settings], ca_file: str, protocol: str
+    make_settings: Callable[..., BrokerSettings], ca_file: str, protocol: str
 ) -> None:
     login = LOGIN if protocol == "SASL_SSL" else {}
     options = client_options(
@@ -43,7 +42,7 @@ def test_a_broker_has_to_prove_its_name_by_tls_1_2_or_newer(
 
 
 def test_without_a_file_the_systems_cas_are_trusted(
-    make_settings: Callable[..., Settings], monkeypatch: pytest.MonkeyPatch, ca_file: str
+    make_settings: Callable[..., BrokerSettings], monkeypatch: pytest.MonkeyPatch, ca_file: str
 ) -> None:
     monkeypatch.setenv("SSL_CERT_FILE", ca_file)
     monkeypatch.setenv("SSL_CERT_DIR", str(Path(ca_file).parent / "none"))
@@ -53,7 +52,9 @@ def test_without_a_file_the_systems_cas_are_trusted(
 
 
 @pytest.mark.parametrize("protocol", ["SASL_PLAINTEXT", "SASL_SSL"])
-def test_who_logs_in_is_handed_on(make_settings: Callable[..., Settings], protocol: str) -> None:
+def test_who_logs_in_is_handed_on(
+    make_settings: Callable[..., BrokerSettings], protocol: str
+) -> None:
     options = client_options(make_settings(BROKER_SECURITY_PROTOCOL=protocol, **LOGIN))
     assert ("ssl_context" in options) == (protocol == "SASL_SSL")
     assert {name: value for name, value in options.items() if name.startswith("sasl")} == {
@@ -68,7 +69,7 @@ def test_who_logs_in_is_handed_on(make_settings: Callable[..., Settings], protoc
     [("SCRAM-SHA-512", "a=3Db=2Cc"), ("SCRAM-SHA-256", "a=3Db=2Cc"), ("PLAIN", "a=b,c")],
 )
 def test_a_name_is_written_as_the_mechanism_wants_it(
-    make_settings: Callable[..., Settings], mechanism: str, written: str
+    make_settings: Callable[..., BrokerSettings], mechanism: str, written: str
 ) -> None:
     login = {**LOGIN, "BROKER_USERNAME": "a=b,c", "BROKER_SASL_MECHANISM": mechanism}
     options = client_options(make_settings(BROKER_SECURITY_PROTOCOL="SASL_PLAINTEXT", **login))
@@ -76,7 +77,7 @@ def test_a_name_is_written_as_the_mechanism_wants_it(
 
 
 def test_the_password_may_come_from_a_file_and_is_not_shown(
-    make_settings: Callable[..., Settings], tmp_path: Path
+    make_settings: Callable[..., BrokerSettings], tmp_path: Path
 ) -> None:
     file = tmp_path / "password"
     file.write_text("hunter2\n", encoding="utf-8")
@@ -84,10 +85,9 @@ def test_the_password_may_come_from_a_file_and_is_not_shown(
     settings = make_settings(BROKER_SECURITY_PROTOCOL="SASL_PLAINTEXT", **told)
     assert settings.broker_password == "hunter2"
     assert "hunter2" not in repr(settings)
-    assert settings.db_password not in repr(settings)
 
 
-def problems(make_settings: Callable[..., Settings], **changes: str) -> list[str]:
+def problems(make_settings: Callable[..., BrokerSettings], **changes: str) -> list[str]:
     with pytest.raises(SettingsError) as caught:
         make_settings(**changes)
     assert "hunter2" not in str(caught.value)
@@ -96,7 +96,7 @@ def problems(make_settings: Callable[..., Settings], **changes: str) -> list[str
 
 @pytest.mark.parametrize("protocol", ["SASL_PLAINTEXT", "SASL_SSL"])
 def test_a_login_needs_name_and_password(
-    make_settings: Callable[..., Settings], protocol: str
+    make_settings: Callable[..., BrokerSettings], protocol: str
 ) -> None:
     assert problems(make_settings, BROKER_SECURITY_PROTOCOL=protocol) == [
         f"BROKER_USERNAME: BROKER_SECURITY_PROTOCOL={protocol} needs it",
@@ -108,7 +108,7 @@ def test_a_login_needs_name_and_password(
     ("protocol", "other"), [("PLAINTEXT", "SASL_SSL or SASL_PLAINTEXT"), ("SSL", "SASL_SSL")]
 )
 def test_a_login_that_would_not_be_used_is_a_mistake(
-    make_settings: Callable[..., Settings], protocol: str, other: str
+    make_settings: Callable[..., BrokerSettings], protocol: str, other: str
 ) -> None:
     assert problems(make_settings, BROKER_SECURITY_PROTOCOL=protocol, **LOGIN) == [
         f"{name}: BROKER_SECURITY_PROTOCOL={protocol} logs nobody in; unset it, or set {other}"
@@ -121,7 +121,7 @@ def test_a_login_that_would_not_be_used_is_a_mistake(
     [("PLAINTEXT", {}, "SSL or SASL_SSL"), ("SASL_PLAINTEXT", LOGIN, "SASL_SSL")],
 )
 def test_a_ca_that_would_not_be_asked_for_is_a_mistake(
-    make_settings: Callable[..., Settings],
+    make_settings: Callable[..., BrokerSettings],
     ca_file: str,
     protocol: str,
     login: dict[str, str],
@@ -135,7 +135,7 @@ def test_a_ca_that_would_not_be_asked_for_is_a_mistake(
 
 
 def test_a_ca_file_that_cannot_be_read_is_named(
-    make_settings: Callable[..., Settings], tmp_path: Path
+    make_settings: Callable[..., BrokerSettings], tmp_path: Path
 ) -> None:
     file = tmp_path / "absent"
     assert problems(make_settings, BROKER_SECURITY_PROTOCOL="SSL", BROKER_CA_FILE=str(file)) == [
@@ -149,7 +149,7 @@ def test_a_ca_file_that_cannot_be_read_is_named(
     ids=["empty", "binary", "broken"],
 )
 def test_a_ca_file_without_a_certificate_is_named(
-    make_settings: Callable[..., Settings], tmp_path: Path, content: bytes
+    make_settings: Callable[..., BrokerSettings], tmp_path: Path, content: bytes
 ) -> None:
     file = tmp_path / "ca.pem"
     file.write_bytes(content)
@@ -159,21 +159,18 @@ def test_a_ca_file_without_a_certificate_is_named(
 
 
 def test_contradictions_are_told_with_all_other_mistakes(
-    make_settings: Callable[..., Settings],
+    make_settings: Callable[..., BrokerSettings],
 ) -> None:
-    found = problems(
-        make_settings, BROKER_SECURITY_PROTOCOL="sasl_ssl", BROKER_URL="http://x", DB_PORT="0"
-    )
+    found = problems(make_settings, BROKER_SECURITY_PROTOCOL="sasl_ssl", BROKER_URL="http://x")
     assert [line.partition(":")[0] for line in found] == [
         "BROKER_URL",
-        "DB_PORT",
         "BROKER_USERNAME",
         "BROKER_PASSWORD",
     ]
 
 
 def test_a_protocol_that_is_none_is_one_mistake_and_not_three(
-    make_settings: Callable[..., Settings],
+    make_settings: Callable[..., BrokerSettings],
 ) -> None:
     found = problems(make_settings, BROKER_SECURITY_PROTOCOL="TLS", **LOGIN)
     assert [line.partition(":")[0] for line in found] == ["BROKER_SECURITY_PROTOCOL"]

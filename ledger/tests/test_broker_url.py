@@ -1,5 +1,5 @@
 import pytest
-from api_rest.broker_url import parse_broker_url
+from ledger.broker_url import parse_broker_url
 
 
 @pytest.mark.parametrize(

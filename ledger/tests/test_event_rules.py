@@ -3,7 +3,7 @@ import re
 from typing import Any
 
 import pytest
-from api_rest.event_rules import (
+from ledger.event_rules import (
     DETAILS_BYTES,
     DETAILS_LEVELS,
     LENGTHS,

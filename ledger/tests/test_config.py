@@ -2,7 +2,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from api_rest.config import (
+from ledger.config import (
     FLAG,
     OPTIONAL_URL,
     TEXT,

@@ -1,11 +1,12 @@
 from importlib import metadata
 
 import pytest
-from api_rest import version
+
+from ledger import version
 
 
 def test_it_is_the_installed_packages(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(version, "version", {"api-rest": "1.2.3"}.__getitem__)
+    monkeypatch.setattr(version, "version", {"ledger": "1.2.3"}.__getitem__)
     assert version.installed() == "1.2.3"
 
 
