@@ -52,7 +52,7 @@ class CommandLine(Program):
         """Print a list or help if a flag asks for it."""
         namespace = self.args.list.value
         if isinstance(namespace, str) and namespace not in (known := self.collection.collections):
-            hint = did_you_mean(namespace, known, f"one of {', '.join(sorted(known))}")
+            hint = did_you_mean(namespace, sorted(known))
             raise usage_error(f"cannot list {namespace}: no such namespace", hint)
         with self._explained():
             super().parse_cleanup()
@@ -126,17 +126,17 @@ class CommandLine(Program):
 def _similar_tasks(word: str, tasks: list[str]) -> str:
     """A hint for a word that is no task: a namespace, a task's last name, or similar to a task."""
     if in_namespace := [task for task in tasks if task.startswith(f"{word}.")]:
-        return f"it is a namespace: one of {', '.join(sorted(in_namespace))}"
+        return f"it is a namespace: choose from {', '.join(sorted(in_namespace))}"
     namespace, _, name = word.rpartition(".")
     if same_name := [task for task in tasks if task.rpartition(".")[2] == name]:
         return f"did you mean {' or '.join(sorted(same_name))}?"
     siblings = sorted(task for task in tasks if namespace and task.startswith(f"{namespace}."))
     if not siblings:
-        return did_you_mean(word, tasks)
+        return did_you_mean(word, tasks, "")
     # Compared without the namespace: cache.clean is not similar to cache.fill.
-    similar = did_you_mean(name, [task.rpartition(".")[2] for task in siblings])
+    similar = did_you_mean(name, [task.rpartition(".")[2] for task in siblings], "")
     similar = similar.replace("did you mean ", f"did you mean {namespace}.")
-    return f"{similar} one of {', '.join(siblings)}".strip()
+    return f"{similar} choose from {', '.join(siblings)}".strip()
 
 
 def usage_error(message: str, hint: str) -> Exit:

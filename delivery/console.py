@@ -42,7 +42,7 @@ class Step:
         self._began = time.monotonic()
 
     def line(self, text: str) -> None:
-        """Take one line of a tool's output, which is shown until the next one."""
+        """Take one line of a tool's output, which is shown until the next line."""
         self.latest = text.strip() or self.latest
 
     def done(self, detail: str) -> None:

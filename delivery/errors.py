@@ -39,10 +39,11 @@ def validation_message(error: ValidationError) -> str:
     return "; ".join(f"{path or 'the file'}: {text}" for path, text in mistakes)
 
 
-def did_you_mean(word: str, known: Iterable[str], more: str = "") -> str:
-    """The hint for an unknown word: the most similar known word, if there is one, then `more`."""
-    similar = get_close_matches(word, [*known], n=1)
-    return f"did you mean {similar[0]}? {more}".rstrip() if similar else more
+def did_you_mean(word: str, known: Iterable[str], more: str | None = None) -> str:
+    """The hint for an unknown word: a similar known word, then `more` (default: all known)."""
+    names = [*known]
+    similar = [f"did you mean {name}?" for name in get_close_matches(word, names, n=1)]
+    return " ".join([*similar, f"choose from {', '.join(names)}" if more is None else more]).strip()
 
 
 class DeliveryError(Exception):

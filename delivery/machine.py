@@ -9,7 +9,7 @@ import platform as system
 __all__ = ["actor", "builder", "pipeline", "platform"]
 
 _BUILDS = ("BUILD_URL", "CI_JOB_URL")  # of Jenkins, of GitLab
-# GitLab has an address for the pipeline and one for each job of it.
+# GitLab has addresses for the pipeline and for each of its jobs.
 _PIPELINES = ("BUILD_URL", "CI_PIPELINE_URL", "CI_JOB_URL")
 _ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64"}
 

@@ -1,4 +1,4 @@
-"""The origin of a URL: credentials belong to one origin and are sent to no other."""
+"""The origin of a URL: credentials are sent to no other origin."""
 
 from __future__ import annotations
 

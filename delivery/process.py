@@ -53,7 +53,7 @@ _CHUNK_BYTES = 65536
 _CHUNKS = 64  # in the queue at most; a program that prints faster blocks, like on a full pipe
 
 _Sink = Callable[[bytes], object]
-_Chunks = Queue[tuple[_Sink, bytes] | None]  # None: the end of one output
+_Chunks = Queue[tuple[_Sink, bytes] | None]  # None: the end of an output
 
 
 @dataclass(frozen=True)
@@ -178,7 +178,7 @@ def terminable() -> Iterator[None]:
 def _run(command: _Command, sinks: Sequence[_Sink], timer: Timer) -> int:
     """Run a program and return its exit code; an exception meanwhile ends the program first.
 
-    With two sinks the second gets stderr; a single one gets stdout and stderr.
+    With two sinks the second gets stderr; a single sink gets stdout and stderr.
     """
     process = None
     chunks: _Chunks = Queue(_CHUNKS)
@@ -298,7 +298,7 @@ def _read(pipe: io.BufferedReader, sink: _Sink, chunks: _Chunks, ended: threadin
 
 
 def _put(chunk: tuple[_Sink, bytes] | None, chunks: _Chunks, ended: threading.Event) -> None:
-    """Queue a chunk of output, unless no one reads the queue any more."""
+    """Queue a chunk of output, unless the queue is no longer read."""
     while not ended.is_set():
         with suppress(Full):
             chunks.put(chunk, timeout=_POLL_SECONDS)

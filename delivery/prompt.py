@@ -19,7 +19,7 @@ def is_interactive() -> bool:
 def choose(question: str, options: Mapping[str, str], default: str = "") -> str:
     """Return the option that the user picks, by its number or its name.
 
-    options maps each option to a description. Enter picks the default, if there is one.
+    options maps each option to a description. Enter picks the default, if any.
     """
     console.say(question)
     for number, (option, description) in enumerate(options.items(), start=1):

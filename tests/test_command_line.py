@@ -54,18 +54,18 @@ def test_help_alone_shows_the_core_options(capsys: pytest.CaptureFixture[str]) -
         ),
         (
             ["cache.fill"],
-            "no such task\nhint: one of cache.clean, cache.prune, cache.status",
+            "no such task\nhint: choose from cache.clean, cache.prune, cache.status",
         ),
         (
             ["cache.statu"],
-            "hint: did you mean cache.status? one of cache.clean, cache.prune, cache.status",
+            "hint: did you mean cache.status? choose from cache.clean, cache.prune, cache.status",
         ),
         (["clustr.status"], "hint: did you mean cache.status or cluster.status or engine.status"),
         (["clustr.u"], "hint: did you mean cluster.up?"),
         (["records.deliver"], "hint: did you mean ci.deliver?"),
         (
             ["engine"],
-            "cannot run engine: no such task\nhint: it is a namespace: one of engine.down, ",
+            "cannot run engine: no such task\nhint: it is a namespace: choose from engine.down, ",
         ),
         (
             ["up", "--monitorin"],
@@ -90,7 +90,7 @@ def test_help_alone_shows_the_core_options(capsys: pytest.CaptureFixture[str]) -
         (["--list-depth"], "cannot run a task: --list-depth needs a value"),
         (
             ["--list", "scam"],
-            "cannot list scam: no such namespace\nhint: did you mean scan? one of ",
+            "cannot list scam: no such namespace\nhint: did you mean scan? choose from ",
         ),
         (
             ["deploy", "--environment", "stagin"],

@@ -31,7 +31,7 @@ def policy() -> str:
 def remove(bridges: Sequence[Bridge], policy: str) -> None:
     """Remove the bridges, their rules, and the chains of Docker's that are empty then.
 
-    policy becomes the policy of the chain FORWARD; "" keeps the current one.
+    policy becomes the policy of the chain FORWARD; "" keeps the current policy.
     """
     for program in _PROGRAMS:
         if shutil.which(f"{program}-save") and shutil.which(f"{program}-restore"):

@@ -1,4 +1,4 @@
-"""Builds by `docker buildx`: this project's images in one graph, an upstream recipe alone."""
+"""Builds by `docker buildx`: this project's images in one graph, an upstream recipe by itself."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class Target:
 
     name: str
     context: Path
-    layout: Path  # the folder of the resulting OCI layout, if the engine can write one
+    layout: Path  # the folder of the resulting OCI layout, if the engine can write layouts
     tag: str  # of the resulting image in the engine, if it cannot
     arguments: Mapping[str, str] = field(default_factory=dict)
     # By the name in the Dockerfile's FROM: "target:NAME", "docker-image://REFERENCE" or a folder.
@@ -99,7 +99,7 @@ class Single:
 
 
 def build(engine: Engine, image: Single, on_line: Callable[[str], None]) -> None:
-    """Build one image; raise BuildError with the output of the failed step."""
+    """Build an image; raise BuildError with the output of the failed step."""
     argv = ["build", *_PLAIN, "--load", f"--tag={image.tag}"]
     argv += [f"--build-arg={name}={value}" for name, value in image.arguments.items()]
     argv += [f"--label={name}={value}" for name, value in image.labels.items()]

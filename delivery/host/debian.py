@@ -82,7 +82,7 @@ def install(packages: Sequence[str], on_line: Callable[[str], None]) -> None:
 
 
 def _apt_options(suite: str) -> list[str]:
-    """Options of apt for one call: this release and, with low priority, the newer one."""
+    """Options of apt for a call: this release and, with low priority, the newer."""
     home = cache.folder("apt")
     sources = home / "sources.d"
     lists = home / "lists"
@@ -126,8 +126,8 @@ def _mirror(suite: str) -> str:
 def _no_services() -> list[str]:
     """Options of apt that keep packages from starting services.
 
-    Packages start services by these programs, which are replaced for one call. Debian's policy-rc.d
-    would affect other calls, and stay after a `kill -9`.
+    Packages start services by these programs, which do nothing during this call. Debian's
+    policy-rc.d would affect other calls, and stay after a `kill -9`.
     """
     programs = cache.folder("apt", "no-services")
     for name in ("invoke-rc.d", "deb-systemd-invoke"):

@@ -353,7 +353,7 @@ class Engine:
 
 
 def find() -> Engine | None:
-    """The engine of DOCKER_HOST, of the Docker context, or the private one; None without answer."""
+    """The engine of DOCKER_HOST, of the Docker context, or the private engine; None without."""
     host = os.environ.get("DOCKER_HOST")
     if host and host != dockerd.address():
         return _engine_of_host(host)
@@ -367,7 +367,7 @@ def _engine_of_host(host: str) -> Engine:
     if not client:
         raise EngineError(
             f"cannot use the Docker engine at DOCKER_HOST={host}: it does not answer",
-            hint="start it, or unset DOCKER_HOST to use or start another one",
+            hint="start it, or unset DOCKER_HOST to use or start another",
         )
     return connect(client, host, {"BUILDX_BUILDER": "default"})
 
@@ -376,8 +376,8 @@ def _engine_of_context() -> Engine | None:
     context = ContextAPI.get_current_context()
     if context is None:
         raise EngineError(
-            "cannot read the current Docker context: the Docker config names an unknown one",
-            hint="choose one of `docker context ls`, as in `docker context use default`",
+            "cannot read the current Docker context: the Docker config names an unknown context",
+            hint="choose another of `docker context ls`, as in `docker context use default`",
         )
     host = context.Host or ""
     client = _connected(

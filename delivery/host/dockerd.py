@@ -90,7 +90,7 @@ def start(on_line: Callable[[str], None]) -> None:
         debian.install(PACKAGES, on_line)
     home = _home()
     log().unlink(missing_ok=True)
-    if not _policy_file().exists():  # the file of a killed engine has the policy before that one
+    if not _policy_file().exists():  # the file of a killed engine has the earlier policy
         _policy_file().write_text(bridges.policy(), encoding="ascii")
     # A killed engine's file would make dockerd take the process with that id for another engine.
     (home / "dockerd.pid").unlink(missing_ok=True)

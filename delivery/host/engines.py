@@ -1,4 +1,4 @@
-"""Find a Docker engine, or start a private one."""
+"""Find a Docker engine, or start a private engine."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _PLUGINS = {"buildx": "docker-buildx", "compose": "docker-compose"}
 
 
 def ensure() -> Engine:
-    """The engine that answers; without one, install Debian's and start it as a private engine."""
+    """The engine that answers, or a private engine, which is installed and started."""
     with console.step("engine") as step, cache.lock("engine"):
         engine = docker_api.find()
         if engine is None:
@@ -39,7 +39,7 @@ def require() -> Engine:
     if engine is None:
         raise EngineError(
             "cannot use a Docker engine: none answers",
-            hint="run `./run inv up` or `./run inv engine.up`, which start one",
+            hint="run `./run inv up` or `./run inv engine.up`, which start an engine",
         )
     return engine
 
@@ -71,7 +71,7 @@ def _check_can_start() -> None:
             "administrator install docker.io and add you to the group docker"
         )
     else:
-        hint = "install and start Docker Engine 23 or newer, or set DOCKER_HOST to one that runs"
+        hint = "install and start Docker Engine 23 or newer, or set DOCKER_HOST to a running engine"
     message = "cannot use a Docker engine: none answers at DOCKER_HOST or in the Docker context"
     raise EngineError(message, hint=hint)
 

@@ -55,7 +55,7 @@ def _within(source: str, bridge: Bridge) -> bool:
 
 
 def _needs_chains(line: str) -> bool:
-    """Whether a rule needs Docker's chains: one for an interface, or a user's own."""
+    """Whether a rule needs Docker's chains: a rule for an interface, or a user's own."""
     if not line.startswith("-A ") or "DOCKER" not in line:
         return False
     if line.startswith(f"-A {_USERS} "):

@@ -94,7 +94,7 @@ PROGRAMS = {
     "helm3": Program(
         "HELM3", ("helm", "helm3"), wheel="helm3", versions=Versions(_HELM, (3, 18), (4, 0))
     ),
-    # kubectl works with clusters one minor version older or newer: here with the node image's.
+    # kubectl works with clusters up to a minor version older or newer: here with the node image's.
     "kubectl": Program(
         "KUBECTL",
         ("kubectl",),
@@ -229,5 +229,5 @@ def _known(name: str) -> Program:
     except KeyError:
         raise DeclarationError(
             f"cannot use {name}: not a program of this project",
-            hint=did_you_mean(name, PROGRAMS, f"one of {', '.join(PROGRAMS)}"),
+            hint=did_you_mean(name, PROGRAMS),
         ) from None

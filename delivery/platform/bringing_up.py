@@ -94,7 +94,7 @@ def _maker(declaration: Declaration, request: DeployRequest) -> _MakeRelease:
         version = choose_version(declaration, LOCAL, {}, ask=request.is_interactive)
     if version == catalog.DEPLOYED:
         raise DeclarationError(
-            f"cannot deploy --version {catalog.DEPLOYED} with docker: only a cluster has one",
+            f"cannot deploy --version {catalog.DEPLOYED} with docker: only a cluster has it",
             hint=f"pass --version {catalog.CURRENT} or X.Y.Z",
         )
     declared = declaration.environments.get(LOCAL)
@@ -103,8 +103,8 @@ def _maker(declaration: Declaration, request: DeployRequest) -> _MakeRelease:
     def make(engine: Engine) -> Release:
         if version != catalog.CURRENT:
             local_registry.ensure(engine, declaration)
-        found = find_release(declaration, LOCAL, release, version, signed=signed)
-        return found or releasing.ensure_images(engine, declaration)
+        published = find_release(declaration, LOCAL, release, version, signed=signed)
+        return published or releasing.ensure_images(engine, declaration)
 
     return make
 

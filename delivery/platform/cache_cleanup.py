@@ -55,7 +55,7 @@ def _prune_images(engine: Engine, days: int) -> str:
 
 
 def clean(*, yes: bool) -> None:
-    """Remove the cache and the private engine in it, after a confirmation; yes: without one."""
+    """Remove the cache and the private engine in it, after a confirmation unless yes."""
     console.say(describe())
     _keep_events()
     if not yes:

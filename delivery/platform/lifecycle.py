@@ -138,7 +138,7 @@ def shared(project: Compose) -> str:
         return ""
     return (
         f"note: {project.name} is also the platform of the clone in {', '.join(folders)}: "
-        "set another `name` in delivery.toml, and other ports, for a separate one"
+        "set another `name` in delivery.toml, and other ports, for a separate platform"
     )
 
 
@@ -263,12 +263,12 @@ def _pulls(names: Sequence[str]) -> str:
 
 
 def logs(project: Compose, services: list[str], *, follow: bool, tail: int) -> None:
-    """Print the logs of these services, or of all; raise DeclarationError for an unknown one."""
+    """Print the logs of these services, or of all."""
     known = project.declared()
     if unknown := [name for name in services if name not in known]:
         raise DeclarationError(
             f"cannot show the logs: there is no service {', '.join(unknown)}",
-            hint=did_you_mean(unknown[0], known, f"pass one of {', '.join(known)}"),
+            hint=did_you_mean(unknown[0], known),
         )
     if not project.services():
         console.say("nothing is up; `./run inv up` starts the platform")

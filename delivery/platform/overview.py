@@ -128,7 +128,7 @@ def look(declaration: Declaration, root: Path = ROOT) -> Status:
         shared = lifecycle.shared(project) if services else ""
     ledger, reasons = _ledger(services)
     return Status(
-        engine=engine.describe() if engine else "none answers; `./run inv up` starts one",
+        engine=engine.describe() if engine else "none answers; `./run inv up` starts an engine",
         upstream=_upstream(engine, declaration) if engine else (),
         images=_images(declaration, root),
         services=services,

@@ -16,7 +16,7 @@ __all__ = ["down"]
 def down(declaration: Declaration, *, volumes: bool, registry: bool, yes: bool) -> None:
     """Stop the platform.
 
-    volumes: also remove the data, after a confirmation; yes: without one.
+    volumes: also remove the data, after a confirmation unless yes.
     registry: stop the local registry even if a local cluster pulls from it.
     """
     project = lifecycle.compose(engines.require(), declaration, lifecycle.released())
@@ -45,7 +45,7 @@ def _confirm(name: str, volumes: list[str], *, yes: bool) -> None:
 
 
 def _record_removal(declaration: Declaration, project: Compose) -> None:
-    """Record the removal of the apps while the ledger, which is one of them, still runs."""
+    """Record the removal of the apps while the ledger, which is an app too, still runs."""
     with recorder.deployment(declaration, "down", Action.REMOVE) as recording, recording.guard():
         running = {service.name for service in project.services() if service.state == "running"}
         address = lifecycle.ledger_address(project)

@@ -39,7 +39,7 @@ def split(declaration: Declaration, to: Path, only: str = "", root: Path = ROOT)
         known = declaration.subprojects
         raise DeclarationError(
             f"cannot split the repository: --only {only} is no subproject",
-            hint=did_you_mean(only, known, f"one of {', '.join(known)}"),
+            hint=did_you_mean(only, known),
         )
     clone = git.load_clone(root)
     _check(to, clone)

@@ -1,1 +1,1 @@
-"""The tasks of `./run inv`: each reads its flags, calls one function and prints the result."""
+"""The tasks of `./run inv`: each reads its flags, calls a function and prints the result."""

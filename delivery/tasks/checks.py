@@ -32,7 +32,7 @@ def check(_context: Context, of: str) -> None:
     declaration = files.load_declaration()
     parts = [*declaration.subprojects, declaration.name]
     if of not in parts:
-        hint = did_you_mean(of, parts, f"pass --of with one of {', '.join(parts)}")
+        hint = did_you_mean(of, parts)
         raise DeclarationError(f"cannot check {of}: no such part", hint=hint)
     environment = {"DELIVERY_REGISTRY": _registry(declaration)}
     try:
@@ -51,6 +51,6 @@ def check(_context: Context, of: str) -> None:
 
 
 def _registry(declaration: Declaration) -> str:
-    """The registry that tests push to: one on this machine."""
+    """The local registry that tests push to."""
     address = declaration.registry.address
     return address if is_local(address) else _LOCAL_REGISTRY

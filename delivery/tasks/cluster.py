@@ -51,7 +51,7 @@ def status(_context: Context, json_: bool = False) -> None:
         console.data(cluster.as_json())
         return
     if not cluster.nodes:
-        console.say(f"there is no cluster {cluster.name}; `./run inv cluster.up` creates one")
+        console.say(f"there is no cluster {cluster.name}; `./run inv cluster.up` creates it")
         return
     console.table(
         f"cluster {cluster.name}",

@@ -12,7 +12,7 @@ __all__ = ["deploy", "rollback", "undeploy", "verify"]
 
 _HELP = {
     "environment": "local, develop, staging or production; default: ask at a terminal",
-    "context": "the kube context, one of the environment's; default: the current one",
+    "context": "the kube context, of the environment's contexts; default: the current context",
     "yes": "do not ask",
     "timeout": "how long to wait until everything is ready: 90s, 10m",
     "lock-timeout": "how long to wait for another deploy to finish",
@@ -68,7 +68,7 @@ def deploy(
 @task(
     help={
         **_HELP,
-        "revision": "of `helm history`, to return to; default: the last good one",
+        "revision": "of `helm history`, to return to; default: the last good revision",
     }
 )
 def rollback(
@@ -130,7 +130,7 @@ def verify(
 ) -> None:
     """Run the chart's tests in an environment: TLS, and an event from end to end.
 
-    If they fail for the revision of this clone's last deploy, rolls back to the previous one.
+    If they fail for the revision of this clone's last deploy, rolls back to the previous revision.
     """
     from delivery.deploy import reverting, selection, target
 

@@ -15,7 +15,7 @@ __all__ = ["down", "env", "status", "up"]
 
 @task(stage="prepare", step="engine.up")
 def up(_context: Context) -> None:
-    """Find a Docker engine, or start a private one."""
+    """Find a Docker engine, or start a private engine."""
     engine = engines.ensure()
     if engine.is_private:
         console.say(_export(engine.address))
@@ -60,7 +60,7 @@ def status(_context: Context, json_: bool = False) -> None:
         console.data({"answers": engine is not None, **known})
         return
     if not engine:
-        console.say("no Docker engine answers; `./run inv engine.up` starts one")
+        console.say("no Docker engine answers; `./run inv engine.up` starts an engine")
         return
     console.say(engine.describe())
     if engine.is_private:

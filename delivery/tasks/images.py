@@ -40,9 +40,9 @@ _FACTS: dict[str, Callable[[Decision], str]] = {
     stage="plan",
     unless="say",
     help={
-        "branch": "decide for this branch instead of the current one",
+        "branch": "decide for this branch instead of the current branch",
         "file": "also write it to this file, for --plan",
-        "say": f"print only one fact, without the registry: {', '.join(_FACTS)}",
+        "say": f"print only a fact, without the registry: {', '.join(_FACTS)}",
     },
 )
 def plan(
@@ -114,7 +114,7 @@ def push(_context: Context, plan: str = "") -> None:
 
 def _say(fact: str, declaration: Declaration, branch: str) -> None:
     if fact not in _FACTS:
-        hint = did_you_mean(fact, _FACTS, f"pass one of {', '.join(_FACTS)}")
+        hint = did_you_mean(fact, _FACTS)
         raise DeclarationError(f"cannot say {fact}: a plan has no such fact", hint=hint)
     console.say(_FACTS[fact](gather.load_decision(declaration, files.ROOT, branch)))
 
@@ -133,7 +133,7 @@ def _checked_plan() -> tuple[Declaration, Registry, Plan]:
 
 
 def _check_unchanged(file: str, planned: Plan) -> None:
-    """Raise DeclarationError if a plan in a file differs from the current one."""
+    """Raise DeclarationError if a plan in a file is not the current plan."""
     if file:
         planning.check_unchanged(Path(file), planned)
 

@@ -11,7 +11,7 @@ from delivery.tasks.decorator import task
 __all__ = ["program"]
 
 
-@task(help={"name": f"one of {', '.join(programs.PROGRAMS)}"})
+@task(help={"name": f"any of {', '.join(programs.PROGRAMS)}"})
 def program(_context: Context, name: str, json_: bool = False) -> None:
     """Find or install a helper program; --json prints its path."""
     path = programs.ensure(name)

@@ -59,4 +59,6 @@ def prune(  # each is a flag
     if collect:
         pruning.collect_garbage(engines.ensure(), declaration)
     elif plan.removed:
-        console.say("the registry frees the disk space later; --collect frees it in the local one")
+        console.say(
+            "the registry frees the disk space later; --collect frees it in the local registry"
+        )

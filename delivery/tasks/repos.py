@@ -16,7 +16,7 @@ __all__ = ["split"]
 @task(
     help={
         "to": "a new or empty folder for the repositories",
-        "only": "only one subproject: base-image, apps or platform-chart",
+        "only": "a single subproject: base-image, apps or platform-chart",
     }
 )
 def split(_context: Context, to: str, only: str = "") -> None:
@@ -27,6 +27,6 @@ def split(_context: Context, to: str, only: str = "") -> None:
     from delivery.split import splitting
 
     repositories = splitting.split(files.load_declaration(), Path(to).expanduser().absolute(), only)
-    console.say("push one: git -C FOLDER push --all ADDRESS && git -C FOLDER push --tags ADDRESS")
+    console.say("push: git -C FOLDER push --all ADDRESS && git -C FOLDER push --tags ADDRESS")
     for repository in repositories:
         console.say(f"  {repository}")

@@ -15,7 +15,7 @@ __all__ = ["secrets"]
 @task(
     stage="scan",
     step="scan.secrets",
-    help={"history": "scan the commits of all branches and tags, not only of this one"},
+    help={"history": "scan the commits of all branches and tags, not only of this branch"},
 )
 def secrets(_context: Context, history: bool = False, json_: bool = False) -> None:
     """Look for secrets in the files and in every commit.

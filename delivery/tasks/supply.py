@@ -22,7 +22,7 @@ from delivery.tasks.decorator import task
 __all__ = ["keys", "sbom", "sign", "verify"]
 
 
-_VERSION = "of a release; default: the last one of this clone"
+_VERSION = "of a release; default: the last release of this clone"
 
 
 @task(
@@ -40,13 +40,13 @@ def sbom(
 ) -> None:
     """Show every package in an image.
 
-    They come from the SBOM that the registry has for the image, else from a new one.
+    They come from the SBOM that the registry has for the image; else it is made.
     """
     known = _release("show an SBOM", _registry(), version).images
     if image not in known:
         raise DeclarationError(
             f"cannot show an SBOM: {image} is no image of this project",
-            hint=did_you_mean(image, known, f"pass one of {', '.join(known)}"),
+            hint=did_you_mean(image, known),
         )
     text, made = attached_sboms.read_or_make(image, known[image])
     if json_:
@@ -74,7 +74,7 @@ def sign(_context: Context, version: str = "") -> None:
     if not cosign.signing_key():
         raise DeclarationError(
             f"cannot sign: {cosign.KEY} is not set",
-            hint="set it to a private key or its file; `./run inv signing.keys --to DIR` makes one",
+            hint="set it to a private key or its file; `./run inv signing.keys --to DIR` makes both",
         )
     signing.sign(files.load_declaration(), _references("sign", version))
 
@@ -98,12 +98,12 @@ def _release(doing: str, registry: Registry, version: str) -> Release:
         reason = "this clone has no release yet"
         if version:
             reason = f"{registry.address} has no release {version}"
-        raise DeclarationError(f"cannot {doing}: {reason}", hint="publish one by `./run inv push`")
+        raise DeclarationError(f"cannot {doing}: {reason}", hint="publish it by `./run inv push`")
     return release
 
 
 def _references(doing: str, version: str) -> list[str]:
-    """The signed references of a release; of a local one its images."""
+    """The signed references of a release; of a local release its images."""
     registry = _registry()
     release = _release(doing, registry, version)
     return (

@@ -78,7 +78,7 @@ def test_a_context_that_does_not_exist_is_an_error(
 ) -> None:
     (tmp_path / "config.json").write_text('{"currentContext": "gone"}')
     monkeypatch.setenv("DOCKER_CONFIG", str(tmp_path))
-    with pytest.raises(EngineError, match="the Docker config names an unknown one"):
+    with pytest.raises(EngineError, match="the Docker config names an unknown context"):
         docker_api.find()
 
 

@@ -416,7 +416,7 @@ def test_down_names_the_clusters_that_use_the_registry(
     [
         (DeployRequest(version="1.0.0", signed=True), "no signature"),
         (DeployRequest(version="current", signed=True), "signatures are required"),
-        (DeployRequest(version="deployed"), "only a cluster has one"),
+        (DeployRequest(version="deployed"), "only a cluster has it"),
         (DeployRequest("staging", "1.0.0"), "it is for local only"),
     ],
 )

@@ -56,7 +56,7 @@ def test_an_unknown_part_is_an_error(runs: list[tuple[list[str], dict[str, str]]
     with pytest.raises(DeclarationError) as caught:
         checks.check.body.__wrapped__(None, "else")
     assert caught.value.message == "cannot check else: no such part"
-    assert caught.value.hint == "pass --of with one of base-image, apps, platform-chart, sample"
+    assert caught.value.hint == "choose from base-image, apps, platform-chart, sample"
     assert runs == []
 
 

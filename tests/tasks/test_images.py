@@ -64,7 +64,7 @@ def test_say_prints_one_fact(
 def test_an_unknown_fact_is_an_error() -> None:
     with pytest.raises(DeclarationError) as caught:
         images.plan.body.__wrapped__(None, say="size")
-    assert caught.value.hint == "pass one of pushes, environment, approval"
+    assert caught.value.hint == "choose from pushes, environment, approval"
 
 
 def test_a_written_plan_can_be_read(
