@@ -3,98 +3,132 @@
 The durations are the real ones.
 """
 
-import dataclasses
+import functools
 import json
 import os
-import socket
-import struct
 import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import ExitStack, contextmanager
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from contextlib import ExitStack
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import pytest
 
-from delivery.console import Step
-from delivery.deploy import follow, leases, lock
+from delivery.deploy import leases, lock
 from delivery.deploy.helm import ChartFiles, Helm, Watcher
 from delivery.deploy.kubectl import Kubernetes
 from delivery.deploy.leases import LEASE_SECONDS, Holder
 from delivery.errors import DeployError
 from delivery.host import programs
+from tests.registries import Answer, Break, serving
 
 pytestmark = pytest.mark.engine
 
 NAMESPACE, NAME = "platform", "platform-deploy"
-LEASES = f"/apis/coordination.k8s.io/v1/namespaces/{NAMESPACE}/leases"
-KIND = {"group": "coordination.k8s.io", "version": "v1", "kind": "Lease"}
-# What kubectl reads of an API before it asks for a Lease, or for the objects of a release.
-RESOURCES = {
-    "v1": {"pods": "Pod"},
-    "apps/v1": {
-        "deployments": "Deployment",
-        "replicasets": "ReplicaSet",
-        "statefulsets": "StatefulSet",
+GROUP, VERSION = "coordination.k8s.io", "v1"
+LEASES = f"/apis/{GROUP}/{VERSION}/namespaces/{NAMESPACE}/leases"
+PREFERRED = {"groupVersion": f"{GROUP}/{VERSION}", "version": VERSION}
+LEASE = {"name": "leases", "singularName": "lease", "kind": "Lease", "namespaced": True}
+# What kubectl reads of an API before it reads or writes a Lease.
+DISCOVERY: dict[str, Any] = {
+    "/api": {"kind": "APIVersions", "versions": ["v1"]},
+    "/api/v1": {"kind": "APIResourceList", "groupVersion": "v1", "resources": []},
+    "/apis": {
+        "kind": "APIGroupList",
+        "apiVersion": "v1",
+        "groups": [{"name": GROUP, "versions": [PREFERRED], "preferredVersion": PREFERRED}],
     },
-    "coordination.k8s.io/v1": {"leases": "Lease"},
-}
-VALIDATION = {
-    "openapi": "3.0.0",
-    "info": {"title": "Kubernetes", "version": "v1"},
-    "paths": {
-        f"{LEASES}/{{name}}": {
-            "patch": {
-                "parameters": [{"name": "fieldValidation", "in": "query"}],
-                "x-kubernetes-group-version-kind": KIND,
-                "responses": {},
+    f"/apis/{GROUP}/{VERSION}": {
+        "kind": "APIResourceList",
+        "groupVersion": f"{GROUP}/{VERSION}",
+        "resources": [{**LEASE, "verbs": ["get", "list"]}],
+    },
+    f"/api/v1/namespaces/{NAMESPACE}": {
+        "kind": "Namespace",
+        "apiVersion": "v1",
+        "metadata": {"name": NAMESPACE},
+    },
+    "/openapi/v3": {
+        "paths": {f"apis/{GROUP}/{VERSION}": {"serverRelativeURL": "/openapi/v3/leases"}}
+    },
+    "/openapi/v3/leases": {
+        "openapi": "3.0.0",
+        "info": {"title": "Kubernetes", "version": "v1"},
+        "paths": {
+            f"{LEASES}/{{name}}": {
+                "patch": {
+                    "parameters": [{"name": "fieldValidation", "in": "query"}],
+                    "x-kubernetes-group-version-kind": {
+                        "group": GROUP,
+                        "version": VERSION,
+                        "kind": "Lease",
+                    },
+                    "responses": {},
+                }
             }
-        }
+        },
     },
 }
 
 
 class Api:
-    """A namespace with one Lease; each client has its own port, so that it can be cut off."""
+    """A namespace with one Lease."""
 
     def __init__(self) -> None:
         self.lease: dict[str, Any] | None = None
         self.version = 0
-        self.answers: list[int] = []  # the status of each PUT, in order; 0 for a lost answer
+        self.answers: list[int] = []  # the status of each PUT and POST, in order
         self.changed = threading.Condition()
-        self.answers_to_lose = 0
-        self.stalled: set[int] = set()  # ports
+        self.loses_next = False
+        self.lost: int | None = None  # the index of the lost answer
+        self.stalled: set[str] = set()  # clients that get no answer
         self.closing = threading.Event()
 
-    def put(self, given: dict[str, Any]) -> tuple[int, dict[str, Any]]:
+    def answer(
+        self, client: str, method: str, path: str, _headers: dict[str, str], body: bytes
+    ) -> Answer:
+        """Answer a client."""
+        if client in self.stalled:
+            self.closing.wait()
+        with self.changed:
+            if method == "GET":
+                code, resource = self._get(path.partition("?")[0])
+            else:
+                code, resource = self._put(json.loads(body))
+                self.answers.append(code)
+                self.changed.notify_all()
+        return code, {"Content-Type": "application/json"}, json.dumps(resource).encode()
+
+    def fault(self, method: str, _path: str) -> Break | None:
+        """Lose the next answer to a PUT, if requested."""
+        if method != "PUT" or not self.loses_next:
+            return None
+        self.loses_next, self.lost = False, len(self.answers)
+        return Break("answer")
+
+    def _put(self, lease: dict[str, Any]) -> tuple[int, dict[str, Any]]:
         """Store a Lease, unless it was made from an old version."""
-        version = given["metadata"].get("resourceVersion", "")
-        if self.lease is not None and version != str(self.version):
+        metadata = lease["metadata"]
+        if self.lease is not None and metadata.get("resourceVersion", "") != str(self.version):
             return status(409, "Conflict", "the object has been modified")
         self.version += 1
-        self.lease = {
-            **given,
-            "metadata": {**given["metadata"], "resourceVersion": str(self.version)},
-        }
+        self.lease = {**lease, "metadata": {**metadata, "resourceVersion": str(self.version)}}
         return 200, self.lease
 
-    def get(self, path: str) -> tuple[int, dict[str, Any]]:
-        """The resource at a path."""
+    def _get(self, path: str) -> tuple[int, dict[str, Any]]:
         if path == f"{LEASES}/{NAME}" and self.lease is not None:
             return 200, self.lease
-        return (
-            (200, DISCOVERY[path])
-            if path in DISCOVERY
-            else status(404, "NotFound", "no such resource")
-        )
+        if path in DISCOVERY:
+            return 200, DISCOVERY[path]
+        return status(404, "NotFound", "no such resource")
 
-    def wait_for(self, met: Callable[[list[int]], bool]) -> None:
-        """Wait until the answers to PUT meet a condition."""
+    def wait_for(self, condition: Callable[[], bool]) -> None:
+        """Wait until a condition on the answers is met."""
         with self.changed:
-            assert self.changed.wait_for(lambda: met(self.answers), 60), self.answers
+            assert self.changed.wait_for(condition, 60), self.answers
 
 
 def status(code: int, reason: str, message: str) -> tuple[int, dict[str, Any]]:
@@ -104,134 +138,9 @@ def status(code: int, reason: str, message: str) -> tuple[int, dict[str, Any]]:
         "status": "Failure",
         "reason": reason,
         "message": message,
-        "details": {"name": NAME, "group": KIND["group"], "kind": "leases"},
+        "details": {"name": NAME, "group": GROUP, "kind": "leases"},
         "code": code,
     }
-
-
-def discovery() -> dict[str, dict[str, Any]]:
-    paths: dict[str, dict[str, Any]] = {"/api": {"kind": "APIVersions", "versions": ["v1"]}}
-    groups = []
-    for version, kinds in RESOURCES.items():
-        group, _, number = version.rpartition("/")
-        base = f"/apis/{version}" if group else f"/api/{version}"
-        resources = [
-            {
-                "name": name,
-                "singularName": kind.lower(),
-                "kind": kind,
-                "namespaced": True,
-                "verbs": ["get", "list"],
-            }
-            for name, kind in kinds.items()
-        ]
-        paths[base] = {"kind": "APIResourceList", "groupVersion": version, "resources": resources}
-        for name, kind in kinds.items():
-            paths[f"{base}/namespaces/{NAMESPACE}/{name}"] = {
-                "kind": f"{kind}List",
-                "apiVersion": version,
-                "metadata": {},
-                "items": [],
-            }
-        if group:
-            preferred = {"groupVersion": version, "version": number}
-            groups.append({"name": group, "versions": [preferred], "preferredVersion": preferred})
-    paths["/apis"] = {"kind": "APIGroupList", "apiVersion": "v1", "groups": groups}
-    paths[f"/api/v1/namespaces/{NAMESPACE}"] = {
-        "kind": "Namespace",
-        "apiVersion": "v1",
-        "metadata": {"name": NAMESPACE},
-    }
-    where = "apis/coordination.k8s.io/v1"
-    paths["/openapi/v3"] = {"paths": {where: {"serverRelativeURL": f"/openapi/v3/{where}"}}}
-    paths[f"/openapi/v3/{where}"] = VALIDATION
-    return paths
-
-
-DISCOVERY = discovery()
-
-
-class Server(ThreadingHTTPServer):
-    """One port of the API."""
-
-    daemon_threads = True
-
-    def __init__(self, api: Api) -> None:
-        super().__init__(("127.0.0.1", 0), Handler)
-        self.api = api
-
-
-class Handler(BaseHTTPRequestHandler):
-    protocol_version = "HTTP/1.1"
-
-    @property
-    def api(self) -> Api:
-        return cast("Server", self.server).api
-
-    def do_GET(self) -> None:
-        self.stall()
-        with self.api.changed:
-            code, body = self.api.get(self.path.partition("?")[0])
-        self.answer(code, body)
-
-    def do_PUT(self) -> None:
-        api = self.api
-        given = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-        self.stall()
-        with api.changed:
-            code, body = api.put(given)
-            lost = code == 200 and api.answers_to_lose > 0
-            api.answers_to_lose -= lost
-            if not lost:
-                self.answer(code, body)
-            api.answers.append(0 if lost else code)
-            api.changed.notify_all()
-        if lost:
-            self.reset()
-
-    def do_POST(self) -> None:
-        self.do_PUT()
-
-    def stall(self) -> None:
-        if cast("Server", self.server).server_port in self.api.stalled:
-            self.api.closing.wait()
-
-    def reset(self) -> None:
-        """Reset the connection."""
-        self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-        self.connection.close()
-        self.close_connection = True
-
-    def answer(self, code: int, body: dict[str, Any]) -> None:
-        data = json.dumps(body).encode()
-        self.send_response(code)
-        self.send_header("Content-Type", "application/json")
-        self.send_header("Content-Length", str(len(data)))
-        self.end_headers()
-        self.wfile.write(data)
-
-    def handle(self) -> None:
-        try:
-            super().handle()
-        except OSError:  # the client has closed the connection, or reset() has
-            self.close_connection = True
-
-    def finish(self) -> None:
-        try:
-            super().finish()
-        except (OSError, ValueError):
-            self.close_connection = True
-
-    def log_message(self, *_arguments: object) -> None:
-        pass
-
-
-@dataclasses.dataclass(frozen=True)
-class Client:
-    """A client of the API: its kubectl and its own port."""
-
-    kubernetes: Kubernetes
-    port: int
 
 
 @pytest.fixture
@@ -244,43 +153,30 @@ def api() -> Iterator[Api]:
 @pytest.fixture
 def client(
     api: Api, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> Iterator[Callable[[str], Client]]:
-    """Make a client of this name."""
+) -> Iterator[Callable[[str], Kubernetes]]:
+    """Make a client of this name, with a server of its own."""
     monkeypatch.setenv("KUBECACHEDIR", str(tmp_path / "cache"))
     kubectl = programs.ensure("kubectl")
     with ExitStack() as servers:
 
-        def make(name: str) -> Client:
-            port = servers.enter_context(serving(api))
+        def make(name: str) -> Kubernetes:
+            answer = functools.partial(api.answer, name)
+            address, _ = servers.enter_context(serving(answer, api.fault))
             config = tmp_path / f"{name}.json"
-            cluster = {"server": f"http://127.0.0.1:{port}"}
             kubeconfig = {
                 "apiVersion": "v1",
                 "kind": "Config",
-                "clusters": [{"name": name, "cluster": cluster}],
+                "clusters": [{"name": name, "cluster": {"server": f"http://{address}"}}],
                 "contexts": [{"name": name, "context": {"cluster": name, "user": ""}}],
             }
             config.write_text(json.dumps(kubeconfig))
-            return Client(Kubernetes(kubectl, name, NAMESPACE, config), port)
+            return Kubernetes(kubectl, name, NAMESPACE, config)
 
         yield make
         api.closing.set()
 
 
-@contextmanager
-def serving(api: Api) -> Iterator[int]:
-    server = Server(api)
-    thread = threading.Thread(target=server.serve_forever)
-    thread.start()
-    try:
-        yield server.server_port
-    finally:
-        server.shutdown()
-        thread.join()
-        server.server_close()
-
-
-@dataclasses.dataclass(frozen=True)
+@dataclass(frozen=True)
 class Second:
     """What the second deploy saw when it had the lock."""
 
@@ -295,7 +191,7 @@ def acquire(kubernetes: Kubernetes, running: Callable[[], bool]) -> Second:
 
 
 def test_a_deploy_that_cannot_renew_has_ended_helm_before_the_next_begins(
-    api: Api, client: Callable[[str], Client], tmp_path: Path
+    api: Api, client: Callable[[str], Kubernetes], tmp_path: Path
 ) -> None:
     first, second = client("first"), client("second")
     program, number = tmp_path / "helm", tmp_path / "pid"
@@ -317,15 +213,14 @@ def test_a_deploy_that_cannot_renew_has_ended_helm_before_the_next_begins(
     with ThreadPoolExecutor() as threads:
 
         def on_line(_line: str) -> None:
-            challenger.append(threads.submit(acquire, second.kubernetes, helm_runs))
-            api.wait_for(lambda answers: len(answers) >= 3)  # it renews the Lease
-            api.stalled.add(first.port)
+            challenger.append(threads.submit(acquire, second, helm_runs))
+            api.wait_for(lambda: len(api.answers) >= 3)  # it renews the Lease
+            api.stalled.add("first")
             stalled.append(time.monotonic())
 
         def deploy() -> None:
-            with lock.acquire(first.kubernetes, NAME, seconds=0) as acquired:
-                watch = follow.Watch(first.kubernetes, Step("upgrade"), acquired)
-                watcher = Watcher(on_line=on_line, tick=watch.tick)
+            with lock.acquire(first, NAME, seconds=0) as acquired:
+                watcher = Watcher(on_line=on_line, tick=acquired.check)
                 helm = Helm(str(program), (4, 0), "first", NAMESPACE)
                 inputs = ChartFiles(tmp_path, ())
                 helm.upgrade(inputs, description="", seconds=300, watcher=watcher)
@@ -342,14 +237,14 @@ def test_a_deploy_that_cannot_renew_has_ended_helm_before_the_next_begins(
 
 
 def test_a_renewal_whose_answer_is_lost_does_not_lose_the_lock(
-    api: Api, client: Callable[[str], Client]
+    api: Api, client: Callable[[str], Kubernetes]
 ) -> None:
-    with lock.acquire(client("first").kubernetes, NAME, seconds=0) as acquired:
-        api.wait_for(lambda answers: len(answers) >= 2)
-        api.answers_to_lose = 1
-        api.wait_for(lambda answers: 0 in answers and 200 in answers[answers.index(0) :])
+    with lock.acquire(client("first"), NAME, seconds=0) as acquired:
+        api.wait_for(lambda: len(api.answers) >= 2)
+        api.loses_next = True
+        api.wait_for(lambda: api.lost is not None and len(api.answers) >= api.lost + 3)
         acquired.check()
-    lost = api.answers.index(0)
-    assert api.answers[lost : lost + 3] == [0, 409, 200]
+    assert api.lost is not None
+    assert api.answers[api.lost : api.lost + 3] == [200, 409, 200]
     assert api.lease is not None
     assert leases.read_holder(api.lease).name == ""
