@@ -159,10 +159,10 @@ def _renew(kubernetes: Kubernetes, lease: Object, lock: Lock) -> Object:
 
 def _read_again(kubernetes: Kubernetes, lease: Object, lock: Lock) -> Object:
     """The Lease as it is now; the lock is lost when the Lease has another holder."""
-    current = kubernetes.find("Lease", lock.name)
-    if current is not None and _have_same_holder(current, lease):
-        return current
-    lock.successor = (leases.read_holder(current).name if current else "") or "nobody"
+    latest = kubernetes.find("Lease", lock.name)
+    if latest is not None and _have_same_holder(latest, lease):
+        return latest
+    lock.successor = (leases.read_holder(latest).name if latest else "") or "nobody"
     lock.lost.set()
     return lease
 

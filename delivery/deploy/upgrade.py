@@ -132,10 +132,10 @@ def _difference(
 ) -> str:
     """How the deployed revision, or the cluster, differs from these files; "" if neither does."""
     target = locked.target
-    rendered, current = _render(target, inputs), target.helm.manifest(revision.number)
-    if rendered != current:
+    rendered, deployed = _render(target, inputs), target.helm.manifest(revision.number)
+    if rendered != deployed:
         versions = locked.history().versions(revision)
-        changed = changes(current, rendered, versions, deployment.contents.versions)
+        changed = changes(deployed, rendered, versions, deployment.contents.versions)
         return f"differs from revision {revision.number}{changed and f': {changed}'}"
     kubernetes = target.kubernetes
     expected = kubernetes.dry_run(rendered.objects, _COMPARER)

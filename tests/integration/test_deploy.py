@@ -63,7 +63,7 @@ PROMOTED = ("develop", "staging", "production")
 
 
 @dataclass
-class Clone:
+class ClusterClone:
     """A clone of the project whose environments are namespaces of the cluster."""
 
     folder: Path
@@ -207,7 +207,7 @@ def made_release() -> Release:
 @pytest.fixture(scope="module")
 def clone(
     engine: Engine, project: Declaration, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[Clone]:
+) -> Iterator[ClusterClone]:
     """A clone with new namespaces; the nodes reach the declared registry."""
     made = made_release()
     paths = {name: programs.ensure(name) for name in ("helm", "helm3", "kubectl")}
@@ -226,7 +226,7 @@ def clone(
         "KUBECTL": paths["kubectl"],
         "CI": "true",
     }
-    clone = Clone(folder, namespace, environment, paths, release)
+    clone = ClusterClone(folder, namespace, environment, paths, release)
     try:
         yield clone
     finally:
@@ -238,19 +238,21 @@ def clone(
 
 
 @pytest.fixture
-def deployed(clone: Clone) -> Clone:
+def deployed(clone: ClusterClone) -> ClusterClone:
     """The clone, with version 1.0.0 deployed."""
     return deploy(clone)
 
 
-def deploy(clone: Clone) -> Clone:
+def deploy(clone: ClusterClone) -> ClusterClone:
     clone.values()
     code, printed = clone.inv("deploy", "--version", "1.0.0")
     assert code == 0, printed
     return clone
 
 
-def test_a_deploy_corrects_the_cluster_tests_it_and_prints_the_notes(deployed: Clone) -> None:
+def test_a_deploy_corrects_the_cluster_tests_it_and_prints_the_notes(
+    deployed: ClusterClone,
+) -> None:
     deployed.kubectl("delete", "deployment", "platform-async-worker")
     code, printed = deployed.inv("deploy", "--version", "1.0.0")
     assert code == 0, printed
@@ -271,13 +273,15 @@ def test_a_deploy_corrects_the_cluster_tests_it_and_prints_the_notes(deployed: C
     assert labels["pod-security.kubernetes.io/enforce"] == "restricted"
 
 
-def described(clone: Clone) -> list[str]:
+def described(clone: ClusterClone) -> list[str]:
     """The descriptions of the revisions."""
     revisions = json.loads(clone.helm("history", "platform", "--output=json"))
     return [revision["description"] for revision in revisions]
 
 
-def test_an_unchanged_release_makes_no_revision_and_restarts_nothing(deployed: Clone) -> None:
+def test_an_unchanged_release_makes_no_revision_and_restarts_nothing(
+    deployed: ClusterClone,
+) -> None:
     before = deployed.history(), set(deployed.pods())
     code, printed = deployed.inv("deploy", "--version", "1.0.0")
     assert code == 0, printed
@@ -285,7 +289,7 @@ def test_an_unchanged_release_makes_no_revision_and_restarts_nothing(deployed: C
     assert (deployed.history(), set(deployed.pods())) == before
 
 
-def test_a_missing_image_fails_at_once_and_stays_with_no_rollback(deployed: Clone) -> None:
+def test_a_missing_image_fails_at_once_and_stays_with_no_rollback(deployed: ClusterClone) -> None:
     previous = deployed.history()[-1][0]
     deployed.values(extra="localhost:5001/no-such-image:1.0.0")
     code, printed = deployed.inv("deploy", "--version", "1.0.0", "--no-rollback")
@@ -299,14 +303,14 @@ def test_a_missing_image_fails_at_once_and_stays_with_no_rollback(deployed: Clon
 
 
 @pytest.mark.parametrize("helm", ["helm", "helm3"])
-def test_a_version_that_fails_its_test_is_rolled_back(deployed: Clone, helm: str) -> None:
+def test_a_version_that_fails_its_test_is_rolled_back(deployed: ClusterClone, helm: str) -> None:
     deployed.values(greeting="rude")
     code, printed = deployed.inv("deploy", "--version", "1.0.0", helm=helm)
     assert code == 8, printed
     assert printed.find("a greeting that no test likes") < printed.find("✓ roll back to revision")
 
 
-def mid_upgrade(clone: Clone) -> subprocess.Popen[str]:
+def mid_upgrade(clone: ClusterClone) -> subprocess.Popen[str]:
     """A deploy whose helm runs."""
     clone.values(greeting=uuid.uuid4().hex, slow=15)
     started = clone.start("deploy", "--version", "1.0.0")
@@ -334,7 +338,7 @@ def helm_of(parent: int) -> int:
     raise AssertionError
 
 
-def uids(clone: Clone, *names: str) -> dict[str, str]:
+def uids(clone: ClusterClone, *names: str) -> dict[str, str]:
     """The UIDs of those of these objects that exist and are not being deleted."""
     printed = clone.kubectl("get", *names, "--ignore-not-found", "--output=json")
     return {
@@ -344,7 +348,7 @@ def uids(clone: Clone, *names: str) -> dict[str, str]:
     }
 
 
-def test_the_leftovers_of_a_killed_deploy_are_deleted_except_data(deployed: Clone) -> None:
+def test_the_leftovers_of_a_killed_deploy_are_deleted_except_data(deployed: ClusterClone) -> None:
     """A Secret of the deployed revision, and claims of a failed and of the killed one."""
     argv = ("deploy", "--version", "1.0.0")
     data = ("secret/platform-data", "pvc/platform-failed", "pvc/platform-killed")
@@ -368,7 +372,7 @@ def test_the_leftovers_of_a_killed_deploy_are_deleted_except_data(deployed: Clon
     assert uids(deployed, *data) == before
 
 
-def test_a_killed_helm_does_not_block_the_next_deploy(deployed: Clone) -> None:
+def test_a_killed_helm_does_not_block_the_next_deploy(deployed: ClusterClone) -> None:
     started = mid_upgrade(deployed)
     os.kill(helm_of(started.pid), signal.SIGKILL)
     printed, _ = started.communicate(timeout=300)
@@ -379,7 +383,7 @@ def test_a_killed_helm_does_not_block_the_next_deploy(deployed: Clone) -> None:
     assert deployed.history()[-1][1] == "deployed"
 
 
-def test_an_interrupt_ends_helm_and_releases_the_lock(deployed: Clone) -> None:
+def test_an_interrupt_ends_helm_and_releases_the_lock(deployed: ClusterClone) -> None:
     started = mid_upgrade(deployed)
     os.killpg(started.pid, signal.SIGINT)
     printed, _ = started.communicate(timeout=60)
@@ -389,7 +393,7 @@ def test_an_interrupt_ends_helm_and_releases_the_lock(deployed: Clone) -> None:
     assert not lease["spec"].get("holderIdentity")
 
 
-def test_the_second_deploy_waits_and_then_has_nothing_to_do(deployed: Clone) -> None:
+def test_the_second_deploy_waits_and_then_has_nothing_to_do(deployed: ClusterClone) -> None:
     started = mid_upgrade(deployed)
     code, second = deployed.inv("deploy", "--version", "1.0.0")
     first, _ = started.communicate(timeout=300)
@@ -398,7 +402,7 @@ def test_the_second_deploy_waits_and_then_has_nothing_to_do(deployed: Clone) -> 
     assert "nothing to do" in second
 
 
-def test_on_a_terminal_the_user_is_asked(deployed: Clone) -> None:
+def test_on_a_terminal_the_user_is_asked(deployed: ClusterClone) -> None:
     leader, follower = pty.openpty()
     started = subprocess.Popen(
         [sys.executable, "-m", "invoke", "deploy"],
@@ -422,7 +426,7 @@ def test_on_a_terminal_the_user_is_asked(deployed: Clone) -> None:
     assert "nothing to do" in printed
 
 
-def test_two_rollbacks_and_a_removal_with_its_data(deployed: Clone) -> None:
+def test_two_rollbacks_and_a_removal_with_its_data(deployed: ClusterClone) -> None:
     for greeting in ("one", "two"):
         deployed.values(greeting=greeting)
         code, printed = deployed.inv("deploy", "--version", "1.0.0")
@@ -445,7 +449,7 @@ def test_two_rollbacks_and_a_removal_with_its_data(deployed: Clone) -> None:
     assert "no data is left" in deployed.inv("undeploy", "--environment", "local")[1]
 
 
-def greeting_of(clone: Clone) -> str:
+def greeting_of(clone: ClusterClone) -> str:
     printed = clone.kubectl("get", "configmap", "platform-api-rest", "--output=json")
     return cast("str", json.loads(printed)["data"]["greeting"])
 
@@ -454,7 +458,7 @@ def image_id(pod: dict[str, Any]) -> str:
     return str(pod["status"]["containerStatuses"][0]["imageID"].rpartition("@")[2])
 
 
-def image_ids(clone: Clone, environment: str) -> dict[str, str]:
+def image_ids(clone: ClusterClone, environment: str) -> dict[str, str]:
     """The digests that the nodes run in an environment's namespace, by component."""
     argv = [
         "--selector=app.kubernetes.io/name",
@@ -470,7 +474,7 @@ def image_ids(clone: Clone, environment: str) -> dict[str, str]:
 
 
 def test_a_promoted_release_runs_with_the_same_digests(
-    clone: Clone, say: Callable[[str], None]
+    clone: ClusterClone, say: Callable[[str], None]
 ) -> None:
     file = clone.folder / "release.json"
     file.write_text(clone.release.to_json())
@@ -486,7 +490,9 @@ def test_a_promoted_release_runs_with_the_same_digests(
     assert digests == dict.fromkeys(PROMOTED, expected)
 
 
-def test_an_environment_that_requires_signatures_takes_only_signed_releases(clone: Clone) -> None:
+def test_an_environment_that_requires_signatures_takes_only_signed_releases(
+    clone: ClusterClone,
+) -> None:
     declared = clone.folder / "delivery.toml"
     unsigned = declared.read_text()
     declared.write_text(unsigned.replace("signed = false", "signed = true"))

@@ -17,7 +17,7 @@ from delivery.project import files
 from delivery.project.declaration import Declaration
 from delivery.registry.client import Registry
 from tests import yaml_strict
-from tests.integration.test_deploy import Clone, made_release, make_clone, publish, run
+from tests.integration.test_deploy import ClusterClone, made_release, make_clone, publish, run
 
 pytestmark = [pytest.mark.engine, pytest.mark.cluster]
 
@@ -41,7 +41,7 @@ values = "values.yaml"
 
 
 @dataclasses.dataclass
-class Deployer(Clone):
+class Deployer(ClusterClone):
     """A clone with the kubeconfig of the service account."""
 
     elsewhere: str = ""  # a namespace in which it has no rights
