@@ -74,7 +74,7 @@ def sign(_context: Context, version: str = "") -> None:
     if not cosign.signing_key():
         raise DeclarationError(
             f"cannot sign: {cosign.KEY} is not set",
-            hint="set it to a private key or its file; `./run inv signing.keys --to DIR` makes both",
+            hint="set it to a private key or its file; see `./run inv signing.keys`",
         )
     signing.sign(files.load_declaration(), _references("sign", version))
 
