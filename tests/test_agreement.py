@@ -56,7 +56,7 @@ def listed(path: str, beginning: str) -> set[str]:
     return set(re.findall(r"[\w-]+", names[1])) if names else set()
 
 
-def constant(path: str, name: str) -> Any:  # noqa: ANN401  # whatever the constant holds
+def constant(path: str, name: str) -> Any:  # whatever the constant holds
     """A constant of an app's module, which cannot be imported here: its libraries are missing."""
     for node in ast.parse(text(path)).body:
         match node:

@@ -81,7 +81,7 @@ def values() -> dict[str, Any]:
     return found
 
 
-def configuration(name: str) -> Any:  # noqa: ANN401  # whatever the YAML holds
+def configuration(name: str) -> Any:  # whatever the YAML holds
     return yaml_strict.load(values()["controller"]["JCasC"]["configScripts"][name])
 
 

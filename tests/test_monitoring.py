@@ -10,7 +10,7 @@ from ops.monitoring import make_rules
 from tests import yaml_strict
 
 
-def read(path: str) -> Any:  # noqa: ANN401  # whatever YAML holds
+def read(path: str) -> Any:  # whatever YAML holds
     return yaml_strict.load((ROOT / path).read_text(encoding="utf-8"))
 
 

@@ -222,7 +222,7 @@ def test_an_interrupt_during_the_start_ends_the_program(
     run: Callable[[list[str]], None], family: Family, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     class Popen(subprocess.Popen[bytes]):
-        def __init__(self, *arguments: Any, **keywords: Any) -> None:  # noqa: ANN401  # as its own
+        def __init__(self, *arguments: Any, **keywords: Any) -> None:  # as its own
             super().__init__(*arguments, **keywords)
             family.interrupted.wait(30)
 

@@ -35,7 +35,7 @@ class Session:
         self.warned.append(text)
 
 
-def fake(answer: object = None, name: str = "unit(project='delivery')") -> Any:  # noqa: ANN401
+def fake(answer: object = None, name: str = "unit(project='delivery')") -> Any:
     return Session(answer, name)
 
 

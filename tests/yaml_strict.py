@@ -25,7 +25,7 @@ class _Strict(yaml.SafeLoader):
         return super().construct_mapping(node, deep)
 
 
-def load(text: str) -> Any:  # noqa: ANN401  # any YAML
+def load(text: str) -> Any:  # any YAML
     """The content of a YAML text."""
     return yaml.load(text, Loader=_Strict)  # noqa: S506  # a SafeLoader
 

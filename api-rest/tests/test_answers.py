@@ -32,7 +32,7 @@ class World:
         app.route("/metrics", "GET", lambda: exposition(self.metrics))
         self.http = TestApp(app)
 
-    def thing(self, name: str = "") -> Any:  # noqa: ANN401  Bottle is untyped
+    def thing(self, name: str = "") -> Any:
         self.seen = {"request_id": request_id(), **structlog.contextvars.get_contextvars()}
         if self.error:
             raise self.error
@@ -166,7 +166,7 @@ def exporter() -> InMemorySpanExporter:
     return InMemorySpanExporter()
 
 
-def traced(exporter: InMemorySpanExporter, error: Exception | None = None) -> Any:  # noqa: ANN401  a span's type says little
+def traced(exporter: InMemorySpanExporter, error: Exception | None = None) -> Any:
     tracing = OtlpTracing(exporter, service="api-rest", environment="test", version="1")
     world = World(tracing)
     world.error = error

@@ -614,7 +614,7 @@ def test_what_is_stored_while_a_table_is_sent_takes_no_events_away(world: World)
     assert seen == [entry["id"] for entry in (*old[:4], stored(101), *old[4:])]
 
 
-def sent(world: World, path: str) -> Any:  # noqa: ANN401  WSGI's iterable, which has close()
+def sent(world: World, path: str) -> Any:
     """Return an answer that is not read yet."""
     return world.http.app(TestRequest.blank(path).environ, lambda *_: None)
 

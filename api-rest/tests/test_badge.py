@@ -49,7 +49,7 @@ class World:
             raise self.error
         return self.running, self.newest
 
-    def get(self, path: str = "/badges/production/api-rest.svg", **options: Any) -> TestResponse:  # noqa: ANN401
+    def get(self, path: str = "/badges/production/api-rest.svg", **options: Any) -> TestResponse:
         return self.http.get(path, **options)
 
 

@@ -51,7 +51,7 @@ def running(
     return Running(environment, component, version, ago(**(span or {"hours": 3})), "Zoë", None)
 
 
-def run(*stages: StageTime, **changes: Any) -> Run:  # noqa: ANN401
+def run(*stages: StageTime, **changes: Any) -> Run:
     one = Run("api-rest", "1.2.4", "staging", "Ana", ago(minutes=5), ago(minutes=1), stages)
     return replace(one, **changes)
 
@@ -430,7 +430,7 @@ def test_the_template_never_writes_unescaped() -> None:
 @pytest.fixture(
     params=["/", "/assets/page.css", "/assets/page.js", "/assets/favicon.svg", "away", "304"]
 )
-def answer(request: pytest.FixtureRequest, world: World) -> Any:  # noqa: ANN401
+def answer(request: pytest.FixtureRequest, world: World) -> Any:
     if request.param == "away":
         world.error = Unavailable("refused")
         return world.http.get("/", status=503)
@@ -441,7 +441,7 @@ def answer(request: pytest.FixtureRequest, world: World) -> Any:  # noqa: ANN401
     return world.http.get(request.param)
 
 
-def test_every_answer_is_locked_down(answer: Any) -> None:  # noqa: ANN401
+def test_every_answer_is_locked_down(answer: Any) -> None:
     policy = dict(
         part.split(" ", 1) for part in answer.headers["Content-Security-Policy"].split("; ")
     )

@@ -73,7 +73,7 @@ class Clock:
     def __init__(self) -> None:
         self._ahead = 0.0
 
-    def __getattr__(self, name: str) -> Any:  # noqa: ANN401  what else there is of the module
+    def __getattr__(self, name: str) -> Any:
         return getattr(time, name)
 
     def monotonic(self) -> float:

@@ -70,11 +70,11 @@ def encode(entry: dict[str, Any]) -> bytes:
     return json.dumps(entry).encode()
 
 
-def read(store: Store, max_bytes: int = 1_000_000, **asked: Any) -> Batch:  # noqa: ANN401
+def read(store: Store, max_bytes: int = 1_000_000, **asked: Any) -> Batch:
     return store.recent(Listing(**asked), encode, max_bytes)
 
 
-def recent(store: Store, **asked: Any) -> list[dict[str, Any]]:  # noqa: ANN401
+def recent(store: Store, **asked: Any) -> list[dict[str, Any]]:
     return [json.loads(line) for line in read(store, **asked).lines]
 
 
@@ -735,7 +735,7 @@ def answering(engine: Engine, monkeypatch: pytest.MonkeyPatch, *errors: Exceptio
     """Have the first uses of a connection fail; return where the tries are counted."""
     connect, left, tries = Engine.connect, list(errors), list[int]()
 
-    def once(self: Engine) -> Any:  # noqa: ANN401  what Engine.connect returns
+    def once(self: Engine) -> Any:
         tries.append(1)
         if left:
             raise left.pop(0)

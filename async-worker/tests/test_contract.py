@@ -18,7 +18,7 @@ pytestmark = pytest.mark.skipif(not OTHER.exists(), reason="api-rest is not besi
 
 
 @pytest.fixture
-def api_event(monkeypatch: pytest.MonkeyPatch) -> Any:  # noqa: ANN401  another package's module
+def api_event(monkeypatch: pytest.MonkeyPatch) -> Any:
     monkeypatch.syspath_prepend(OTHER / "src")
     yield __import__("api_rest.event").event
     for name in [name for name in sys.modules if name.partition(".")[0] == "api_rest"]:
@@ -33,7 +33,7 @@ def test_the_apps_and_their_library_have_one_version() -> None:
     assert version(HERE) == version(OTHER) == version(HERE.parent / "ledger")
 
 
-def test_what_the_api_takes_at_its_limits_the_worker_stores(api_event: Any) -> None:  # noqa: ANN401
+def test_what_the_api_takes_at_its_limits_the_worker_stores(api_event: Any) -> None:
     payload = {
         **{name: "x" * limit for name, limit in LENGTHS.items()},
         "stage": "build",
@@ -82,7 +82,7 @@ def nested(levels: int) -> str:
     ids=lambda text: text[:16],
 )
 def test_the_api_refuses_what_the_worker_cannot_store_and_names_it(
-    api_event: Any,  # noqa: ANN401
+    api_event: Any,
     name: str,
     value: str,
 ) -> None:
@@ -99,6 +99,6 @@ def test_the_api_refuses_what_the_worker_cannot_store_and_names_it(
         assert event.decode(message)
 
 
-def test_the_api_marks_its_events_as_no_heartbeat(api_event: Any) -> None:  # noqa: ANN401
+def test_the_api_marks_its_events_as_no_heartbeat(api_event: Any) -> None:
     assert not event.Message("t", 0, 0, None, b"", (api_event.KIND_HEADER,)).is_heartbeat
     assert api_event.KIND_HEADER[0] == event.KIND

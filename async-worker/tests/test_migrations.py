@@ -131,7 +131,7 @@ def test_a_run_that_was_cut_off_anywhere_is_finished_by_the_next(engine: Engine,
     run(engine, *EARLIER)
     count = 0
 
-    def cut_off(*arguments: Any) -> None:  # noqa: ANN401
+    def cut_off(*arguments: Any) -> None:
         nonlocal count
         if arguments[2].lstrip().startswith(CHANGES):
             count += 1

@@ -16,7 +16,7 @@ from async_worker.store import NEWS_FOR, Notification
 START = datetime(2026, 1, 2, 3, 4, 5)  # noqa: DTZ001  UTC without a zone, as the column
 
 
-def notification(event_id: str = "a", **changes: Any) -> Notification:  # noqa: ANN401
+def notification(event_id: str = "a", **changes: Any) -> Notification:
     fields = {
         "component": "api-rest",
         "version": "1.2.3",

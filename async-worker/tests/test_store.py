@@ -38,7 +38,7 @@ def telling(engine: Engine) -> Store:
     return store
 
 
-def row(event_id: str, **changes: Any) -> Deployment:  # noqa: ANN401  a wrong type is what some tests want
+def row(event_id: str, **changes: Any) -> Deployment:
     at = NOW.isoformat(sep=" ", timespec="microseconds")
     made = Deployment(
         event_id, "api-rest", "1", "staging", "me", "deploy", "succeeded", at, None, at

@@ -66,7 +66,7 @@ class _Strict(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):  # type: ignore[mi
         return found
 
 
-def load(text: str) -> Any:  # noqa: ANN401  # whatever the YAML holds
+def load(text: str) -> Any:  # whatever the YAML holds
     """Return what a YAML text holds; a key given twice is an error."""
     return yaml.load(text, Loader=_Strict)  # noqa: S506  # a SafeLoader
 

@@ -84,7 +84,7 @@ class Server:
                 return True
             raise ConnectionError from error
 
-    def query(self, account: str, sql: str, password: str = "") -> Any:  # noqa: ANN401
+    def query(self, account: str, sql: str, password: str = "") -> Any:
         login = self.secrets[account]
         connection = pymysql.connect(
             host=self.address,

@@ -62,7 +62,7 @@ def docker(*arguments: str) -> str:
     return result.stdout.strip() + result.stderr.strip()
 
 
-def until(what: Callable[[], Any]) -> Any:  # noqa: ANN401  whatever the caller asks for
+def until(what: Callable[[], Any]) -> Any:
     """Ask until there is an answer that counts; what is wrong in between is told at the end."""
     deadline = time.monotonic() + PATIENCE
     problem: BaseException | None = None

@@ -45,7 +45,7 @@ class Deploys:
         self,
         environment: str = "",
         options: Options | None = None,
-        **request: Any,  # noqa: ANN401
+        **request: Any,
     ) -> Deployment:
         requested = DeployRequest(environment, **request)
         return deploying.deploy(self.declaration, requested, options or Options(), self.root)
@@ -241,7 +241,7 @@ def test_the_previous_version_is_read_under_the_lock(
 ) -> None:
     """Another deploy deployed the same release while this one waited for the lock."""
 
-    def another(*arguments: Any, **options: Any) -> Any:  # noqa: ANN401
+    def another(*arguments: Any, **options: Any) -> Any:
         deploy.cluster.add("deployed", OLD, description="api-rest 2.0.0, platform-chart 1.0.0")
         deploy.cluster.deployed_images["api-rest"]["image"]["digest"] = C
         return lock_target(*arguments, **options)

@@ -9,7 +9,7 @@ from delivery.deploy import rollout
 from delivery.deploy.rollout import Blocker, Pod, Workload, blockers, progress
 
 
-def pod(*containers: dict[str, Any], **parts: Any) -> Pod:  # noqa: ANN401  # parts of a pod
+def pod(*containers: dict[str, Any], **parts: Any) -> Pod:  # parts of a pod
     status = {"phase": "Running", "containerStatuses": list(containers), **parts.get("status", {})}
     return rollout.read_pod(
         {
@@ -27,7 +27,7 @@ def container(
     return {"name": "web", "ready": ready, "restartCount": restarts, "state": state}
 
 
-def workload(**status: Any) -> Workload:  # noqa: ANN401  # parts of a Deployment
+def workload(**status: Any) -> Workload:  # parts of a Deployment
     counts = {"replicas": 2, "updatedReplicas": 2, "readyReplicas": 2}
     return rollout.read_workload(
         {

@@ -193,8 +193,8 @@ def test_a_plan_that_is_not_true_any_more_is_refused(
     declaration: Declaration,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
-    written: Any,  # noqa: ANN401  # arguments of planned
-    current: Any,  # noqa: ANN401
+    written: Any,  # arguments of planned
+    current: Any,
     message: str,
 ) -> None:
     monkeypatch.setattr(planning, "plan_checkout", lambda *_: planned(declaration, *current))

@@ -24,7 +24,7 @@ def event(
     stage: str = "deploy",
     component: str = "api-rest",
     environment: str = "staging",
-    **details: Any,  # noqa: ANN401
+    **details: Any,
 ) -> dict[str, Any]:
     at = (BEGIN + timedelta(hours=hours)).isoformat()
     return {

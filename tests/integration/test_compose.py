@@ -97,7 +97,7 @@ class Project:
     def broker(self) -> str:
         return f"localhost:{self.kafka_port}"
 
-    def query(self, sql: str, user: str = OWNER, password: str = OWNER) -> Any:  # noqa: ANN401
+    def query(self, sql: str, user: str = OWNER, password: str = OWNER) -> Any:
         connection = pymysql.connect(
             host="127.0.0.1",
             port=self.database_port,

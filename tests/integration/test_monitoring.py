@@ -76,7 +76,7 @@ class Monitored:
 
     platform: Platform
 
-    def ask(self, path: str, **parameters: str) -> Any:  # noqa: ANN401  # as many kinds as there are calls
+    def ask(self, path: str, **parameters: str) -> Any:  # as many kinds as there are calls
         """What Prometheus' API answers; anything but success fails the test."""
         address = f"http://127.0.0.1:{self.platform.ports['PROMETHEUS_PORT']}/api/v1/{path}"
         answer = requests.get(address, params=parameters, timeout=10)

@@ -115,7 +115,7 @@ def run(client: docker.DockerClient) -> Iterator[Run]:
         image: str,
         *,
         files: Mapping[str, str | bytes] | None = None,
-        **options: Any,  # noqa: ANN401
+        **options: Any,
     ) -> Container:
         container = client.containers.create(
             image,
@@ -397,7 +397,7 @@ RANDOM = {"MARIADB_ROOT_PASSWORD": "", "MARIADB_RANDOM_ROOT_PASSWORD": "yes"}
 def start_database(
     run: Run,
     mount: Mount | None = None,
-    **options: Any,  # noqa: ANN401
+    **options: Any,
 ) -> Container:
     environment = {
         "MARIADB_ROOT_PASSWORD": "root-secret",
@@ -435,7 +435,7 @@ def query(
     user: str = "ledger",
     password: str = PASSWORD,
     database: str = "ledger",
-) -> Any:  # noqa: ANN401
+) -> Any:
     host, port = address(container, 3306)
     connection = pymysql.connect(
         host=host, port=port, user=user, password=password, database=database, autocommit=True
@@ -445,7 +445,7 @@ def query(
         return cursor.fetchall()
 
 
-def query_as_root(container: Container, sql: str) -> Any:  # noqa: ANN401
+def query_as_root(container: Container, sql: str) -> Any:
     return query(container, sql, user="root", password="root-secret", database="mysql")
 
 
@@ -631,7 +631,7 @@ def answer(
 def start_registry(
     run: Run,
     mount: Mount | None = None,
-    **options: Any,  # noqa: ANN401
+    **options: Any,
 ) -> tuple[Container, str]:
     container = run(
         REGISTRY, ports={"5000/tcp": ("127.0.0.1", None)}, volumes=mount or {}, **options
@@ -707,7 +707,7 @@ def test_registry_asks_for_a_password(run: Run) -> None:
 def start_prometheus(
     run: Run,
     mount: Mount | None = None,
-    **options: Any,  # noqa: ANN401
+    **options: Any,
 ) -> tuple[Container, str]:
     """Start Prometheus and wait until it answers; return the container and the address."""
     container = run(

@@ -76,7 +76,7 @@ def decision_of(ref: Ref) -> Decision:
     return decide(ref, declaration())
 
 
-def case(name: str = "main", **changes: Any) -> Case:  # noqa: ANN401  any field of Case
+def case(name: str = "main", **changes: Any) -> Case:
     """A build for one of the refs, which ana approves."""
     ref = REFS[name]
     build = Case(ref, declared(), answers(decision_of(ref)), approval=Approval("ana"))

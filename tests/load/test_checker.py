@@ -26,7 +26,7 @@ def attempt(
     *,
     at: float | None = None,
     component: str = "a",
-    **changes: Any,  # noqa: ANN401  any field
+    **changes: Any,
 ) -> Request:
     """An accepted attempt at an event, half a second long, by default in second NUMBER."""
     payload = {

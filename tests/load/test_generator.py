@@ -61,7 +61,7 @@ def send(
     authority: trustme.CA,
     answer: Answer,
     count: int = 8,
-    **load: Any,  # noqa: ANN401  any field of Load
+    **load: Any,
 ) -> tuple[Recording, list[Received]]:
     """Send the first requests of a load to a server; return the recording and what it received."""
     requests: list[Received] = []

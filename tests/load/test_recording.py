@@ -26,7 +26,7 @@ from tests.load.recording import (
 PHASES = [Phase("quiet", 0, 100), Phase("drain", 100, 200)]
 
 
-def request(number: int, **changes: Any) -> Request:  # noqa: ANN401  any field
+def request(number: int, **changes: Any) -> Request:
     """A successful request: due in second NUMBER, begun at once, ended half a second later."""
     kind = changes.pop("kind", "POST" if number % 2 == 0 else "GET")
     minute, second = divmod(number, 60)

@@ -38,7 +38,7 @@ def engine() -> Iterator["subprocess.Popen[bytes]"]:
         process.kill()
 
 
-def clean(**flags: Any) -> None:  # noqa: ANN401  # an invoke task's flags
+def clean(**flags: Any) -> None:  # an invoke task's flags
     cached.clean.body.__wrapped__(None, **flags)
 
 

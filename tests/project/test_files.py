@@ -144,7 +144,7 @@ def test_a_link_to_a_folder_outside_of_the_chart_is_an_error(chart: Path) -> Non
 def test_an_unreadable_folder_is_an_error(chart: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     scan = os.scandir
 
-    def refuse(path: Path) -> Any:  # noqa: ANN401 - as os.scandir
+    def refuse(path: Path) -> Any:
         if Path(path) == chart / "templates":
             raise PermissionError(errno.EACCES, "Permission denied", str(path))
         return scan(path)

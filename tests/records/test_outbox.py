@@ -321,7 +321,7 @@ def test_events_that_cannot_be_taken_over_stay_and_new_ones_are_added(
 ) -> None:
     call = getattr(Path, refused)
 
-    def refuse(path: Path, *target: Path) -> Any:  # noqa: ANN401  # of either method
+    def refuse(path: Path, *target: Path) -> Any:  # of either method
         if path.is_relative_to(former):
             raise PermissionError(errno.EACCES, "Permission denied")
         return call(path, *target)

@@ -21,7 +21,7 @@ def calls(monkeypatch: pytest.MonkeyPatch, declaration: Declaration) -> list[tup
     """The calls of the tasks, without the declaration."""
     calls: list[tuple[object, ...]] = []
 
-    def recorder(name: str) -> Any:  # noqa: ANN401
+    def recorder(name: str) -> Any:
         return lambda _declaration, *arguments, **named: calls.append(
             (name, *arguments, *named.values())
         )
@@ -41,7 +41,7 @@ def calls(monkeypatch: pytest.MonkeyPatch, declaration: Declaration) -> list[tup
     return calls
 
 
-def run(task: Any, **arguments: Any) -> None:  # noqa: ANN401  # an invoke task and its flags
+def run(task: Any, **arguments: Any) -> None:  # an invoke task and its flags
     task.body.__wrapped__(None, **arguments)
 
 

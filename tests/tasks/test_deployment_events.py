@@ -87,7 +87,7 @@ class Story:
         self.decided = dict.fromkeys((*APPS, "platform-chart"), f"0.1.0-dev.{number}")
         self.run(deploy.deploy, version="current")
 
-    def run(self, task: Any, **flags: Any) -> None:  # noqa: ANN401  # an invoke task and its flags
+    def run(self, task: Any, **flags: Any) -> None:  # an invoke task and its flags
         task.body.__wrapped__(None, **flags)
 
     def made(self) -> Release:

@@ -18,7 +18,7 @@ from delivery.tasks import engine
     "task", [engine.up, engine.env, engine.status], ids=["up", "env", "status"]
 )
 def test_the_export_line_is_quoted(
-    task: Any,  # noqa: ANN401  # invoke's own
+    task: Any,  # invoke's own
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:

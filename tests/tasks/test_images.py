@@ -33,7 +33,7 @@ def _project(monkeypatch: pytest.MonkeyPatch, declaration: Declaration) -> None:
     monkeypatch.setattr(images, "is_reachable", lambda _address: False)
 
 
-def planned(monkeypatch: pytest.MonkeyPatch, declaration: Declaration, **fields: Any) -> Plan:  # noqa: ANN401
+def planned(monkeypatch: pytest.MonkeyPatch, declaration: Declaration, **fields: Any) -> Plan:
     """Make the plan of this clone one of develop without images, with these further fields."""
     chart = PlannedChart("r/platform-chart", "k", "", "1.0.0", "", "1.0.0")
     plan = Plan(

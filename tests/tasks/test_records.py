@@ -27,7 +27,7 @@ def _isolated(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, declaration: Decl
     monkeypatch.setattr(console.out, "width", 200)
 
 
-def run(task: Any, **arguments: Any) -> None:  # noqa: ANN401  # an invoke task and its flags
+def run(task: Any, **arguments: Any) -> None:  # an invoke task and its flags
     task.body.__wrapped__(None, **arguments)
 
 
@@ -46,7 +46,7 @@ def event(hours: float, status: str, version: str = "1.0.0", **details: object) 
     }
 
 
-def ask(monkeypatch: pytest.MonkeyPatch, events: list[dict[str, Any]], **flags: Any) -> list[str]:  # noqa: ANN401
+def ask(monkeypatch: pytest.MonkeyPatch, events: list[dict[str, Any]], **flags: Any) -> list[str]:
     """Run `inv records` with a ledger that has these events; return the ledger's requests."""
 
     def answer(_method: str, _path: str, _headers: dict[str, str], _body: bytes) -> Answer:

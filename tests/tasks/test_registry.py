@@ -61,7 +61,7 @@ def done(monkeypatch: pytest.MonkeyPatch, declaration: Declaration) -> Done:
     return made
 
 
-def run(**arguments: Any) -> None:  # noqa: ANN401  # the task's flags
+def run(**arguments: Any) -> None:  # the task's flags
     task: Any = registry.prune
     task.body.__wrapped__(None, **arguments)
 

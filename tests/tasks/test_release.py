@@ -73,11 +73,11 @@ def done(monkeypatch: pytest.MonkeyPatch, declaration: Declaration) -> Done:
     return made
 
 
-def prepare(**flags: Any) -> None:  # noqa: ANN401  # the task's own
+def prepare(**flags: Any) -> None:  # the task's own
     release.prepare.body.__wrapped__(Context(), **flags)
 
 
-def finish(**flags: Any) -> None:  # noqa: ANN401  # the task's own
+def finish(**flags: Any) -> None:  # the task's own
     release.finish.body.__wrapped__(Context(), **flags)
 
 
@@ -115,7 +115,7 @@ def test_subproject_may_be_repeated(
 )
 def test_nothing_is_done_without_a_confirmation(
     done: Done,
-    task: Any,  # noqa: ANN401  # one of the two
+    task: Any,  # one of the two
     answer: bool | None,  # noqa: FBT001  # a row
     problem: str,
 ) -> None:

@@ -248,7 +248,7 @@ class Ledger:
         return Problem(413, "too-large", f"the body may have at most {self._max_body_bytes} bytes")
 
 
-def create_app(
+def create_app(  # noqa: PLR0913  # one service each
     backends: Backends,
     *,
     max_body_bytes: int,

@@ -52,7 +52,7 @@ REFUSALS = {
 }
 
 
-def document(
+def document(  # noqa: PLR0913  # parts of the document
     *,
     version: str,
     max_body_bytes: int,

@@ -194,7 +194,7 @@ def page(tab: Tab, world: World) -> Iterator[Page]:
     assert tab.complaints == []
 
 
-def cell(page: Page, component: str, environment: str) -> Any:  # noqa: ANN401
+def cell(page: Page, component: str, environment: str) -> Any:
     return page.locator(f'.matrix tr[data-key="{component}"] td[data-label="{environment}"]')
 
 
@@ -457,7 +457,7 @@ def elsewhere(world: World) -> Iterator[str]:
         for path in ("badges/develop/api-rest.svg", "assets/favicon.svg")
     )
 
-    def app(_: object, start_response: Any) -> list[bytes]:  # noqa: ANN401  WSGI's own
+    def app(_: object, start_response: Any) -> list[bytes]:
         start_response("200 OK", [("Content-Type", "text/html")])
         return [images.encode()]
 
@@ -515,7 +515,7 @@ class TestOnAPhone:
 @pytest.mark.parametrize(
     ("scheme", "ground"), [("light", "rgb(245, 246, 248)"), ("dark", "rgb(15, 19, 25)")]
 )
-def test_it_follows_the_colour_scheme(page: Page, scheme: Any, ground: str) -> None:  # noqa: ANN401
+def test_it_follows_the_colour_scheme(page: Page, scheme: Any, ground: str) -> None:
     page.emulate_media(color_scheme=scheme)
     assert page.evaluate("getComputedStyle(document.body).backgroundColor") == ground
 

@@ -489,7 +489,7 @@ def address(topic: str, ledger: Engine, tmp_path_factory: pytest.TempPathFactory
     assert b"request failed" not in file.read_bytes()
 
 
-def until(condition: Any) -> None:  # noqa: ANN401
+def until(condition: Any) -> None:
     deadline = time.monotonic() + 60
     while True:
         try:

@@ -71,7 +71,7 @@ def webhook() -> Iterator[Webhook]:
     webhook.close()
 
 
-def ended(world: World, version: str, **changes: Any) -> dict[str, Any]:  # noqa: ANN401
+def ended(world: World, version: str, **changes: Any) -> dict[str, Any]:
     return {**world.event(version), "received_at": datetime.now(UTC).isoformat(), **changes}
 
 

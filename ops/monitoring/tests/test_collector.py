@@ -82,7 +82,7 @@ class Collector:
         return [batch for line in lines for batch in json.loads(line)[key]]
 
 
-def _value(value: dict[str, Any]) -> Any:  # noqa: ANN401  # as many kinds as OTLP has
+def _value(value: dict[str, Any]) -> Any:  # as many kinds as OTLP has
     ((kind, held),) = value.items()
     return int(held) if kind == "intValue" else held
 
