@@ -151,7 +151,7 @@ class Plan:
     def sentences(self) -> list[str]:
         """The line, the release, the environment and the gates, in sentences for people."""
         decision, environment = self.decision, self.decision.environment
-        published = f"published as release {self.version}" if decision.pushes else "not published"
+        published = f"published as {self.version}" if decision.pushes else "not published"
         deployed = f"deployed to {environment}" if environment else "not deployed"
         return [
             f"{decision.line} line: {decision.because}",

@@ -24,7 +24,7 @@ _RELEASE_COMMIT = "chore(release): "
 
 @dataclass(frozen=True, kw_only=True)
 class NewSection:
-    """A version's section, as it is to be written."""
+    """The new section of a version."""
 
     version: str
     day: str

@@ -80,7 +80,7 @@ def parse_versions(declaration: Declaration, arguments: Sequence[str]) -> dict[s
         if name not in declaration.subprojects:
             problem = f"{name!r} is no subproject"
             known = declaration.subprojects
-            hint = did_you_mean(name, known, f"one of {', '.join(known)}, as in apps=1.2.0")
+            hint = did_you_mean(name, known, f"pass one of {', '.join(known)}, as in apps=1.2.0")
         elif not is_version(version):
             problem, hint = f"{version!r} is no version", f"pass X.Y.Z, as in {name}=1.2.0"
         elif versions.setdefault(name, version) != version:
@@ -144,7 +144,7 @@ def unprepared(versions: Mapping[str, Version], changelogs: Mapping[str, str]) -
     clauses = list[str]()
     for name, version in versions.items():
         if version.changed and version.written != version.next:
-            clauses.append(f"{name} is to be {version.next}, and its files say {version.written}")
+            clauses.append(f"{name} needs {version.next}, and its files say {version.written}")
         elif version.changed and changelog.section(changelogs.get(name, ""), version.next) is None:
             clauses.append(f"the changelog of {name} has no section [{version.next}]")
     return clauses

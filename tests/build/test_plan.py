@@ -138,7 +138,7 @@ def test_tables_and_sentences_for_people(declaration: Declaration) -> None:
     ]
     assert found.sentences() == [
         "develop line: develop is",
-        "published as release 0.4.1-dev.3, deployed to develop; gates: checks",
+        "published as 0.4.1-dev.3, deployed to develop; gates: checks",
     ]
 
 

@@ -41,13 +41,13 @@ def test_uncommitted_files_are_a_problem() -> None:
     ("branch", "hint"), [("release/1.0", PREPARE), ("hotfix/x", PREPARE), ("main", ON_MAIN)]
 )
 def test_an_unprepared_version_is_a_problem(branch: str, hint: str) -> None:
-    expected = [("platform-chart is to be 1.0.1, and its files say 1.0.0", hint)]
+    expected = [("platform-chart needs 1.0.1, and its files say 1.0.0", hint)]
     assert problems(facts([FIX], branch)) == expected
 
 
 def test_all_problems_are_reported_at_once() -> None:
     found = problems(facts([commit(1, "fix: x", BASE)], "main", uncommitted=("a",)))
-    assert [message.partition(" is to be")[0] for message, _ in found[1:]] == list(NAMES)
+    assert [message.partition(" needs ")[0] for message, _ in found[1:]] == list(NAMES)
 
 
 def test_develop_need_not_be_prepared() -> None:
@@ -88,7 +88,7 @@ def test_a_tag_of_the_commit_has_no_problems() -> None:
 def test_a_tag_needs_only_what_its_subproject_is_built_on_to_be_prepared() -> None:
     assert problems(tagged(commits=[FIX])) == []
     ((message, hint), *_) = problems(tagged(commits=[commit(1, "fix: x", BASE)]))
-    assert "base-image is to be 1.0.1" in message
+    assert "base-image needs 1.0.1" in message
     assert hint.startswith("run `git switch -c hotfix/1.0.1 apps-v1.0.0 && ")
     assert hint.endswith("merge that branch into main")
 

@@ -259,6 +259,6 @@ def test_a_prepared_version_is_in_the_files_and_the_changelog() -> None:
     assert unprepared(written, {"apps": log}) == []
     assert unprepared(written, {}) == ["the changelog of apps has no section [1.0.1]"]
     assert unprepared({"apps": apps}, {"apps": log}) == [
-        "apps is to be 1.0.1, and its files say 1.0.0"
+        "apps needs 1.0.1, and its files say 1.0.0"
     ]
     assert unprepared(SAME, {}) == []

@@ -45,7 +45,7 @@ def test_uncommitted_files_and_unprepared_versions_are_errors() -> None:
         new_tags(released(uncommitted=("a",)))
     with pytest.raises(DeclarationError) as caught:
         new_tags(released(file_versions={**WRITTEN, "apps": "1.0.0"}))
-    assert caught.value.details == "apps is to be 1.1.0, and its files say 1.0.0"
+    assert caught.value.details == "apps needs 1.1.0, and its files say 1.0.0"
 
 
 def test_a_tag_of_another_commit_is_an_error_for_its_version_alone() -> None:
