@@ -120,8 +120,6 @@ class Referrer:
 
     digest: str
     artifact_type: str
-    size: int
-    annotations: Mapping[str, str]
 
 
 class Registry:
@@ -455,12 +453,7 @@ def _fallback_tag(digest: str) -> str:
 
 
 def _referrer(entry: Mapping[str, Any]) -> Referrer:
-    return Referrer(
-        digest=entry["digest"],
-        artifact_type=entry.get("artifactType", ""),
-        size=int(entry.get("size", 0)),
-        annotations=entry.get("annotations") or {},
-    )
+    return Referrer(entry["digest"], entry.get("artifactType", ""))
 
 
 def _descriptor(media_type: str, content: bytes, annotations: Mapping[str, str]) -> dict[str, Any]:

@@ -369,7 +369,7 @@ def test_attached_artifacts_are_listed_and_attached_once(any_remote: Remote, sub
     assert remote.attached(subject) == [first, second]
     content = remote.registry.manifests["app", first][1]
     referrer = remote.client.referrers(remote.app, subject)[0]
-    assert referrer == Referrer(first, SBOM, len(content), {})
+    assert referrer == Referrer(first, SBOM)
     assert json.loads(content)["subject"] == {
         "mediaType": MANIFEST,
         "digest": subject,
@@ -426,12 +426,7 @@ def test_nothing_is_attached_to_a_missing_manifest(remote: Remote) -> None:
 def test_referrers_come_in_pages() -> None:
     def answer(_method: str, path: str, _headers: dict[str, str], _body: bytes) -> Answer:
         number = int(path.partition("page=")[2] or 0)
-        entry = {
-            "digest": f"sha256:{number}",
-            "size": 1,
-            "artifactType": SBOM,
-            "annotations": {"a": "b"},
-        }
+        entry = {"digest": f"sha256:{number}", "artifactType": SBOM}
         following = f'<{path.partition("?")[0]}?page={number + 1}>; rel="next"'
         link = {"Link": following} if number < 2 else {}
         return 200, link, json.dumps({"manifests": [entry]}).encode()
@@ -439,7 +434,6 @@ def test_referrers_come_in_pages() -> None:
     with serving(answer) as (address, _):
         referrers = Registry(address).referrers(f"{address}/app", sha256(b"x"))
     assert [referrer.digest for referrer in referrers] == ["sha256:0", "sha256:1", "sha256:2"]
-    assert referrers[0].annotations == {"a": "b"}
 
 
 OTHER = {"Docker-Content-Digest": sha256(b"x")}

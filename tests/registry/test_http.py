@@ -17,11 +17,11 @@ import trustme
 
 from delivery.errors import RegistryError
 from delivery.registry.client import Artifact, Registry, is_reachable, login, missing_login
+from delivery.registry.http import base_url
 from tests.registries import (
     Answer,
     Answering,
     FakeRegistry,
-    failing,
     no_line,
     no_pause,
     serving,
@@ -110,16 +110,6 @@ def challenge(scheme: str, accepted: str, registry: FakeRegistry | None = None) 
         return fake(method, path, headers, body)
 
     return answer
-
-
-@pytest.mark.usefixtures("me")
-@pytest.mark.parametrize(("scheme", "accepted"), [("Basic", BASIC), ("Bearer", "Bearer let-me-in")])
-def test_logs_in_by_the_scheme_that_the_registry_asks_for(
-    tmp_path: Path, scheme: str, accepted: str
-) -> None:
-    built = write_layout(tmp_path)
-    with serving(challenge(scheme, accepted)) as (address, _):
-        assert Registry(address).push_layout(tmp_path, f"{address}/app", "k1", no_line) == built
 
 
 @pytest.mark.usefixtures("guess")
@@ -219,7 +209,7 @@ def test_a_busy_token_service_is_retried() -> None:
     with serving(registry) as (address, _):
         assert Registry(address, pause=pauses.append).digest(f"{address}/app", "k1") == ""
     assert len(pauses) == 2
-    assert pauses[1] >= 3
+    assert 3 <= pauses[1] <= 4.5, "as long as it asks, and up to a half longer"
 
 
 @pytest.mark.usefixtures("me")
@@ -300,14 +290,6 @@ def test_an_identity_token_is_exchanged_for_a_token(
     ]
 
 
-def test_a_retry_waits_as_long_as_the_registry_asks() -> None:
-    pauses: list[float] = []
-    fault = failing(1, "HEAD", "/manifests/", (429, {"Retry-After": "7"}, b""))
-    with serving(FakeRegistry(), fault) as (address, _):
-        Registry(address, pause=pauses.append).digest(f"{address}/app", "k1")
-    assert 7.0 <= pauses[0] <= 10.5
-
-
 def test_counts_its_requests(tmp_path: Path) -> None:
     write_layout(tmp_path)
     with serving(FakeRegistry()) as (address, seen):
@@ -386,12 +368,6 @@ def test_an_unknown_certificate_authority_is_an_error_with_a_hint(
         assert not is_reachable(address)
     assert f"/etc/docker/certs.d/{address}/ca.crt" in caught.value.hint
     assert not seen
-
-
-def test_trusts_the_certificate_authorities_of_docker(secure: Secure) -> None:
-    with secure(FakeRegistry()) as (address, _):
-        assert is_reachable(address)
-        assert ask(address) == ""
 
 
 @pytest.mark.parametrize("variable", ["REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE"])
@@ -526,8 +502,7 @@ def test_a_loop_of_redirects_is_an_error() -> None:
 
 
 @pytest.mark.usefixtures("me")
-@pytest.mark.parametrize("how", ["Link", "redirect"])
-@pytest.mark.parametrize("scheme", ["Basic", "Bearer"])
+@pytest.mark.parametrize(("how", "scheme"), [("Link", "Basic"), ("redirect", "Bearer")])
 def test_another_host_that_asks_for_a_login_gets_none(how: str, scheme: str) -> None:
     elsewhere = Elsewhere()
     with serving(elsewhere) as (other, seen):
@@ -653,38 +628,10 @@ def test_a_redirect_of_a_token_service_is_not_followed(
     assert seen == []
 
 
-@pytest.mark.usefixtures("me")
-def test_docker_hub_has_another_host_for_its_api(
-    authority: trustme.CA, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
-    registry = TokenRegistry()
-
-    def answer(method: str, path: str, headers: dict[str, str], body: bytes) -> Answer:
-        status, headers_back, content = registry(method, path, headers, body)
-        if "WWW-Authenticate" in headers_back:
-            challenge = 'Bearer realm="https://auth.docker.io/token",service="registry.docker.io"'
-            return status, {"WWW-Authenticate": challenge}, content
-        hosts.append(f"{method} {headers['Host']}{path}")
-        return status, headers_back, content
-
-    hosts: list[str] = []
-    look_up = socket.getaddrinfo
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    authority.issue_cert("index.docker.io", "auth.docker.io").configure_cert(context)
-    authority.cert_pem.write_to_path(str(tmp_path / "bundle.pem"))
-    monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(tmp_path / "bundle.pem"))
-    monkeypatch.setenv("NO_PROXY", "*")
-    with serving(answer, tls=context) as (local, _):
-        port = int(local.rpartition(":")[2])
-        monkeypatch.setattr(
-            socket, "getaddrinfo", lambda _host, _port, *more: look_up("127.0.0.1", port, *more)
-        )
-        assert Registry("docker.io/acme").digest("docker.io/acme/api-rest", "k1") == ""
-    scope = "repository%3Aacme%2Fapi-rest%3Apull"
-    assert hosts == [
-        f"GET auth.docker.io/token?service=registry.docker.io&scope={scope}",
-        "HEAD index.docker.io/v2/acme/api-rest/manifests/k1",
-    ]
+def test_docker_hub_has_another_host_for_its_api() -> None:
+    assert base_url("docker.io/acme") == "https://index.docker.io"
+    assert base_url("registry.test:5000/acme") == "https://registry.test:5000"
+    assert base_url("localhost:5001/acme") == "http://localhost:5001"
 
 
 def test_a_missing_login_is_an_error_before_a_push(monkeypatch: pytest.MonkeyPatch) -> None:

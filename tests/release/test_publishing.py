@@ -487,7 +487,7 @@ def test_an_sbom_that_is_attached_during_a_run_is_not_signed(
     def referrers(_registry: object, repository: str, _digest: str) -> list[Referrer]:
         """None at the first request, a forged one from then on."""
         asked.append(repository)
-        return [Referrer("sha256:forged", MEDIA_TYPE, 1, {})] if asked.count(repository) > 1 else []
+        return [Referrer("sha256:forged", MEDIA_TYPE)] if asked.count(repository) > 1 else []
 
     monkeypatch.setattr(Registry, "referrers", referrers)
     monkeypatch.setattr(attached_sboms, "attach", ATTACH)
