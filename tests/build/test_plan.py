@@ -35,7 +35,7 @@ LINES = {
 }
 
 
-def planned(name: str, last: str, following: str, published: str, bump: str) -> Version:
+def changed_version(name: str, last: str, following: str, published: str, bump: str) -> Version:
     commits = ("feat: a", "fix: b")
     more = {"next": following, "published": published, "bump": bump, "because": "because"}
     return version(name, last, commits=commits, **more)
@@ -43,9 +43,9 @@ def planned(name: str, last: str, following: str, published: str, bump: str) -> 
 
 # A feature of the apps: the base keeps its version, the chart gets a patch of its own.
 VERSIONS = {
-    "base-image": planned("base-image", "1.0.0", "1.0.0", "1.0.0", ""),
-    "apps": planned("apps", "2.0.0", "2.1.0", "2.1.0-dev.3", "minor"),
-    "platform-chart": planned("platform-chart", "0.4.0", "0.4.1", "0.4.1-dev.3", "patch"),
+    "base-image": changed_version("base-image", "1.0.0", "1.0.0", "1.0.0", ""),
+    "apps": changed_version("apps", "2.0.0", "2.1.0", "2.1.0-dev.3", "minor"),
+    "platform-chart": changed_version("platform-chart", "0.4.0", "0.4.1", "0.4.1-dev.3", "patch"),
 }
 
 
@@ -83,17 +83,17 @@ def test_a_missing_base_is_not_pulled(declaration: Declaration) -> None:
     [
         ("feature", ["", "", ""]),
         ("develop", ["", "2.1.0-dev.3", "0.4.1-dev.3"]),
-        # A registry may be a new one: releases are put whether something changed or not.
+        # A registry may be new: the release line puts unchanged versions too.
         ("release", ["1.0.0", "2.1.0-dev.3", "0.4.1-dev.3"]),
     ],
 )
 def test_only_changed_versions_get_a_tag_but_on_the_release_line(
     declaration: Declaration, line: str, tags: list[str]
 ) -> None:
-    found = plan(declaration, line)
-    assert [part.tag for part in found.parts] == tags
-    assert [part.version for part in found.parts] == ["1.0.0", "2.1.0-dev.3", "0.4.1-dev.3"]
-    assert found.version == "0.4.1-dev.3"
+    planned = plan(declaration, line)
+    assert [part.tag for part in planned.parts] == tags
+    assert [part.version for part in planned.parts] == ["1.0.0", "2.1.0-dev.3", "0.4.1-dev.3"]
+    assert planned.version == "0.4.1-dev.3"
 
 
 @pytest.mark.parametrize(
@@ -108,10 +108,13 @@ def test_a_git_tag_publishes_its_subproject_and_those_that_it_is_built_on(
     declaration: Declaration, name: str, tags: list[str]
 ) -> None:
     tagged = dataclasses.replace(LINES["release"], ref=Ref("tag", f"{name}-v1.0.0"), environment="")
-    versions = {key: dataclasses.replace(one, published=one.next) for key, one in VERSIONS.items()}
-    there = checkout(declaration, tagged, versions)
-    found = make_plan(there, make_images(declaration, KEYS, {}, there), ("k3", ""))
-    assert [part.tag for part in found.parts] == tags
+    versions = {
+        name: dataclasses.replace(version, published=version.next)
+        for name, version in VERSIONS.items()
+    }
+    at_commit = checkout(declaration, tagged, versions)
+    planned = make_plan(at_commit, make_images(declaration, KEYS, {}, at_commit), ("k3", ""))
+    assert [part.tag for part in planned.parts] == tags
 
 
 @pytest.mark.parametrize(("written", "packaged"), [("0.4.0", "0.4.1-dev.3"), ("0.4.1", "0.4.1")])
@@ -122,30 +125,30 @@ def test_a_prepared_chart_has_the_version_of_its_files(
         **VERSIONS,
         "platform-chart": dataclasses.replace(VERSIONS["platform-chart"], written=written),
     }
-    there = checkout(declaration, LINES["develop"], versions)
-    found = make_plan(there, make_images(declaration, KEYS, {}), ("k3", ""))
-    assert found.chart.packaged == packaged
+    at_commit = checkout(declaration, LINES["develop"], versions)
+    planned = make_plan(at_commit, make_images(declaration, KEYS, {}), ("k3", ""))
+    assert planned.chart.packaged == packaged
 
 
 def test_tables_and_sentences_for_people(declaration: Declaration) -> None:
-    found = plan(declaration, digests={"base-image": DIGEST})
-    (_, _, versions), (_, _, parts) = found.tables()
+    planned = plan(declaration, digests={"base-image": DIGEST})
+    (_, _, versions), (_, _, parts) = planned.tables()
     assert versions[1] == ("apps", "2.0.0", "2.1.0-dev.3", "because")
     assert parts == [
         ("base-image", "k1", "in the registry", "none"),
         ("api-rest", "k2", "build and push", "2.1.0-dev.3"),
         ("platform-chart", "k3", "package and push", "0.4.1-dev.3"),
     ]
-    assert found.sentences() == [
+    assert planned.sentences() == [
         "develop line: develop is",
         "published as 0.4.1-dev.3, deployed to develop; gates: checks",
     ]
 
 
 def test_a_feature_is_built_and_not_published(declaration: Declaration) -> None:
-    found = plan(declaration, "feature")
-    assert [row[2] for row in found.tables()[1][2]] == ["build", "build", "nothing"]
-    assert found.sentences()[1] == "not published, not deployed; gates: checks"
+    planned = plan(declaration, "feature")
+    assert [row[2] for row in planned.tables()[1][2]] == ["build", "build", "nothing"]
+    assert planned.sentences()[1] == "not published, not deployed; gates: checks"
 
 
 def test_a_line_that_publishes_nothing_shows_the_next_versions(
@@ -160,17 +163,19 @@ def test_a_line_that_publishes_nothing_shows_the_next_versions(
 
 def test_a_plan_is_the_same_after_writing_and_reading(declaration: Declaration) -> None:
     for line in LINES:
-        found = plan(declaration, line, {"base-image": DIGEST})
-        assert read_plan(found.to_json(), file="plan.json") == found
+        planned = plan(declaration, line, {"base-image": DIGEST})
+        assert read_plan(planned.to_json(), file="plan.json") == planned
 
 
 def test_the_format_of_a_plan_stays(
     declaration: Declaration,
 ) -> None:
     text = Path(__file__).with_name("plan.json").read_text()
-    found = dataclasses.replace(plan(declaration, digests={"base-image": DIGEST}), unchecked=("x",))
-    assert found.to_json() == text
-    assert read_plan(text, file="plan.json") == found
+    planned = dataclasses.replace(
+        plan(declaration, digests={"base-image": DIGEST}), unchecked=("x",)
+    )
+    assert planned.to_json() == text
+    assert read_plan(text, file="plan.json") == planned
 
 
 @pytest.mark.parametrize(
@@ -208,37 +213,37 @@ def test_all_mistakes_of_a_plan_are_reported_together(declaration: Declaration) 
 
 
 def test_new_content_of_the_registry_is_no_difference(declaration: Declaration) -> None:
-    before, after = (
+    earlier, current = (
         plan(declaration),
         plan(declaration, digests={"base-image": DIGEST, "api-rest": OTHER}),
     )
-    assert differences(before, after) == []
-    assert differences(after, before) == []
+    assert differences(earlier, current) == []
+    assert differences(current, earlier) == []
 
 
 def test_other_content_under_the_same_key_is_a_difference(declaration: Declaration) -> None:
-    before, after = (
+    earlier, current = (
         plan(declaration, digests={"api-rest": DIGEST}),
         plan(declaration, digests={"api-rest": OTHER}),
     )
-    assert differences(before, after) == [
+    assert differences(earlier, current) == [
         f"localhost:5001/api-rest: the registry held {DIGEST}, and holds {OTHER} now"
     ]
 
 
 def test_all_differences_are_listed(declaration: Declaration) -> None:
-    before = plan(declaration, "release")
+    earlier = plan(declaration, "release")
     image = PlannedImage(
         "api-rest", "localhost:5001/api-rest", "k9", "base-image", "", "2.2.0", "2.2.0"
     )
     new = PlannedImage("new", "localhost:5001/new", "k9", "base-image", "")
-    after = dataclasses.replace(
+    current = dataclasses.replace(
         plan(declaration, "develop"),
         commit="decaf",
         images=Images((image, new)),
-        chart=dataclasses.replace(before.chart, version="0.5.0"),
+        chart=dataclasses.replace(earlier.chart, version="0.5.0"),
     )
-    assert differences(before, after) == [
+    assert differences(earlier, current) == [
         "commit: was planned as c0ffee, is decaf now",
         "line: was planned as release, is develop now",
         "environment: was planned as production, is develop now",

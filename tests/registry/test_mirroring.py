@@ -22,7 +22,7 @@ class Store:
         self.labels = {upstreams.RECIPE_KEY: "k"} if built else {}
         self.pushed: list[str] = []
         self.checked: list[str] = []
-        self.current = "sha256:one"
+        self.current = "sha256:first"
         self.images: dict[str, str] = {}
 
     def image_labels(self, _reference: str) -> dict[str, str]:
@@ -59,18 +59,18 @@ def mirror(store: Store, declaration: Declaration) -> dict[str, tuple[str, str]]
 
 def test_an_image_of_a_recipe_is_pushed_once_and_read_back(with_kafka: Declaration) -> None:
     store = Store()
-    expected = {"kafka": ("localhost:5001/apache/kafka", "sha256:one")}
+    expected = {"kafka": ("localhost:5001/apache/kafka", "sha256:first")}
     assert mirror(store, with_kafka) == expected
     assert mirror(store, with_kafka) == expected
     assert store.pushed == [f"localhost:5001/{KAFKA}"]
-    assert store.checked == [f"localhost:5001/{KAFKA}@sha256:one"]
+    assert store.checked == [f"localhost:5001/{KAFKA}@sha256:first"]
 
 
 def test_an_image_that_was_built_again_is_pushed_again(with_kafka: Declaration) -> None:
     store = Store()
     mirror(store, with_kafka)
-    store.current = "sha256:two"
-    assert mirror(store, with_kafka) == {"kafka": ("localhost:5001/apache/kafka", "sha256:two")}
+    store.current = "sha256:second"
+    assert mirror(store, with_kafka) == {"kafka": ("localhost:5001/apache/kafka", "sha256:second")}
 
 
 @pytest.mark.parametrize("store", [Store(built=False), Store("registry.example.com")])

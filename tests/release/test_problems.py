@@ -106,38 +106,31 @@ def test_missing_and_additional_parts_are_differences(declaration: Declaration) 
     }
 
 
-@pytest.mark.parametrize(
-    ("branch", "kind", "bump", "hint", "by_hand"),
-    [
-        (
-            "main",
-            "branch",
-            "patch",
-            "tag 0.1.0 by `git switch --detach c0ffee && ",
-            "git switch -c hotfix/0.1.1 main && ",
-        ),
-        ("main", "branch", "", "make a new commit, which gets a new version", None),
-        ("main", "tag", "patch", "make a new commit, which gets a new version", None),
-        ("develop", "branch", "patch", "make a new commit, which gets a new version", ""),
-    ],
-)
-def test_a_taken_version_has_a_hint_with_commands(
-    declaration: Declaration, branch: str, kind: str, bump: str, hint: str, by_hand: str | None
+PREPARE = "./run inv release.prepare --subproject base-image=0.1.1"
+
+
+@pytest.mark.parametrize(("branch", "kind"), [("main", "tag"), ("develop", "branch")])
+def test_a_taken_version_needs_a_new_commit(
+    declaration: Declaration, branch: str, kind: str
 ) -> None:
-    published = Release({}, version="0.1.0", commit="c0ffee")
     plain = plan(declaration, branch)
-    planned = dataclasses.replace(
-        plain,
-        decision=dataclasses.replace(plain.decision, ref=Ref(kind, branch)),
-        versions=tuple(dataclasses.replace(version, bump=bump) for version in plain.versions),
-    )
-    assert hint_for_taken_version(planned, published).startswith(hint)
-    command = f"`{by_hand or ''}./run inv release.prepare --subproject base-image=0.1.1"
-    for text in (hint_for_taken_version(planned, published), hint_for_taken_version(planned)):
-        assert (command in text) is (by_hand is not None)
-    push = "git switch --detach COMMIT && BRANCH_NAME=main ./run inv push"
-    resume = f"interrupted release 0.1.0 by `{push}`"
-    assert (resume in hint_for_taken_version(planned)) is ("tag 0.1.0" in hint)
+    decision = dataclasses.replace(plain.decision, ref=Ref(kind, branch))
+    hint = hint_for_taken_version(dataclasses.replace(plain, decision=decision))
+    assert hint.startswith("make a new commit, which gets a new version")
+    assert (f"`{PREPARE}" in hint) is (kind == "branch")
+
+
+def test_on_the_release_line_the_last_release_is_tagged_or_finished_first(
+    declaration: Declaration,
+) -> None:
+    planned = plan(declaration, "main")
+    published = Release({}, version="0.1.0", commit="c0ffee")
+    tag, finish = (hint_for_taken_version(planned, release) for release in (published, None))
+    at_commit = "git switch --detach {} && BRANCH_NAME=main ./run inv"
+    assert f"tag 0.1.0 by `{at_commit.format('c0ffee')} release.finish --push origin`" in tag
+    assert f"interrupted release 0.1.0 by `{at_commit.format('COMMIT')} push`" in finish
+    for hint in (tag, finish):
+        assert f"`git switch -c hotfix/0.1.1 main && {PREPARE}" in hint
 
 
 def test_one_problem_is_the_error_with_its_hint(declaration: Declaration) -> None:
@@ -157,15 +150,15 @@ def test_one_problem_is_the_error_with_its_hint(declaration: Declaration) -> Non
 def test_several_problems_are_one_error_with_the_exit_code_of_the_first(
     declaration: Declaration,
 ) -> None:
-    problems = (Problem("one", "`do`", "seen", "registry"), Problem("two", "`undo`"))
+    problems = (Problem("first", "`do`", "seen", "registry"), Problem("second", "`undo`"))
     error = refusal(dataclasses.replace(plan(declaration), problems=problems), "build")
     assert isinstance(error, RegistryError)
     assert error.message == "cannot build 0.1.0-dev.1: 2 problems"
     assert error.details.splitlines() == [
-        "one",
+        "first",
         "  seen",
         "  hint: `do`",
-        "two",
+        "second",
         "  hint: `undo`",
     ]
     shown = refusal(dataclasses.replace(plan(declaration), problems=problems), "build", shown=True)

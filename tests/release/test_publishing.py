@@ -33,7 +33,7 @@ NUMBERS = {"base-image": "1.0.0-dev.2", "apps": "2.0.0-dev.2", "platform-chart":
 
 
 @dataclass
-class Place:
+class Project:
     """A registry, a clone with a chart, two built images, and what was signed."""
 
     declaration: Declaration
@@ -54,14 +54,16 @@ class Place:
         """A plan with the current content of the registry, in which everything has changed."""
         declaration = self.declaration.with_registry(address)
         decided = decision(line, "develop", "develop")
-        found = {
-            name: version(name, "0.1.0", next=one.partition("-")[0], published=one, bump="minor")
-            for name, one in NUMBERS.items()
+        versions = {
+            name: version(
+                name, "0.1.0", next=number.partition("-")[0], published=number, bump="minor"
+            )
+            for name, number in NUMBERS.items()
         }
         registry = Registry(address)
-        held = {name: registry.digest(f"{address}/{name}", key) for name, key in KEYS.items()}
-        planned = checkout(declaration, decided, found, "c0ffee")
-        images = make_images(declaration, KEYS, held, planned)
+        digests = {name: registry.digest(f"{address}/{name}", key) for name, key in KEYS.items()}
+        planned = checkout(declaration, decided, versions, "c0ffee")
+        images = make_images(declaration, KEYS, digests, planned)
         return make_plan(
             planned, images, ("k3", registry.digest(f"{address}/platform-chart", "k3"))
         )
@@ -115,7 +117,7 @@ class Place:
 
 
 @pytest.fixture
-def place(declaration: Declaration, sample: Path, monkeypatch: pytest.MonkeyPatch) -> Place:
+def project(declaration: Declaration, sample: Path, monkeypatch: pytest.MonkeyPatch) -> Project:
     chart = sample / "platform-chart"
     (chart / "Chart.yaml").write_text("apiVersion: v2\nname: platform\nversion: 0.1.0\n")
     (chart / "values.yaml").write_text(
@@ -123,7 +125,7 @@ def place(declaration: Declaration, sample: Path, monkeypatch: pytest.MonkeyPatc
     )
     for name in KEYS:
         write_layout(sample / "layouts" / name, name.encode())
-    made = Place(declaration, sample)
+    made = Project(declaration, sample)
 
     def attach(_registry: object, image: Image, _layout: object) -> str:
         made.attached.append(f"{image.name} {image.version}")
@@ -140,7 +142,7 @@ def place(declaration: Declaration, sample: Path, monkeypatch: pytest.MonkeyPatc
     ) -> None:
         made.signed.append(pinned)
         made.tags_when_signed.append(made.version_tags())
-        made.sources |= {named(one): source for one, source in sources.items()}
+        made.sources |= {named(reference): source for reference, source in sources.items()}
         made.existing += map(named, existing)
 
     monkeypatch.setattr(signing, "sign", note)
@@ -155,32 +157,34 @@ def named(reference: str) -> str:
 
 
 @pytest.fixture
-def key(place: Place, monkeypatch: pytest.MonkeyPatch) -> Iterator[Place]:
-    """A place with a signing key, after everything was published without one."""
-    with serving(place.fake) as place.served:
-        place.publish()
-        place.signed.clear()
+def key(project: Project, monkeypatch: pytest.MonkeyPatch) -> Iterator[Project]:
+    """A project with a signing key, after everything was published without one."""
+    with serving(project.fake) as project.served:
+        project.publish()
+        project.signed.clear()
         monkeypatch.setattr(signing, "has_key", lambda: True)
         monkeypatch.setattr(
             signing,
             "missing_signatures",
             lambda _declaration, sources, _root: [
-                one for one in sources if named(one) not in place.signed_by_us
+                item for item in sources if named(item) not in project.signed_by_us
             ],
         )
-        yield place
+        yield project
 
 
-def unpublish(place: Place) -> None:
+def unpublish(project: Project) -> None:
     """Remove all version tags, and leave the content under its keys."""
-    place.fake.tags = {tag: digest for tag, digest in place.fake.tags.items() if "." not in tag[1]}
+    project.fake.tags = {
+        tag: digest for tag, digest in project.fake.tags.items() if "." not in tag[1]
+    }
 
 
-def test_content_is_pushed_first_then_version_tags_and_the_release_last(place: Place) -> None:
-    release = place.publish()
+def test_content_is_pushed_first_then_version_tags_and_the_release_last(project: Project) -> None:
+    release = project.publish()
     puts = [
         line.rpartition("/v2/")[2]
-        for line in place.seen
+        for line in project.seen
         if line.startswith("PUT") and "/manifests/" in line
     ]
     assert puts == [
@@ -194,15 +198,17 @@ def test_content_is_pushed_first_then_version_tags_and_the_release_last(place: P
     ]
     for name, image in release.images.items():
         assert (
-            place.fake.tags[name, image.version] == place.fake.tags[name, image.key] == image.digest
+            project.fake.tags[name, image.version]
+            == project.fake.tags[name, image.key]
+            == image.digest
         )
-    assert place.written() == release
+    assert project.written() == release
 
 
-def test_the_published_chart_names_the_images_by_digest(place: Place) -> None:
-    release = place.publish()
+def test_the_published_chart_names_the_images_by_digest(project: Project) -> None:
+    release = project.publish()
     assert release.chart
-    with serving(place.fake) as (address, _):
+    with serving(project.fake) as (address, _):
         packed = chart_package.fetch(
             Registry(address), f"{address}/platform-chart", release.chart.digest
         )
@@ -212,15 +218,15 @@ def test_the_published_chart_names_the_images_by_digest(place: Place) -> None:
     assert "version: 0.4.0-dev.2\n" in (chart_package.read_file(packed, "Chart.yaml") or "")
 
 
-def test_parts_are_signed_before_their_version_tags_and_the_release_too(place: Place) -> None:
-    release = place.publish()
+def test_parts_are_signed_before_their_version_tags_and_the_release_too(project: Project) -> None:
+    release = project.publish()
     assert release.chart
-    images = [one.pinned for one in release.images.values()]
-    sboms = [f"{one.repository}@sha256:sbom" for one in release.images.values()]
-    assert place.signed[0] == [*images, release.chart.pinned, *sboms]
-    assert [named(one) for one in place.signed[1]] == ["release"]
-    assert place.tags_when_signed == [[], place.version_tags()]
-    assert place.attached == ["base-image 0.1.0", "api-rest 0.1.0"], "the versions in the images"
+    images = [image.pinned for image in release.images.values()]
+    sboms = [f"{image.repository}@sha256:sbom" for image in release.images.values()]
+    assert project.signed[0] == [*images, release.chart.pinned, *sboms]
+    assert [named(reference) for reference in project.signed[1]] == ["release"]
+    assert project.tags_when_signed == [[], project.version_tags()]
+    assert project.attached == ["base-image 0.1.0", "api-rest 0.1.0"], "the versions in the images"
 
 
 @pytest.mark.parametrize(
@@ -232,56 +238,58 @@ def test_parts_are_signed_before_their_version_tags_and_the_release_too(place: P
         "/platform-chart/manifests/k3",
     ],
 )
-def test_a_failed_push_leaves_no_new_version(place: Place, part: str) -> None:
+def test_a_failed_push_leaves_no_new_version(project: Project, part: str) -> None:
     method = "POST" if "uploads" in part else "PUT"
     with pytest.raises(RegistryError):
-        place.publish(failing(99, method, part, (403, {}, b"")))
-    assert place.version_tags() == []
-    assert not (place.root / ".delivery" / "release.json").exists()
+        project.publish(failing(99, method, part, (403, {}, b"")))
+    assert project.version_tags() == []
+    assert not (project.root / ".delivery" / "release.json").exists()
 
 
-def test_the_next_run_finishes_an_interrupted_one(place: Place) -> None:
+def test_the_next_run_finishes_an_interrupted_one(project: Project) -> None:
     with pytest.raises(RegistryError):
-        place.publish(failing(99, "PUT", "/api-rest/manifests/2.0.0", (500, {}, b"")))
-    assert place.version_tags() == ["base-image:1.0.0-dev.2"]  # nothing deploys a tag alone
-    place.publish()
-    assert len(place.version_tags()) == 4
-    assert not [line for line in place.seen if "uploads" in line and "/release/" not in line]
+        project.publish(failing(99, "PUT", "/api-rest/manifests/2.0.0", (500, {}, b"")))
+    assert project.version_tags() == ["base-image:1.0.0-dev.2"]  # nothing deploys a tag alone
+    project.publish()
+    assert len(project.version_tags()) == 4
+    assert not [line for line in project.seen if "uploads" in line and "/release/" not in line]
 
 
-def test_publishing_again_changes_nothing(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
-    first = place.publish()
-    before = dict(place.fake.tags)
+def test_publishing_again_changes_nothing(
+    project: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = project.publish()
+    before = dict(project.fake.tags)
     monkeypatch.setattr(publishing, "builder", lambda: "somebody else")
-    assert place.publish() == first
-    assert place.fake.tags == before
-    assert not [line for line in place.seen if line.split()[0] not in {"HEAD", "GET"}]
+    assert project.publish() == first
+    assert project.fake.tags == before
+    assert not [line for line in project.seen if line.split()[0] not in {"HEAD", "GET"}]
 
 
-def test_a_taken_version_tag_keeps_the_others_from_being_put(place: Place) -> None:
-    taken = place.forge("api-rest", "2.0.0-dev.2")
+def test_a_taken_version_tag_keeps_the_others_from_being_put(project: Project) -> None:
+    taken = project.forge("api-rest", "2.0.0-dev.2")
     with pytest.raises(RegistryError, match="a version is never overwritten") as caught:
-        place.publish()
+        project.publish()
     assert f"/api-rest:2.0.0-dev.2 is {taken}, not sha256:" in caught.value.details
-    assert place.version_tags() == ["api-rest:2.0.0-dev.2"]
-    assert place.fake.tags["api-rest", "2.0.0-dev.2"] == taken
+    assert project.version_tags() == ["api-rest:2.0.0-dev.2"]
+    assert project.fake.tags["api-rest", "2.0.0-dev.2"] == taken
 
 
-def test_a_release_of_other_content_is_never_replaced(place: Place) -> None:
-    first = place.publish()
-    (place.root / "layouts" / "api-rest" / "index.json").unlink()
-    (place.root / "layouts" / "api-rest").rename(place.root / "layouts" / "old")
-    write_layout(place.root / "layouts" / "api-rest", b"other")
+def test_a_release_of_other_content_is_never_replaced(project: Project) -> None:
+    first = project.publish()
+    (project.root / "layouts" / "api-rest" / "index.json").unlink()
+    (project.root / "layouts" / "api-rest").rename(project.root / "layouts" / "old")
+    write_layout(project.root / "layouts" / "api-rest", b"other")
     for tag in (("api-rest", "k2"), ("platform-chart", "k3")):
-        del place.fake.tags[tag]
+        del project.fake.tags[tag]
     other = r"published with other content \(api-rest, chart\), from commit c0ffee"
     with pytest.raises(DeclarationError, match=other) as caught:
-        place.publish()
+        project.publish()
     line = (
         r"api-rest: published as \S+ (sha256:\w+) from key k2, is \S+ (?!\1)sha256:\w+ from key k2"
     )
     assert re.search(line, caught.value.details)
-    assert place.fake.tags["api-rest", "2.0.0-dev.2"] == first.images["api-rest"].digest
+    assert project.fake.tags["api-rest", "2.0.0-dev.2"] == first.images["api-rest"].digest
 
 
 def without_chart(plan: Plan) -> Plan:
@@ -289,45 +297,45 @@ def without_chart(plan: Plan) -> Plan:
     return dataclasses.replace(plan, chart=dataclasses.replace(plan.chart, tag=""))
 
 
-def test_a_missing_unchanged_release_is_published_by_its_own_line_alone(place: Place) -> None:
+def test_a_missing_unchanged_release_is_published_by_its_own_line_alone(project: Project) -> None:
     message = r"nothing has changed since 0\.4\.0-dev\.2, but .* does not hold that release"
     with pytest.raises(DeclarationError, match=message):
-        place.publish(change=without_chart)
+        project.publish(change=without_chart)
 
 
-def test_a_git_tag_of_an_app_puts_its_version_tags_and_no_release(place: Place) -> None:
+def test_a_git_tag_of_an_app_puts_its_version_tags_and_no_release(project: Project) -> None:
     def tagged(plan: Plan) -> Plan:
         decision = dataclasses.replace(plan.decision, ref=Ref("tag", "apps-v2.0.0"))
         return dataclasses.replace(without_chart(plan), decision=decision)
 
-    place.publish(change=tagged)
-    assert place.version_tags() == ["api-rest:2.0.0-dev.2", "base-image:1.0.0-dev.2"]
-    assert not (place.root / ".delivery" / "release.json").exists()
+    project.publish(change=tagged)
+    assert project.version_tags() == ["api-rest:2.0.0-dev.2", "base-image:1.0.0-dev.2"]
+    assert not (project.root / ".delivery" / "release.json").exists()
 
 
-def test_a_line_or_a_problem_may_forbid_to_publish(place: Place) -> None:
-    with serving(place.fake) as (address, _):
-        feature, plan = place.plan(address, Line.FEATURE), place.plan(address)
+def test_a_line_or_a_problem_may_forbid_to_publish(project: Project) -> None:
+    with serving(project.fake) as (address, _):
+        feature, plan = project.plan(address, Line.FEATURE), project.plan(address)
     with pytest.raises(DeclarationError, match="cannot publish develop: develop is"):
         publishing.check_publishable(feature)
-    with pytest.raises(DeclarationError, match=r"cannot publish 0\.4\.0-dev\.2: one thing"):
-        publishing.check_publishable(dataclasses.replace(plan, problems=(Problem("one thing"),)))
+    with pytest.raises(DeclarationError, match=r"cannot publish 0\.4\.0-dev\.2: a problem"):
+        publishing.check_publishable(dataclasses.replace(plan, problems=(Problem("a problem"),)))
 
 
 @pytest.mark.parametrize("correct", [True, False])
-def test_a_push_by_the_engine_is_read_back(place: Place, *, correct: bool) -> None:
-    (digest,) = {place.fake.add(name, key, b'{"layers": []}') for name, key in KEYS.items()}
-    with serving(place.fake) as (address, _):
-        images = make_images(place.declaration.with_registry(address), KEYS, {})
+def test_a_push_by_the_engine_is_read_back(project: Project, *, correct: bool) -> None:
+    (digest,) = {project.fake.add(name, key, b'{"layers": []}') for name, key in KEYS.items()}
+    with serving(project.fake) as (address, _):
+        images = make_images(project.declaration.with_registry(address), KEYS, {})
         pushed = digest if correct else sha256(b"another")
         engine = SimpleNamespace(oci_layouts=False, push=lambda *_, **__: pushed)
-        built = Built(cast("Engine", engine), dict.fromkeys(KEYS, place.root))
+        built = Built(cast("Engine", engine), dict.fromkeys(KEYS, project.root))
         with nullcontext() if correct else pytest.raises(RegistryError, match="was sent"):
             assert publishing.push_images(Registry(address), images, built)
 
 
 def test_images_without_our_signature_are_untrusted(
-    key: Place, monkeypatch: pytest.MonkeyPatch
+    key: Project, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert key.untrusted() == ["base-image", "api-rest"]
     key.signed_by_us = {"base-image"}
@@ -339,19 +347,19 @@ def test_images_without_our_signature_are_untrusted(
     assert key.untrusted() == []
 
 
-def test_of_a_signed_release_nothing_is_untrusted(key: Place) -> None:
+def test_of_a_signed_release_nothing_is_untrusted(key: Project) -> None:
     key.signed_by_us = {"release"}
     assert key.untrusted() == []
     key.publish(layouts=[])
     assert key.signed == []
 
 
-def test_equal_content_is_signed_with_its_key(key: Place) -> None:
+def test_equal_content_is_signed_with_its_key(key: Project) -> None:
     unpublish(key)
     release = key.publish()
     assert release.chart
     assert key.signed[0][:3] == [
-        *(one.pinned for one in release.images.values()),
+        *(image.pinned for image in release.images.values()),
         release.chart.pinned,
     ]
     assert key.sources == {
@@ -362,16 +370,16 @@ def test_equal_content_is_signed_with_its_key(key: Place) -> None:
         "api-rest SBOM": release.images["api-rest"].digest,
     }
     assert key.existing == []
-    assert [named(one) for one in key.signed[1]] == ["release"]
+    assert [named(reference) for reference in key.signed[1]] == ["release"]
 
 
-def test_images_that_were_not_built_again_are_signed_as_existing(key: Place) -> None:
+def test_images_that_were_not_built_again_are_signed_as_existing(key: Project) -> None:
     unpublish(key)
     key.publish(layouts=["api-rest"])
     assert key.existing == ["base-image"]
 
 
-def test_other_content_under_a_key_is_an_error_with_both_digests(key: Place) -> None:
+def test_other_content_under_a_key_is_an_error_with_both_digests(key: Project) -> None:
     unpublish(key)
     forged, expected = (
         key.forge("api-rest", "k2"),
@@ -390,7 +398,7 @@ def test_other_content_under_a_key_is_an_error_with_both_digests(key: Place) -> 
 
 @pytest.mark.parametrize("is_chart", [True, False])
 def test_other_content_under_the_charts_key_is_an_error_with_both_digests(
-    key: Place, *, is_chart: bool
+    key: Project, *, is_chart: bool
 ) -> None:
     unpublish(key)
     expected = key.fake.tags["platform-chart", "k3"]
@@ -417,7 +425,7 @@ def test_other_content_under_the_charts_key_is_an_error_with_both_digests(
     ("tag", "valid"), [("2.0.0-rc.1", True), ("2.0.0", True), ("9.9.9", False), ("2.0.0-x", False)]
 )
 def test_a_chart_may_have_the_tags_of_its_candidate_and_no_others(
-    key: Place, tag: str, *, valid: bool
+    key: Project, tag: str, *, valid: bool
 ) -> None:
     unpublish(key)
     image = key.fake.tags["api-rest", "k2"]
@@ -428,23 +436,23 @@ def test_a_chart_may_have_the_tags_of_its_candidate_and_no_others(
         key.publish()
 
 
-def forge_chart(place: Place, values: str) -> str:
+def forge_chart(project: Project, values: str) -> str:
     """Put a chart with other values under the chart's key; its digest."""
-    assert place.served
-    registry, folder = Registry(place.served[0]), place.root / "platform-chart"
+    assert project.served
+    registry, folder = Registry(project.served[0]), project.root / "platform-chart"
     replaced = {
         "Chart.yaml": "apiVersion: v2\nname: platform\nversion: 0.4.0-dev.2\n",
         "values.yaml": values,
     }
     packed = chart_package.package(
-        folder, files.chart_files(folder), replaced, epoch=place.declaration.build.epoch
+        folder, files.chart_files(folder), replaced, epoch=project.declaration.build.epoch
     )
-    return chart_package.push(registry, f"{place.served[0]}/platform-chart", "k3", packed)
+    return chart_package.push(registry, f"{project.served[0]}/platform-chart", "k3", packed)
 
 
 @pytest.mark.parametrize("signed_by_us", [True, False])
 def test_an_unsigned_sbom_is_compared_with_the_image(
-    key: Place, monkeypatch: pytest.MonkeyPatch, *, signed_by_us: bool
+    key: Project, monkeypatch: pytest.MonkeyPatch, *, signed_by_us: bool
 ) -> None:
     unpublish(key)
     key.signed_by_us = {"base-image SBOM", "api-rest SBOM"} if signed_by_us else {"base-image SBOM"}
@@ -467,25 +475,28 @@ def test_an_unsigned_sbom_is_compared_with_the_image(
     assert key.signed == []
 
 
-def test_an_image_gets_one_sbom(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_image_gets_one_sbom(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(
         attached_sboms,
         "reference",
         lambda _registry, repository, _digest: f"{repository}@sha256:sbom",
     )
-    place.publish()
-    assert place.attached == []
-    assert [named(one) for one in place.signed[0]][-2:] == ["base-image SBOM", "api-rest SBOM"]
+    project.publish()
+    assert project.attached == []
+    assert [named(reference) for reference in project.signed[0]][-2:] == [
+        "base-image SBOM",
+        "api-rest SBOM",
+    ]
 
 
 def test_an_sbom_that_is_attached_during_a_run_is_not_signed(
-    key: Place, monkeypatch: pytest.MonkeyPatch
+    key: Project, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     unpublish(key)
     asked: list[str] = []
 
     def referrers(_registry: object, repository: str, _digest: str) -> list[Referrer]:
-        """None at the first request, a forged one from then on."""
+        """None at the first request, then a forged SBOM."""
         asked.append(repository)
         return [Referrer("sha256:forged", MEDIA_TYPE)] if asked.count(repository) > 1 else []
 
@@ -501,7 +512,7 @@ def test_an_sbom_that_is_attached_during_a_run_is_not_signed(
 
 
 def test_a_release_of_another_builder_is_signed(
-    key: Place, monkeypatch: pytest.MonkeyPatch
+    key: Project, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     digest = key.fake.tags["release", "0.4.0-dev.2"]
     monkeypatch.setattr(publishing, "builder", lambda: "somebody else")
@@ -509,7 +520,7 @@ def test_a_release_of_another_builder_is_signed(
     assert key.signed[-1][0].endswith(digest)
 
 
-def test_another_release_is_an_error_with_both_digests(key: Place) -> None:
+def test_another_release_is_an_error_with_both_digests(key: Project) -> None:
     with pytest.raises(SignatureError) as caught:
         key.publish(change=lambda plan: dataclasses.replace(plan, commit="other"))
     digest = key.fake.tags["release", "0.4.0-dev.2"]
@@ -520,7 +531,7 @@ def test_another_release_is_an_error_with_both_digests(key: Place) -> None:
     assert key.signed == []
 
 
-def test_a_release_of_another_line_is_kept_and_not_signed(key: Place) -> None:
+def test_a_release_of_another_line_is_kept_and_not_signed(key: Project) -> None:
     assert key.untrusted(without_chart) == []
     key.publish(layouts=[], change=without_chart)
     assert key.signed == []
