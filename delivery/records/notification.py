@@ -10,7 +10,7 @@ import logging
 import os
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from urllib.parse import parse_qsl, urlencode, urlsplit
 
@@ -20,7 +20,7 @@ from delivery import console, machine
 from delivery.errors import DeclarationError, DeliveryError, did_you_mean
 from delivery.project.files import ROOT
 from delivery.records import journal, sending, source
-from delivery.records.events import NO_DATA, format_seconds
+from delivery.records.events import NO_DATA, NO_ENVIRONMENT, format_seconds
 from delivery.records.stage_times import StageTime, stage_times, total_seconds
 
 __all__ = ["RESULTS", "VARIABLE", "Notice", "announce", "load_notice", "notify"]
@@ -47,26 +47,26 @@ _WEBHOOK = {**_SLACK_LIKE, "redirect": "no"}
 class Notice:
     """The outcome of a pipeline; a field is empty where its value is unknown."""
 
-    result: str
+    result: str  # Jenkins' name of the outcome
     project: str
-    ref: str
-    version: str
-    subject: str
-    environment: str
-    actor: str
-    build: str
-    seconds: float | None
-    stages: Sequence[StageTime]
+    ref: str = ""
+    version: str = ""
+    subject: str = ""  # of the commit
+    environment: str = ""
+    actor: str = ""
+    build: str = ""  # its address
+    seconds: float | None = None
+    stages: Sequence[StageTime] = ()
 
     def lines(self) -> list[str]:
         """The notice as lines of text."""
         stages = ", ".join(_stage(stage) for stage in self.stages)
         subject = f"“{self.subject}”" if self.subject else ""
         facts = {
-            "what": " ".join(filter(None, (self.version, subject))),
-            "where": self.environment or "nowhere",
-            "who": self.actor,
-            "how long": NO_DATA if self.seconds is None else format_seconds(self.seconds),
+            "version": " ".join(filter(None, (self.version, subject))),
+            "environment": self.environment or NO_ENVIRONMENT,
+            "actor": self.actor,
+            "duration": NO_DATA if self.seconds is None else format_seconds(self.seconds),
             "stages": stages or NO_DATA,
             "build": self.build if self.build.startswith(("http://", "https://")) else "",
         }
@@ -82,24 +82,27 @@ class Notice:
 def load_notice(result: str, root: Path = ROOT) -> Notice:
     """The notice of this pipeline, from Git and from the records of its stages."""
     records = journal.read(root)
-    stages, seconds = stage_times(records), total_seconds(records)
-    build = machine.pipeline()
+    notice = Notice(
+        result=result,
+        project=root.name,
+        actor=machine.actor(),
+        build=machine.pipeline(),
+        seconds=total_seconds(records),
+        stages=stage_times(records),
+    )
     try:
         clone = source.look(root)
     except (DeliveryError, OSError):  # the outcome alone is worth a notification
-        return Notice(result, root.name, "", "", "", "", machine.actor(), build, seconds, stages)
-    ref = clone.decision.ref
-    return Notice(
-        result=result,
-        project=clone.declaration.name,
+        return notice
+    ref, name = clone.decision.ref, clone.declaration.name
+    return replace(
+        notice,
+        project=name,
         ref=f"{_KINDS.get(ref.kind, '')}{ref.name}",
-        version=clone.versions[clone.declaration.name],
+        version=clone.versions[name],
         subject=clone.subject,
         environment=clone.decision.environment,
         actor=clone.origin.actor,
-        build=build,
-        seconds=seconds,
-        stages=stages,
     )
 
 

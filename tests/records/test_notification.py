@@ -39,10 +39,10 @@ NOTICE = Notice(
 def test_a_notice_has_a_headline_and_facts() -> None:
     assert NOTICE.headline == "✅ sample, release/1.2, succeeded"
     assert NOTICE.lines() == [
-        "what: 1.2.0-rc.3 “fix: <b> & more”",
-        "where: staging",
-        "who: Zoë",
-        "how long: 3 min 20 s",
+        "version: 1.2.0-rc.3 “fix: <b> & more”",
+        "environment: staging",
+        "actor: Zoë",
+        "duration: 3 min 20 s",
         "stages: build 12.3 s, scan 3.0 s (failed), push did not end",
         "build: https://ci/job/sample/7/?a=1&b=2",
     ]
@@ -58,16 +58,14 @@ def test_a_notice_has_a_headline_and_facts() -> None:
     ],
 )
 def test_every_outcome_has_words(result: str, words: str) -> None:
-    assert Notice(result, "sample", "", "", "", "", "me", "", None, ()).headline.endswith(
-        f"sample {words}"
-    )
+    assert Notice(result, "sample").headline.endswith(f"sample {words}")
 
 
 def test_unknown_facts_are_left_out_or_no_data() -> None:
-    assert Notice("FAILURE", "sample", "", "", "", "", "me", "javascript:x", None, ()).lines() == [
-        "where: nowhere",
-        "who: me",
-        "how long: no data",
+    assert Notice("FAILURE", "sample", actor="me", build="javascript:x").lines() == [
+        "environment: none",
+        "actor: me",
+        "duration: no data",
         "stages: no data",
     ]
 
@@ -155,7 +153,7 @@ def test_a_webhook_gets_a_text_as_slack_accepts_it(
         monkeypatch.setenv("DELIVERY_WEBHOOK", f"http://{address}{path}\n")
         assert notification.notify(NOTICE) == problem
     assert seen == [f"POST {path}"] * len(answers)
-    lines = [NOTICE.headline, "what: 1.2.0-rc.3 “fix: &lt;b&gt; &amp; more”"]
+    lines = [NOTICE.headline, "version: 1.2.0-rc.3 “fix: &lt;b&gt; &amp; more”"]
     assert [set(body) for body in bodies] == [{"text"}] * len(answers)
     assert bodies[-1]["text"].splitlines()[:2] == lines
 

@@ -203,9 +203,7 @@ def test_waiting_shows_events_with_time_and_reason(capsys: pytest.CaptureFixture
 
 @pytest.fixture
 def notice(monkeypatch: pytest.MonkeyPatch) -> None:
-    success = notification.Notice(
-        "SUCCESS", "sample", "develop", "1.0.0", "fix: it", "", "me", "", 3.0, ()
-    )
+    success = notification.Notice("SUCCESS", "sample", "develop", "1.0.0", seconds=3.0)
     monkeypatch.setattr(notification, "load_notice", lambda _result: success)
 
 
