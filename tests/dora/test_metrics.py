@@ -89,12 +89,13 @@ HISTORIES: dict[str, tuple[list[dict[str, Any]], tuple[int, int, float | None]]]
         (1, 1, HOUR),
     ),
     "a removal ends an outage, and is neither a failure nor a deployment": (
-        [event(1, "succeeded"), event(2, "failed", "1.1.0"), event(4, "removed")],
-        (1, 1, None),
-    ),
-    "after a removal unchanged bytes are a deployment": (
-        [event(1, "succeeded"), event(4, "removed"), event(9, "succeeded", changed=False)],
-        (2, 0, None),
+        [
+            event(1, "succeeded"),
+            event(2, "failed", "1.1.0"),
+            event(4, "removed"),
+            event(9, "succeeded", changed=False),  # a deployment, since nothing ran
+        ],
+        (2, 1, None),
     ),
     "a verification that fails makes the deploy a failure": (
         [

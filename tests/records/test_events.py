@@ -241,6 +241,13 @@ def test_an_unchanged_deploy_changes_nothing() -> None:
     assert [row[2:] for row in ended] == [("succeeded", False, None)] * 2
 
 
+def test_a_verification_that_succeeds_changes_nothing() -> None:
+    assert recorded(Action.VERIFY, Outcome.SUCCEEDED, NEW, OLD)[1:] == [
+        ("api-rest", "1.1.0", "succeeded", None, None),
+        ("platform-chart", "1.0.0", "succeeded", None, None),
+    ]
+
+
 @pytest.mark.parametrize(
     ("outcome", "before", "failing"),
     [

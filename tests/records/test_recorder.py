@@ -1,6 +1,7 @@
 """A stage and a deployment are recorded whatever happens, and recording fails neither."""
 
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -232,6 +233,16 @@ def test_a_deploy_by_hand_is_recorded(
         ("platform-chart", "staging", "deploy", "succeeded", True, sha, "main"),
     ]
     assert journal.read(sample.root) == []
+
+
+def test_a_ledger_that_a_deploy_starts_gets_events_at_its_end(
+    declaration: Declaration, sample: Repository, ledger: FakeLedger
+) -> None:
+    address = os.environ["DELIVERY_LEDGER"]
+    with recorder.deployment(declaration, *DEPLOY, sample.root) as recording:
+        recording.start(DEPLOYMENT, ledger=address)
+        assert not ledger.accepted
+    assert len(ledger.accepted) == 4
 
 
 def roll_back(declaration: Declaration, sample: Repository, action: Action) -> None:

@@ -28,7 +28,9 @@ def test_a_stage_lasts_from_its_first_start_to_its_last_end() -> None:
         record("test", "base-image", "succeeded", 5),
     ]
     assert stage_times(records) == [StageTime("test", "succeeded", 5.0)]
-    second_run = [record("test", "api-rest", "failed", 9, run="r2")]
+    begun = record("test", "api-rest", "started", 6, run="r2")
+    assert stage_times([*records, begun]) == [StageTime("test", "started", None)]
+    second_run = [begun, record("test", "api-rest", "failed", 9, run="r2")]
     unfinished = [record("push", "api-rest", "started", 10, run="r3")]
     assert stage_times([*records, *second_run, *unfinished]) == [
         StageTime("test", "failed", 9.0),
