@@ -97,8 +97,8 @@ def deploy(cluster: Cluster, root: Path) -> None:
         upgrade(locked, local.deployment(Action.DEPLOY, contents, Contents()), inputs, root)
 
 
-def verify(declaration: Declaration, root: Path, *, rollback: bool = True) -> None:
-    reverting.verify(declaration, "local", "", Options(rollback=rollback), root)
+def verify(declaration: Declaration, root: Path) -> None:
+    reverting.verify(declaration, "local", "", Options(), root)
 
 
 def test_a_verification_that_passes_is_not_recorded(
@@ -186,14 +186,6 @@ def test_a_first_install_that_fails_later_stays(
     cluster.fails["test"] = failed()
     with pytest.raises(DeployError, match="nothing was deployed before"):
         verify(declaration, root)
-
-
-def test_a_revision_that_fails_later_stays_with_no_rollback(
-    cluster: Cluster, declaration: Declaration, clone: Path
-) -> None:
-    cluster.fails["test"] = failed()
-    with pytest.raises(DeployError, match="nothing is rolled back"):
-        verify(declaration, clone, rollback=False)
 
 
 def test_without_a_deployment_there_is_nothing_to_verify(
