@@ -29,11 +29,17 @@ import (
 
 func main() {
 	settings := otelcol.CollectorSettings{
-		BuildInfo: component.BuildInfo{Command: "collector", Description: "OpenTelemetry Collector of the platform", Version: "0"},
+		BuildInfo: component.BuildInfo{
+			Command:     "collector",
+			Description: "OpenTelemetry Collector of the platform",
+			Version:     "0",
+		},
 		Factories: factories,
 		ConfigProviderSettings: otelcol.ConfigProviderSettings{ResolverSettings: confmap.ResolverSettings{
-			ProviderFactories: []confmap.ProviderFactory{envprovider.NewFactory(), fileprovider.NewFactory()},
-			DefaultScheme:     "env",
+			ProviderFactories: []confmap.ProviderFactory{
+				envprovider.NewFactory(), fileprovider.NewFactory(),
+			},
+			DefaultScheme: "env",
 		}},
 	}
 	if err := otelcol.NewCommand(settings).Execute(); err != nil {
@@ -45,11 +51,15 @@ func main() {
 func factories() (otelcol.Factories, error) {
 	var all otelcol.Factories
 	var err error
-	if all.Receivers, err = otelcol.MakeFactoryMap[receiver.Factory](filelogreceiver.NewFactory(), otlpreceiver.NewFactory()); err != nil {
+	if all.Receivers, err = otelcol.MakeFactoryMap[receiver.Factory](
+		filelogreceiver.NewFactory(), otlpreceiver.NewFactory(),
+	); err != nil {
 		return all, err
 	}
 	if all.Processors, err = otelcol.MakeFactoryMap[processor.Factory](
-		batchprocessor.NewFactory(), k8sattributesprocessor.NewFactory(), memorylimiterprocessor.NewFactory(),
+		batchprocessor.NewFactory(),
+		k8sattributesprocessor.NewFactory(),
+		memorylimiterprocessor.NewFactory(),
 	); err != nil {
 		return all, err
 	}

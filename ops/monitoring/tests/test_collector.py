@@ -1,8 +1,8 @@
-"""The real OpenTelemetry Collector, by the configuration of collector-values.yaml, takes the apps' traces and reads their logs.
+"""The real OpenTelemetry Collector takes the apps' traces and reads their logs.
 
-COLLECTOR names the program: `go build -C ops/monitoring/collector -o FILE .` makes it. Of the
-configuration only what needs a cluster
-is another here: where the files are, where it all goes, and the names of pods.
+Its configuration is that of collector-values.yaml, but for what needs a cluster: the files, the
+destinations and the names of pods. COLLECTOR names the program, which
+`go build -C ops/monitoring/collector -o FILE .` makes.
 """
 
 from __future__ import annotations
@@ -31,33 +31,36 @@ from tests.waiting import wait_for
 
 pytestmark = pytest.mark.engine
 
-PATIENCE = 60.0
-POD = "platform_{service}-0_0a1b2c3d-0000-4000-8000-000000000001"  # as the kubelet calls a pod's folder: namespace, name, uid
+TIMEOUT = 60.0
+# The kubelet's name of a pod's folder: namespace, name, uid.
+POD = "platform_{service}-0_0a1b2c3d-0000-4000-8000-000000000001"
 
 
 @dataclass(frozen=True)
 class Collector:
-    """A collector that runs: the port of its OTLP over HTTP, where it reads logs, and what it writes."""
+    """A running collector."""
 
+    # Of OTLP over HTTP.
     port: int
+    # Of the logs that it reads, and the files that it writes.
     folder: Path
 
     def spans(self, trace_id: str) -> list[dict[str, Any]]:
-        """The spans of a trace that were taken, each with its service."""
-        found = []
+        """The received spans of a trace, each with its service."""
+        taken = []
         for batch in self._written("traces", "resourceSpans"):
             service = _attributes(batch["resource"])["service.name"]
             spans = [span for scope in batch["scopeSpans"] for span in scope["spans"]]
-            found += [{**span, "service": service} for span in spans if span["traceId"] == trace_id]
-        return found
+            taken += [{**span, "service": service} for span in spans if span["traceId"] == trace_id]
+        return taken
 
     def records(self) -> list[dict[str, Any]]:
-        """The log records that were read, each with its attributes and its pod's as plain values."""
-        found = []
+        """The log records, each with its attributes and those of its pod."""
+        read = []
         for batch in self._written("logs", "resourceLogs"):
             resource = _attributes(batch["resource"])
             records = [record for scope in batch["scopeLogs"] for record in scope["logRecords"]]
-            found += [
+            read += [
                 {
                     "resource": resource,
                     **_attributes(record),
@@ -66,10 +69,10 @@ class Collector:
                 }
                 for record in records
             ]
-        return found
+        return read
 
     def logged(self, service: str, lines: list[str]) -> None:
-        """Write lines, each behind its time, as the kubelet has them."""
+        """Write lines with their times, as the kubelet does."""
         file = self.folder / "pods" / POD.format(service=service) / service / "0.log"
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_text(
@@ -82,17 +85,17 @@ class Collector:
         return [batch for line in lines for batch in json.loads(line)[key]]
 
 
-def _value(value: dict[str, Any]) -> Any:  # as many kinds as OTLP has
-    ((kind, held),) = value.items()
-    return int(held) if kind == "intValue" else held
+def _value(value: dict[str, Any]) -> Any:
+    ((kind, content),) = value.items()
+    return int(content) if kind == "intValue" else content
 
 
 def _attributes(of: dict[str, Any]) -> dict[str, Any]:
-    return {one["key"]: _value(one["value"]) for one in of.get("attributes", [])}
+    return {entry["key"]: _value(entry["value"]) for entry in of.get("attributes", [])}
 
 
 def configuration(folder: Path, port: int) -> dict[str, Any]:
-    """What collector-values.yaml says, without a cluster."""
+    """The configuration of collector-values.yaml, without a cluster."""
     values = yaml_strict.load(
         (ROOT / "monitoring" / "collector-values.yaml").read_text(encoding="utf-8")
     )["config"]
@@ -124,27 +127,28 @@ def collector(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Collector]:
     program = os.environ.get("COLLECTOR")
     if not program:
         pytest.fail(
-            "COLLECTOR is not set: `go build -C ops/monitoring/collector -o FILE .` makes the program that it is to name"
+            "COLLECTOR is not set: make it by `go build -C ops/monitoring/collector -o FILE .`"
         )
     folder = tmp_path_factory.mktemp("collector")
-    made = Collector(free_port(), folder)
+    collector = Collector(free_port(), folder)
     file = folder / "config.yaml"
-    file.write_text(yaml.safe_dump(configuration(folder, made.port)), encoding="utf-8")
+    file.write_text(yaml.safe_dump(configuration(folder, collector.port)), encoding="utf-8")
 
     def listens() -> bool:
-        assert process.poll() is None, (folder / "said").read_text(encoding="utf-8")
+        assert process.poll() is None, (folder / "log").read_text(encoding="utf-8")
         try:
             return (
-                requests.post(f"http://localhost:{made.port}/v1/traces", timeout=5).status_code > 0
+                requests.post(f"http://localhost:{collector.port}/v1/traces", timeout=5).status_code
+                > 0
             )
         except requests.ConnectionError:
             return False
 
-    with (folder / "said").open("wb") as said:
-        process = subprocess.Popen([program, "--config", str(file)], stdout=said, stderr=said)
+    with (folder / "log").open("wb") as log:
+        process = subprocess.Popen([program, "--config", str(file)], stdout=log, stderr=log)
     try:
-        wait_for("the collector to listen", listens, seconds=PATIENCE)
-        yield made
+        wait_for("the collector to listen", listens, seconds=TIMEOUT)
+        yield collector
     finally:
         process.terminate()
         process.wait(timeout=30)
@@ -152,12 +156,12 @@ def collector(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Collector]:
 
 @pytest.fixture(scope="module")
 def stack(collector: Collector, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
-    """Both apps, which send their traces to it."""
+    """Both apps, which send their traces to the collector."""
     release = released()
     if release is None:
         pytest.fail("no image of the apps: `./run inv push` publishes them")
     images = {name: image.pinned for name, image in release.images.items()}
-    told = {
+    environment = {
         "OTEL_EXPORTER_OTLP_ENDPOINT": f"http://{HOST}:{collector.port}",
         "OTEL_BSP_SCHEDULE_DELAY": "200",
     }
@@ -167,7 +171,7 @@ def stack(collector: Collector, tmp_path_factory: pytest.TempPathFactory) -> Ite
         name,
         folder,
         images=images,
-        environment=told,
+        environment=environment,
         services=("api-rest", "async-worker"),
     ) as made:
         made.wait_ready("api-rest")
@@ -176,7 +180,7 @@ def stack(collector: Collector, tmp_path_factory: pytest.TempPathFactory) -> Ite
 
 @dataclass(frozen=True)
 class Sent:
-    """A request that was answered: the trace it was part of, its span there, and the event's id."""
+    """An accepted request: its trace, its span, and the event's id."""
 
     trace_id: str
     span_id: str
@@ -207,44 +211,42 @@ def test_one_trace_leads_from_the_request_through_kafka_to_the_worker(
             "async-worker",
         }
 
-    wait_for("spans of both apps", arrived, seconds=PATIENCE)
+    wait_for("spans of both apps", arrived, seconds=TIMEOUT)
     spans = {span["spanId"]: span for span in collector.spans(sent.trace_id)}
     (last,) = [span for span in spans.values() if span["service"] == "async-worker"]
-    way = [last]
-    while parent := spans.get(way[-1]["parentSpanId"]):
-        way.append(parent)
+    path = [last]
+    while parent := spans.get(path[-1]["parentSpanId"]):
+        path.append(parent)
     print(  # noqa: T201
         "\n".join(
-            f"{span['traceId']} {span['service']:12} {span['name']}" for span in reversed(way)
+            f"{span['traceId']} {span['service']:12} {span['name']}" for span in reversed(path)
         )
-    )  # to be shown
-    assert [span["service"] for span in way] == ["async-worker", "api-rest", "api-rest"]
-    assert way[-1]["parentSpanId"] == sent.span_id
+    )
+    assert [span["service"] for span in path] == ["async-worker", "api-rest", "api-rest"]
+    assert path[-1]["parentSpanId"] == sent.span_id
 
 
-def test_the_apps_lines_are_read_as_what_they_say(
-    collector: Collector, stack: Stack, sent: Sent
-) -> None:
+def test_the_apps_lines_are_read_as_records(collector: Collector, stack: Stack, sent: Sent) -> None:
     def lines() -> list[str]:
         return stack.container("api-rest").logs(timestamps=True).decode().splitlines()
 
     wait_for(
         "the request's line",
         lambda: any(sent.trace_id in line for line in lines()),
-        seconds=PATIENCE,
+        seconds=TIMEOUT,
     )
     collector.logged("api-rest", lines())
 
-    def found() -> list[dict[str, Any]]:
-        return [one for one in collector.records() if one.get("event_id") == sent.event_id]
+    def records() -> list[dict[str, Any]]:
+        return [record for record in collector.records() if record.get("event_id") == sent.event_id]
 
-    wait_for("the request's record", lambda: bool(found()), seconds=PATIENCE)
-    (record,) = found()
+    wait_for("the request's record", lambda: bool(records()), seconds=TIMEOUT)
+    (record,) = records()
     print(  # noqa: T201
         json.dumps(
             {name: value for name, value in record.items() if name != "attributes"}, indent=2
         )
-    )  # to be shown
+    )
     assert (record["body"], record["severityText"], record["severityNumber"]) == (
         "request",
         "info",
@@ -255,11 +257,11 @@ def test_the_apps_lines_are_read_as_what_they_say(
         sent.trace_id,
         202,
     )
-    place = [record["resource"][f"k8s.{name}.name"] for name in ("namespace", "pod", "container")]
-    assert place == ["platform", "api-rest-0", "api-rest"]
-    # The time is the app's own, not the one at which the line was written.
-    said = json.loads(next(line for line in lines() if sent.trace_id in line).partition(" ")[2])
-    since = datetime.fromisoformat(said["timestamp"]) - datetime.fromtimestamp(0, UTC)
+    names = [record["resource"][f"k8s.{name}.name"] for name in ("namespace", "pod", "container")]
+    assert names == ["platform", "api-rest-0", "api-rest"]
+    # The time is the app's, not that of the line.
+    logged = json.loads(next(line for line in lines() if sent.trace_id in line).partition(" ")[2])
+    since = datetime.fromisoformat(logged["timestamp"]) - datetime.fromtimestamp(0, UTC)
     assert int(record["timeUnixNano"]) == since // timedelta(microseconds=1) * 1000
 
 
@@ -267,8 +269,10 @@ def test_the_apps_lines_are_read_as_what_they_say(
     "line",
     ["[2026-11-21 21:54:33,585] INFO plain text", '{"no json', '{"msg": "of another program"}'],
 )
-def test_what_is_not_the_apps_stays_as_it_is(collector: Collector, line: str) -> None:
+def test_other_lines_stay_unchanged(collector: Collector, line: str) -> None:
     collector.logged(f"other{abs(hash(line))}", [f"2026-11-21T21:54:33.585Z {line}"])
     wait_for(
-        "the line", lambda: line in [one["body"] for one in collector.records()], seconds=PATIENCE
+        "the line",
+        lambda: line in [record["body"] for record in collector.records()],
+        seconds=TIMEOUT,
     )
