@@ -41,21 +41,26 @@ class Preparation:
     """The changes that prepare a release."""
 
     versions: Mapping[str, Version]  # by subproject
-    texts: Mapping[str, str]  # the new texts of the files that change, by path
-    subject: str  # the commit's, "" if nothing changes
-    files: Mapping[str, tuple[str, ...]]  # the paths of `texts`, by subproject
+    files: Mapping[str, Mapping[str, str]]  # by subproject: the new texts, by path
+
+    @property
+    def texts(self) -> dict[str, str]:
+        """The new texts of all files that change, by path."""
+        return {path: text for files in self.files.values() for path, text in files.items()}
+
+    @property
+    def subject(self) -> str:
+        """The subject of the commit, if any file changes."""
+        changed = [f"{name} {self.versions[name].next}" for name in self.files if self.files[name]]
+        return f"chore(release): {', '.join(changed)}"
 
     def rows(self) -> list[tuple[str, str, str, str, str]]:
         """A table's rows: subproject, last version, next version, why, files that change."""
         return [
-            (
-                name,
-                version.last or "-",
-                version.next,
-                version.because,
-                " ".join(self.files[name]) or "-",
+            (name, version.last or "-", version.next, version.because, " ".join(paths) or "-")
+            for (name, version), paths in zip(
+                self.versions.items(), self.files.values(), strict=True
             )
-            for name, version in self.versions.items()
         ]
 
 
@@ -79,15 +84,11 @@ def parse_versions(declaration: Declaration, arguments: Sequence[str]) -> dict[s
         problem, hint = "", ""
         if name not in declaration.subprojects:
             problem = f"{name!r} is no subproject"
-            known = declaration.subprojects
-            hint = did_you_mean(name, known, f"pass one of {', '.join(known)}, as in apps=1.2.0")
+            hint = did_you_mean(name, declaration.subprojects)
         elif not is_version(version):
             problem, hint = f"{version!r} is no version", f"pass X.Y.Z, as in {name}=1.2.0"
         elif versions.setdefault(name, version) != version:
-            problem, hint = (
-                f"{name} is given as {versions[name]} too",
-                "pass a single version of it",
-            )
+            problem, hint = f"it is {versions[name]} too", f"pass {name} once"
         if problem:
             message = f"cannot prepare a release: --subproject {argument}: {problem}"
             raise DeclarationError(message, hint=hint)
@@ -127,16 +128,11 @@ def prepare(checkout: Checkout, texts: Mapping[str, str], day: str) -> Preparati
 
     Raises DeclarationError if a file has no place for a version.
     """
-    files: dict[str, tuple[str, ...]] = {}
-    changed: dict[str, str] = {}
+    files: dict[str, dict[str, str]] = {}
     for name, version in checkout.versions.items():
         new = _subproject(checkout, version, texts, day) if version.changed else {}
-        differing = {path: text for path, text in new.items() if text != texts[path]}
-        files[name] = tuple(differing)
-        changed |= differing
-    prepared = [f"{name} {checkout.versions[name].next}" for name, paths in files.items() if paths]
-    subject = f"chore(release): {', '.join(prepared)}" if prepared else ""
-    return Preparation(versions=checkout.versions, texts=changed, subject=subject, files=files)
+        files[name] = {path: text for path, text in new.items() if text != texts[path]}
+    return Preparation(checkout.versions, files)
 
 
 def unprepared(versions: Mapping[str, Version], changelogs: Mapping[str, str]) -> list[str]:

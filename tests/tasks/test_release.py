@@ -20,12 +20,7 @@ from delivery.tasks import release
 from tests.project.examples import version
 
 APPS = version("apps", next="1.1.0", bump="minor", because="feat: a page")
-PREPARED = Preparation(
-    versions={"apps": APPS},
-    texts={"api-rest/pyproject.toml": ""},
-    subject="chore(release): apps 1.1.0",
-    files={"apps": ("file",)},
-)
+PREPARED = Preparation({"apps": APPS}, {"apps": {"api-rest/pyproject.toml": ""}})
 TAG = NewTag("apps-v1.1.0", "apps 1.1.0\n\n### Added\n\n- A page.\n")
 
 
@@ -136,7 +131,7 @@ def test_a_dry_run_of_prepare_prints_the_commit(
 def test_nothing_to_prepare_needs_no_confirmation(
     done: Done, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    done.prepared = Preparation({"apps": APPS}, {}, "", {"apps": ()})
+    done.prepared = Preparation({"apps": APPS}, {"apps": {}})
     prepare()
     assert done.calls == []
     assert "nothing to do" in capsys.readouterr().out
