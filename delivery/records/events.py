@@ -8,6 +8,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
+from http import HTTPStatus
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict
@@ -42,6 +43,7 @@ NO_ENVIRONMENT = "none"  # the environment of a pipeline that deploys nothing
 NO_DATA = "no data"
 _RESPONSIBLE_LIMIT = 256
 _VERSION_LIMIT = 128
+_MINUTE = 60
 _ERROR_LIMIT = 2000  # the details of an event are limited to 32 kB
 # The characters that the ledger refuses: controls, unusual spaces, invisible characters, marks of
 # the writing direction, and unpaired surrogates.
@@ -225,11 +227,11 @@ def components_of(declaration: Declaration, part: str = "") -> list[str]:
 
 def send_result(status: int) -> SendResult:
     """What the HTTP status of the ledger's answer means for the event; 0 means no answer."""
-    if 200 <= status < 300:  # noqa: PLR2004  # HTTP's own numbers
+    if status in range(200, 300):
         return SendResult.DELIVERED
     if status in {400, 413, 415, 422}:
         return SendResult.REJECTED
-    if status == 500:  # noqa: PLR2004  # HTTP's own number
+    if status == HTTPStatus.INTERNAL_SERVER_ERROR:
         return SendResult.FAILED
     return SendResult.UNAVAILABLE
 
@@ -267,13 +269,13 @@ def details_of(event: Mapping[str, Any]) -> Mapping[str, Any]:
 
 def format_seconds(seconds: float) -> str:
     """A duration for people: 4.2 s, 3 min 20 s, 5 h 10 min, 2 d 4 h."""
-    if seconds < 60:  # noqa: PLR2004  # seconds of a minute
+    if seconds < _MINUTE:
         return f"{seconds:.1f} s"
     whole = round(seconds)
     for unit, size, small_unit, small_size in (
         ("d", 86400, "h", 3600),
-        ("h", 3600, "min", 60),
-        ("min", 60, "s", 1),
+        ("h", 3600, "min", _MINUTE),
+        ("min", _MINUTE, "s", 1),
     ):
         if whole >= size:
             rest = whole % size // small_size

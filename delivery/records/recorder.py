@@ -72,7 +72,11 @@ class Recording:
     declaration: Declaration | None = None
     ledger: str = ""  # the address of the ledger
     run: Run | None = None  # None: not started
-    entered: datetime = field(default_factory=lambda: _now())  # noqa: PLW0108  # patched by tests
+    entered: datetime = field(init=False)  # when the task began
+
+    def __post_init__(self) -> None:
+        """Note the time."""
+        self.entered = _now()
 
     @contextmanager
     def guard(self) -> Iterator[None]:
