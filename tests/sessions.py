@@ -5,8 +5,6 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-import secrets
-import socket
 import subprocess
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -14,6 +12,8 @@ from typing import Any
 
 import nox
 from filelock import FileLock
+
+from tests.ports import free_port
 
 __all__ = [
     "APPS",
@@ -192,7 +192,7 @@ def images() -> dict[str, str]:
 @contextlib.contextmanager
 def dependencies(session: nox.Session, environment: Mapping[str, str]) -> Iterator[dict[str, str]]:
     """Kafka and a database at free ports; the variables that lead the apps to them."""
-    kafka, database = _free_port(), _free_port()
+    kafka, database = free_port(), free_port()
     name = f"delivery-nox-{kafka}"
     ports = {"COMPOSE_PROJECT_NAME": name, "KAFKA_PORT": str(kafka), "DATABASE_PORT": str(database)}
     compose = ["docker", "compose", "--ansi", "never", "--progress", "quiet"]
@@ -212,15 +212,6 @@ def dependencies(session: nox.Session, environment: Mapping[str, str]) -> Iterat
     finally:
         session.chdir(HERE)
         session.run(*compose, "down", "--volumes", external=True, env={**environment, **ports})
-
-
-def _free_port() -> int:
-    """A free port, below those that the kernel and the engine assign to others."""
-    while True:
-        port = 20_000 + secrets.randbelow(12_000)
-        with socket.socket() as probe, contextlib.suppress(OSError):
-            probe.bind(("127.0.0.1", port))
-            return port
 
 
 def mounted(path: str, at: str) -> list[str]:

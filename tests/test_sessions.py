@@ -3,7 +3,7 @@
 import json
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any, cast
+from typing import Any
 
 import nox
 import pytest
@@ -130,7 +130,3 @@ def test_a_mount_may_have_a_comma_in_its_path() -> None:
         "--mount",
         'type=bind,"source=/a, b",target=/c,readonly',
     ]
-
-
-def test_a_free_port_is_below_ephemeral_ports() -> None:
-    assert 20_000 <= cast("Any", sessions)._free_port() < 32_000

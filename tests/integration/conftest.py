@@ -1,16 +1,14 @@
 """Fixtures for tests on an engine."""
 
 import os
-import secrets
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import time
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -22,6 +20,7 @@ from delivery.host import engines, upstreams
 from delivery.host.docker_api import MANAGED, Engine
 from delivery.project import files
 from delivery.project.declaration import Declaration
+from tests.ports import free_port
 
 _INVOKE = (sys.executable, "-m", "invoke")
 
@@ -38,15 +37,6 @@ def engine() -> Engine:
 def project() -> Declaration:
     """The declaration of this repository."""
     return files.load_declaration()
-
-
-def free_port() -> int:
-    """A free port, below those that the kernel and the engine assign to others."""
-    while True:
-        port = 20_000 + secrets.randbelow(12_000)
-        with socket.socket() as probe, suppress(OSError):
-            probe.bind(("127.0.0.1", port))
-            return port
 
 
 @contextmanager

@@ -12,7 +12,8 @@ import pytest
 
 from delivery.host.docker_api import Engine
 from delivery.project.declaration import Declaration
-from tests.integration.conftest import Clone, free_port
+from tests.integration.conftest import Clone
+from tests.ports import free_port
 
 pytestmark = pytest.mark.engine
 

@@ -17,7 +17,7 @@ from delivery.project.declaration import Declaration, Upstream
 from delivery.project.files import ROOT
 from delivery.registry import local_registry
 from delivery.registry.client import Registry
-from tests.integration.conftest import free_port
+from tests.ports import free_port
 
 pytestmark = pytest.mark.engine
 

@@ -15,7 +15,7 @@ from delivery.release import catalog
 from delivery.release.released import Release, ReleasedPart
 from delivery.retention import pruning
 from delivery.retention.policy import PrunePlan
-from tests.integration.conftest import free_port
+from tests.ports import free_port
 from tests.registries import write_layout
 
 pytestmark = pytest.mark.engine

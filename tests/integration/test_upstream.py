@@ -35,7 +35,7 @@ from delivery.host import upstreams
 from delivery.host.docker_api import Engine
 from delivery.project.declaration import Declaration
 from tests import yaml_strict
-from tests.integration.conftest import free_port
+from tests.ports import free_port
 from tests.registries import MANIFEST
 from tests.waiting import wait_for
 

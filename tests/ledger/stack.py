@@ -17,10 +17,10 @@ from kafka import KafkaConsumer, TopicPartition
 
 from delivery.host.docker_api import Engine
 from delivery.project.files import ROOT
-from tests.integration.conftest import free_port
 from tests.load import table
 from tests.load.generator import Target
 from tests.load.table import Login
+from tests.ports import free_port
 from tests.waiting import wait_for
 
 __all__ = [

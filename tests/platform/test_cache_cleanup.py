@@ -5,7 +5,6 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -14,6 +13,7 @@ from delivery.errors import DeclarationError, DeliveryError
 from delivery.host import dockerd
 from delivery.records import outbox
 from delivery.tasks import cached
+from tests.tasks.running import run
 
 EVENT = {"component": "api-rest", "status": "started"}
 
@@ -38,10 +38,6 @@ def engine() -> Iterator["subprocess.Popen[bytes]"]:
         process.kill()
 
 
-def clean(**flags: Any) -> None:  # an invoke task's flags
-    cached.clean.body.__wrapped__(None, **flags)
-
-
 def at_terminal(monkeypatch: pytest.MonkeyPatch, answer: str) -> None:
     monkeypatch.setattr(sys.stdin, "isatty", lambda: True)
     monkeypatch.setattr("builtins.input", lambda _prompt: answer)
@@ -57,7 +53,7 @@ def outbox_in_cache(root: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def test_clean_removes_only_this_cache(root: Path) -> None:
     outbox.add("http://ledger", [EVENT])
-    clean(yes=True)
+    run(cached.clean, yes=True)
     assert [path.name for path in root.parent.iterdir()] == ["another-program"]
     assert [waiting.event for waiting in outbox.waiting()] == [EVENT]
 
@@ -69,7 +65,7 @@ def test_events_in_the_cache_are_moved_first(
     outbox_in_cache(root, monkeypatch)
     if own:
         monkeypatch.setenv("DELIVERY_OUTBOX", str(tmp_path / own))
-    clean(yes=True)
+    run(cached.clean, yes=True)
     assert not root.exists()
     monkeypatch.delenv("DELIVERY_OUTBOX", raising=False)
     assert [waiting.event for waiting in outbox.waiting()] == [EVENT]
@@ -85,7 +81,7 @@ def test_a_configured_outbox_in_the_cache_prevents_its_removal(
     with pytest.raises(
         DeliveryError, match="cannot remove the cache: 1 event in it was not delivered"
     ) as caught:
-        clean(yes=True)
+        run(cached.clean, yes=True)
     assert "ci.deliver" in caught.value.hint
     assert [waiting.event for waiting in outbox.waiting()] == [EVENT]
     assert (root / "engine" / "data" / "layer").exists()
@@ -102,7 +98,7 @@ def test_an_event_that_cannot_be_moved_prevents_the_removal(
 
     monkeypatch.setattr("delivery.records.outbox.os.rename", refuse)
     with pytest.raises(DeliveryError, match=str(folder)):
-        clean(yes=True)
+        run(cached.clean, yes=True)
     assert len(list(folder.glob("*.json"))) == 1
 
 
@@ -113,25 +109,25 @@ def test_clean_asks_at_a_terminal(
     root: Path, monkeypatch: pytest.MonkeyPatch, answer: str, *, removed: bool
 ) -> None:
     at_terminal(monkeypatch, answer)
-    clean()
+    run(cached.clean)
     assert root.exists() is not removed
 
 
 def test_clean_without_a_terminal_needs_yes(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys.stdin, "isatty", lambda: False)
     with pytest.raises(DeclarationError, match="no terminal to confirm it"):
-        clean()
+        run(cached.clean)
     assert (root / "engine" / "data" / "layer").exists()
 
 
 def test_clean_stops_the_private_engine(engine: "subprocess.Popen[bytes]", root: Path) -> None:
-    clean(yes=True)
+    run(cached.clean, yes=True)
     assert engine.wait(timeout=10) == -15
     assert not root.exists()
 
 
 def test_status_as_json(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    cached.status.body.__wrapped__(None, json_=True)
+    run(cached.status, json_=True)
     status = json.loads(capsys.readouterr().out)
     assert (status["folder"], status["engine_runs"]) == (str(root), False)
     assert status["bytes"] >= 10_000

@@ -10,6 +10,7 @@ from delivery.errors import CommandError, DeclarationError, TestError
 from delivery.project import files
 from delivery.project.declaration import Declaration
 from delivery.tasks import checks
+from tests.tasks.running import run
 
 
 @pytest.fixture
@@ -54,7 +55,7 @@ def test_check_never_uses_a_remote_registry(
 
 def test_an_unknown_part_is_an_error(runs: list[tuple[list[str], dict[str, str]]]) -> None:
     with pytest.raises(DeclarationError) as caught:
-        checks.check.body.__wrapped__(None, "else")
+        run(checks.check, of="else")
     assert caught.value.message == "cannot check else: no such part"
     assert caught.value.hint == "choose from base-image, apps, platform-chart, sample"
     assert runs == []
@@ -68,5 +69,5 @@ def test_a_failed_check_has_its_own_exit_code(
 
     monkeypatch.setattr(process, "stream", fail)
     with pytest.raises(TestError) as caught:
-        checks.check.body.__wrapped__(None, "apps")
+        run(checks.check, of="apps")
     assert (caught.value.exit_code, runs) == (12, [])

@@ -14,6 +14,7 @@ from delivery.platform.bringing_up import Running
 from delivery.project import files
 from delivery.project.declaration import Declaration
 from delivery.tasks import deploy
+from tests.tasks.running import run
 
 
 @pytest.fixture(autouse=True)
@@ -39,10 +40,6 @@ def calls(monkeypatch: pytest.MonkeyPatch, declaration: Declaration) -> list[tup
     monkeypatch.setattr(bringing_up, "deploy", bring_up)
     monkeypatch.setattr(Running, "say", lambda _self: None)
     return calls
-
-
-def run(task: Any, **arguments: Any) -> None:  # an invoke task and its flags
-    task.body.__wrapped__(None, **arguments)
 
 
 TIMES = {"timeout": "90s", "lock_timeout": "1m"}

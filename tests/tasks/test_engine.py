@@ -12,6 +12,7 @@ import pytest
 from delivery.host import docker_api, dockerd, engines, trust
 from delivery.host.docker_api import Engine
 from delivery.tasks import engine
+from tests.tasks.running import run
 
 
 @pytest.mark.parametrize(
@@ -33,7 +34,7 @@ def test_the_export_line_is_quoted(
     )
     for module, name in ((engines, "ensure"), (engines, "require"), (docker_api, "find")):
         monkeypatch.setattr(module, name, lambda: running)
-    task.body.__wrapped__(None)
+    run(task)
     (line,) = (text for text in capsys.readouterr().out.splitlines() if text.startswith("export"))
     assert shlex.split(line) == ["export", f"DOCKER_HOST={address}"]
 
@@ -46,7 +47,7 @@ def test_status_as_json(
         cast("docker.DockerClient", None), "unix:///x", "26", oci_layouts=True, environment={}
     )
     monkeypatch.setattr(docker_api, "find", lambda: running if answers else None)
-    cast("Any", engine.status).body.__wrapped__(None, json_=True)
+    run(engine.status, json_=True)
     known = {"address": "unix:///x", "version": "26", "private": False} if answers else {}
     assert json.loads(capsys.readouterr().out) == {"answers": answers, **known}
 
@@ -62,6 +63,6 @@ def test_env_as_json_has_docker_host_and_build_ca(
         engines, "require", lambda: replace(running, environment={"DOCKER_HOST": "unix:///x"})
     )
     monkeypatch.setattr(trust, "secrets", lambda: {"build-ca": Path(bundle)} if bundle else {})
-    cast("Any", engine.env).body.__wrapped__(None, json_=True)
+    run(engine.env, json_=True)
     expected = {"DOCKER_HOST": "unix:///x", **({"BUILD_CA": bundle} if bundle else {})}
     assert json.loads(capsys.readouterr().out) == expected

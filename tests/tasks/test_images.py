@@ -20,6 +20,7 @@ from delivery.registry.layers import Layer
 from delivery.release import preflight
 from delivery.release.released import Release, ReleasedPart
 from delivery.tasks import images
+from tests.tasks.running import run
 
 
 @pytest.fixture(autouse=True)
@@ -57,13 +58,13 @@ def test_say_prints_one_fact(
 ) -> None:
     facts = {"pushes": pushes, "environment": environment, "approval": approval}
     for fact, text in facts.items():
-        images.plan.body.__wrapped__(None, branch=branch, say=fact)
+        run(images.plan, branch=branch, say=fact)
         assert capsys.readouterr().out == f"{text}\n"
 
 
 def test_an_unknown_fact_is_an_error() -> None:
     with pytest.raises(DeclarationError) as caught:
-        images.plan.body.__wrapped__(None, say="size")
+        run(images.plan, say="size")
     assert caught.value.hint == "choose from pushes, environment, approval"
 
 
@@ -72,7 +73,7 @@ def test_a_written_plan_can_be_read(
 ) -> None:
     plan = planned(monkeypatch, declaration)
     file = tmp_path / "plan.json"
-    images.plan.body.__wrapped__(None, file=str(file))
+    run(images.plan, file=str(file))
     assert planning.read(file) == plan
     planning.check_unchanged(file, plan)
 
@@ -83,9 +84,9 @@ def test_a_file_that_cannot_be_written_is_an_error(
     planned(monkeypatch, declaration)
     (tmp_path / "plain").write_text("")
     with pytest.raises(DeclarationError, match="cannot write the plan"):
-        images.plan.body.__wrapped__(None, file=str(tmp_path / "plain" / "plan.json"))
+        run(images.plan, file=str(tmp_path / "plain" / "plan.json"))
     with pytest.raises(DeclarationError, match="No such file or directory") as caught:
-        images.plan.body.__wrapped__(None, file=str(tmp_path / "missing folder" / "plan.json"))
+        run(images.plan, file=str(tmp_path / "missing folder" / "plan.json"))
     assert caught.value.hint.startswith(
         f"create its folder by `mkdir -p '{tmp_path / 'missing folder'}'`"
     )
@@ -108,13 +109,13 @@ def test_problems_are_printed_and_give_the_exit_code(
     stopped: Plan, capsys: pytest.CaptureFixture[str]
 ) -> None:
     with pytest.raises(RegistryError, match=r"cannot publish 1\.0\.0: 2 problems"):
-        images.plan.body.__wrapped__(None)
+        run(images.plan)
     printed = capsys.readouterr().out.splitlines()
     assert "not checked: signatures: no cosign" in printed
     lines = ["one thing", "  seen", "  hint: `do this`", "another", "  hint: `do that`"]
     assert printed[printed.index("problems") :] == ["problems", *(f"  {line}" for line in lines)]
     with pytest.raises(RegistryError):
-        images.plan.body.__wrapped__(None, json_=True)
+        run(images.plan, json_=True)
     problems = json.loads(capsys.readouterr().out)["problems"]
     assert [problem["hint"] for problem in problems] == ["`do this`", "`do that`"]
     assert stopped.problems == PROBLEMS
@@ -135,7 +136,7 @@ def test_a_plan_with_problems_starts_and_builds_nothing(
     monkeypatch.setattr(building, "build", unexpected)
     monkeypatch.setattr(engines, "ensure", unexpected)
     with pytest.raises(RegistryError, match="2 problems") as caught:
-        getattr(images, task).body.__wrapped__(None)
+        run(getattr(images, task))
     assert "  hint: `do that`" in caught.value.details.splitlines()
     assert stopped.decision.pushes
 
@@ -151,7 +152,7 @@ def test_sizes_are_shown_by_layer(
     image = ReleasedPart("localhost:5001/api-rest", "k", "sha256:" + "c" * 64)
     monkeypatch.setattr(lifecycle, "released", lambda: Release({"api-rest": image}))
     monkeypatch.setattr(images, "read_sizes", lambda *_: layers)
-    images.sizes.body.__wrapped__(None, json_=json_)
+    run(images.sizes, json_=json_)
     printed = capsys.readouterr().out
     if json_:
         assert json.loads(printed) == {"api-rest": [vars(layer) for layer in layers]}
@@ -162,4 +163,4 @@ def test_sizes_are_shown_by_layer(
 def test_before_a_release_there_are_no_sizes(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(lifecycle, "released", lambda: None)
     with pytest.raises(DeclarationError, match="nothing was built from this clone yet"):
-        images.sizes.body.__wrapped__(None)
+        run(images.sizes)

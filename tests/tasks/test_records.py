@@ -15,6 +15,7 @@ from delivery.project.declaration import Declaration
 from delivery.records import notification, outbox, sending
 from delivery.tasks import records
 from tests.registries import Answer, serving
+from tests.tasks.running import run
 
 NOW = datetime.now(UTC)
 
@@ -25,10 +26,6 @@ def _isolated(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, declaration: Decl
     monkeypatch.setenv("DELIVERY_LEDGER", "http://localhost:1")
     monkeypatch.setattr(files, "load_declaration", lambda: declaration)
     monkeypatch.setattr(console.out, "width", 200)
-
-
-def run(task: Any, **arguments: Any) -> None:  # an invoke task and its flags
-    task.body.__wrapped__(None, **arguments)
 
 
 def event(hours: float, status: str, version: str = "1.0.0", **details: object) -> dict[str, Any]:

@@ -18,6 +18,7 @@ from delivery.project.declaration import Declaration
 from delivery.retention import pruning
 from delivery.retention.policy import PrunePlan, RegistryContents, StoredManifest, Use, Verdict
 from delivery.tasks import registry
+from tests.tasks.running import run
 
 REMOVED = StoredManifest(
     "localhost:1/app", "sha256:" + "a" * 64, ("k1",), frozenset(), {"sha256:" + "a" * 64: 2_500_000}
@@ -61,15 +62,10 @@ def done(monkeypatch: pytest.MonkeyPatch, declaration: Declaration) -> Done:
     return made
 
 
-def run(**arguments: Any) -> None:  # the task's flags
-    task: Any = registry.prune
-    task.body.__wrapped__(None, **arguments)
-
-
 def test_without_a_terminal_nothing_is_removed(
     done: Done, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    run()
+    run(registry.prune)
     assert done.calls == []
     printed = capsys.readouterr().out
     assert "k1" in printed
@@ -81,14 +77,14 @@ def test_without_a_terminal_nothing_is_removed(
 @pytest.mark.parametrize("terminal", [False, True])
 def test_yes_confirms(done: Done, *, terminal: bool) -> None:
     done.terminal = terminal
-    run(yes=True)
+    run(registry.prune, yes=True)
     assert done.calls == ["prune"]
 
 
 @pytest.mark.parametrize("terminal", [False, True])
 def test_a_dry_run_removes_nothing(done: Done, *, terminal: bool) -> None:
     done.terminal = terminal
-    run(yes=True, dry_run=True, collect=True)
+    run(registry.prune, yes=True, dry_run=True, collect=True)
     assert done.calls == []
 
 
@@ -103,26 +99,26 @@ def test_verdicts_as_json(done: Done, capsys: pytest.CaptureFixture[str]) -> Non
 def test_a_terminal_confirms_by_a_word(done: Done) -> None:
     done.terminal, done.typed = True, "yes"
     with pytest.raises(DeclarationError, match="not confirmed"):
-        run()
+        run(registry.prune)
     done.typed = "prune"
-    run()
+    run(registry.prune)
     assert done.calls == ["prune"]
 
 
 def test_nothing_to_remove_needs_no_confirmation(done: Done) -> None:
     done.terminal, done.removes = True, False
-    run()
+    run(registry.prune)
     assert done.calls == ["prune"]
 
 
 def test_collect_frees_the_disk_space(done: Done) -> None:
-    run(yes=True, collect=True)
+    run(registry.prune, yes=True, collect=True)
     assert done.calls == ["prune", "collect"]
 
 
 def test_repeated_flags_are_passed_on(done: Done) -> None:
     line = ["prune", "--without", "staging", "--in-use=release.json", "--without", "local"]
     (context,) = Parser(Collection(registry.prune).to_contexts()).parse_argv(line)
-    run(**context.as_kwargs)
+    run(registry.prune, **context.as_kwargs)
     assert done.arguments["without"] == ["staging", "local"]
     assert done.arguments["in_use"] == ["release.json"]

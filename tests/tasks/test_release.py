@@ -5,7 +5,6 @@ from typing import Any
 
 import pytest
 from invoke.collection import Collection
-from invoke.context import Context
 from invoke.program import Program
 
 from delivery import prompt
@@ -18,6 +17,7 @@ from delivery.release.finishing import Finish
 from delivery.release.tagging import NewTag
 from delivery.tasks import release
 from tests.project.examples import version
+from tests.tasks.running import run
 
 APPS = version("apps", next="1.1.0", bump="minor", because="feat: a page")
 PREPARED = Preparation({"apps": APPS}, {"apps": {"api-rest/pyproject.toml": ""}})
@@ -68,19 +68,11 @@ def done(monkeypatch: pytest.MonkeyPatch, declaration: Declaration) -> Done:
     return made
 
 
-def prepare(**flags: Any) -> None:  # the task's own
-    release.prepare.body.__wrapped__(Context(), **flags)
-
-
-def finish(**flags: Any) -> None:  # the task's own
-    release.finish.body.__wrapped__(Context(), **flags)
-
-
 def test_prepare_after_a_confirmation(done: Done, capsys: pytest.CaptureFixture[str]) -> None:
     done.answer = True
-    prepare()
+    run(release.prepare)
     done.answer = None
-    prepare(yes=True)
+    run(release.prepare, yes=True)
     assert done.calls == ["chore(release): apps 1.1.0"] * 2
     assert "feat: a page" in capsys.readouterr().out
 
@@ -104,7 +96,7 @@ def test_subproject_may_be_repeated(
     assert done.subprojects == subprojects
 
 
-@pytest.mark.parametrize("task", [prepare, finish])
+@pytest.mark.parametrize("task", [release.prepare, release.finish])
 @pytest.mark.parametrize(
     ("answer", "problem"), [(False, "not confirmed"), (None, "no terminal to confirm it")]
 )
@@ -116,14 +108,14 @@ def test_nothing_is_done_without_a_confirmation(
 ) -> None:
     done.answer = answer
     with pytest.raises(DeclarationError, match=problem):
-        task()
+        run(task)
     assert done.calls == []
 
 
 def test_a_dry_run_of_prepare_prints_the_commit(
     done: Done, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    prepare(dry_run=True, yes=True)
+    run(release.prepare, dry_run=True, yes=True)
     assert done.calls == []
     assert "the commit would be: chore(release): apps 1.1.0" in capsys.readouterr().out
 
@@ -132,7 +124,7 @@ def test_nothing_to_prepare_needs_no_confirmation(
     done: Done, capsys: pytest.CaptureFixture[str]
 ) -> None:
     done.prepared = Preparation({"apps": APPS}, {"apps": {}})
-    prepare()
+    run(release.prepare)
     assert done.calls == []
     assert "nothing to do" in capsys.readouterr().out
 
@@ -140,7 +132,7 @@ def test_nothing_to_prepare_needs_no_confirmation(
 def test_finish_makes_tags_and_prints_the_next_commands(
     done: Done, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    finish(yes=True)
+    run(release.finish, yes=True)
     assert done.calls == ["tag apps-v1.1.0"]
     printed = capsys.readouterr().out
     assert "- A page." in printed
@@ -149,7 +141,7 @@ def test_finish_makes_tags_and_prints_the_next_commands(
 
 
 def test_finish_pushes_tags(done: Done, capsys: pytest.CaptureFixture[str]) -> None:
-    finish(yes=True, push="origin")
+    run(release.finish, yes=True, push="origin")
     assert done.calls == ["tag apps-v1.1.0", "push apps-v1.1.0 to origin"]
     printed = capsys.readouterr().out
     assert "to be pushed to origin (https://example.com/origin): apps-v1.1.0" in printed
@@ -162,20 +154,20 @@ def test_an_unknown_remote_makes_no_tag(done: Done, monkeypatch: pytest.MonkeyPa
 
     monkeypatch.setattr(finishing, "remote_address", address)
     with pytest.raises(DeclarationError, match="it is no remote"):
-        finish(yes=True, push="nowhere")
+        run(release.finish, yes=True, push="nowhere")
     assert done.calls == []
 
 
 def test_existing_tags_are_only_pushed(done: Done) -> None:
     done.finish = Finish((), "1.1.0", ("apps-v1.1.0",), "main")
-    finish(yes=True, push="origin")
+    run(release.finish, yes=True, push="origin")
     assert done.calls == ["push apps-v1.1.0 to origin"]
 
 
 def test_a_dry_run_of_finish_prints_the_push(
     done: Done, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    finish(dry_run=True, push="origin", yes=True)
+    run(release.finish, dry_run=True, push="origin", yes=True)
     assert done.calls == []
     assert "git push --atomic origin apps-v1.1.0" in capsys.readouterr().out
 
@@ -184,12 +176,12 @@ def test_nothing_to_tag_needs_no_confirmation(
     done: Done, capsys: pytest.CaptureFixture[str]
 ) -> None:
     done.finish = Finish((), "1.1.0", (), "main")
-    finish()
+    run(release.finish)
     assert done.calls == []
     assert "nothing to tag: nothing changed since the last tags" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("unpublished", [True, False])
 def test_unpublished_skips_the_registry(done: Done, *, unpublished: bool) -> None:
-    finish(yes=True, unpublished=unpublished)
+    run(release.finish, yes=True, unpublished=unpublished)
     assert done.unpublished is unpublished

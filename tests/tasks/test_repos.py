@@ -3,12 +3,12 @@
 from pathlib import Path
 
 import pytest
-from invoke.context import Context
 
 from delivery.project import files
 from delivery.project.declaration import Declaration
 from delivery.split import splitting
 from delivery.tasks import repos
+from tests.tasks.running import run
 
 
 def test_a_relative_folder_is_below_the_current_one(
@@ -23,5 +23,5 @@ def test_a_relative_folder_is_below_the_current_one(
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(files, "load_declaration", lambda: declaration)
     monkeypatch.setattr(splitting, "split", split)
-    repos.split.body.__wrapped__(Context(), to="new", only="apps")
+    run(repos.split, to="new", only="apps")
     assert calls == [(tmp_path / "new", "apps")]

@@ -2,22 +2,14 @@
 
 import pytest
 from invoke.collection import Collection
-from invoke.program import Program
 
 from delivery.scan import scanning
 from delivery.scan.gitleaks import Finding
 from delivery.tasks import scan
+from tests.tasks.running import inv
 
 TASKS = Collection()
 TASKS.add_collection(Collection("scan", scan.secrets))
-
-
-def inv(*arguments: str) -> int:
-    try:
-        Program(namespace=TASKS).run(["inv", *arguments])
-    except SystemExit as ended:
-        return int(ended.code or 0)
-    return 0
 
 
 @pytest.mark.parametrize(("arguments", "everything"), [((), False), (("--history",), True)])
@@ -31,7 +23,7 @@ def test_no_secret_is_a_success(
         return []
 
     monkeypatch.setattr(scanning, "find_secrets", none)
-    assert inv("scan.secrets", *arguments) == 0
+    assert inv(TASKS, "scan.secrets", *arguments) == 0
     assert calls == [everything]
 
 
@@ -40,7 +32,7 @@ def test_a_secret_is_an_error(
 ) -> None:
     findings = [Finding("", "a/b", 7, "private-key"), Finding("c" * 40, "a/b", 3, "private-key")]
     monkeypatch.setattr(scanning, "find_secrets", lambda **_: findings)
-    assert inv("scan.secrets") == 11
+    assert inv(TASKS, "scan.secrets") == 11
     printed = capsys.readouterr()
     rows = [line.split() for line in printed.out.splitlines()]
     assert ["working", "tree", "a/b", "7", "private-key"] in rows
@@ -56,5 +48,5 @@ def test_json_prints_only_the_report(
         scanning, "find_secrets", lambda **_: [Finding("", "a/b", 7, "private-key")]
     )
     monkeypatch.setattr(scanning, "report", lambda: '{"findings": []}')
-    assert inv("scan.secrets", "--json") == 11
+    assert inv(TASKS, "scan.secrets", "--json") == 11
     assert capsys.readouterr().out == '{"findings": []}\n'

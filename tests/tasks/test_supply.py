@@ -8,7 +8,6 @@ from pathlib import Path
 
 import pytest
 from invoke.collection import Collection
-from invoke.program import Program
 
 from delivery.platform import lifecycle
 from delivery.project import files
@@ -19,6 +18,7 @@ from delivery.release.released import Release, ReleasedPart
 from delivery.release.sbom import Image, Package, render
 from delivery.tasks import supply
 from tests.registries import FakeRegistry, serving, write_layout
+from tests.tasks.running import inv
 
 TASKS = Collection(supply.sbom)
 TASKS.add_collection(Collection("signing", supply.keys, supply.sign, supply.verify))
@@ -34,14 +34,6 @@ CATALOG = {
         {"api-rest": ReleasedPart("localhost:5001/api-rest", "k", CHART, "1.1.0")}, version="0.9.0"
     )
 }
-
-
-def inv(*arguments: str) -> int:
-    try:
-        Program(namespace=TASKS).run(["inv", *arguments])
-    except SystemExit as ended:
-        return int(ended.code or 0)
-    return 0
 
 
 @pytest.fixture
@@ -100,14 +92,14 @@ def test_the_sbom_of_the_registry_is_shown(
         attached_sboms.attach(
             registry, Image("api-rest", "1.2.0", made.repository, made.digest), None
         )
-    assert inv("sbom", "--image", "api-rest") == 0
+    assert inv(TASKS, "sbom", "--image", "api-rest") == 0
     printed = capsys.readouterr().out
     assert [line.split() for line in printed.splitlines()[1:]] == [
         ["kind", "name", "version", "licences"],
         ["pypi", "bottle", "0.13.4", "MIT"],
     ]
     assert "the registry has none" not in printed
-    assert inv("sbom", "--image", "api-rest", "--json") == 0
+    assert inv(TASKS, "sbom", "--image", "api-rest", "--json") == 0
     assert capsys.readouterr().out == text
 
 
@@ -115,9 +107,9 @@ def test_without_an_sbom_a_new_one_is_shown(
     image: tuple[Registry, ReleasedPart], capsys: pytest.CaptureFixture[str]
 ) -> None:
     registry, made = image
-    assert inv("sbom", "--image", "api-rest") == 0
+    assert inv(TASKS, "sbom", "--image", "api-rest") == 0
     assert "(new: the registry has none)" in capsys.readouterr().out
-    assert inv("sbom", "--image", "api-rest", "--json") == 0
+    assert inv(TASKS, "sbom", "--image", "api-rest", "--json") == 0
     output = json.loads(capsys.readouterr().out)
     assert output["metadata"]["component"]["bom-ref"] == made.digest
     assert registry.referrers(made.repository, made.digest) == []
@@ -125,7 +117,7 @@ def test_without_an_sbom_a_new_one_is_shown(
 
 @pytest.mark.usefixtures("released")
 def test_an_unknown_image_is_an_error(capsys: pytest.CaptureFixture[str]) -> None:
-    assert inv("sbom", "--image", "nginx") == 2
+    assert inv(TASKS, "sbom", "--image", "nginx") == 2
     assert "nginx is no image of this project" in capsys.readouterr().err
 
 
@@ -137,7 +129,7 @@ def test_without_a_release_the_tasks_fail(
     released: list[Release | None], task: tuple[str, ...], capsys: pytest.CaptureFixture[str]
 ) -> None:
     released.append(None)
-    assert inv(*task) == 2
+    assert inv(TASKS, *task) == 2
     assert "this clone has no release yet" in capsys.readouterr().err
 
 
@@ -147,7 +139,7 @@ def test_without_a_release_the_tasks_fail(
 def test_all_references_of_a_release_are_signed_and_verified(
     calls: list[tuple[str, list[str]]], verb: str, flags: tuple[str, ...], version: str
 ) -> None:
-    assert inv(f"signing.{verb}", *flags) == 0
+    assert inv(TASKS, f"signing.{verb}", *flags) == 0
     assert calls == [(verb, [f"all of {version}"])]
 
 
@@ -157,7 +149,7 @@ def test_a_local_release_has_only_images(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     released.append(Release(RELEASE.images))
-    assert inv("signing.verify", "--json") == 0
+    assert inv(TASKS, "signing.verify", "--json") == 0
     assert json.loads(capsys.readouterr().out) == {"signed": [f"localhost:5001/api-rest@{API}"]}
     assert calls == [("verify", [f"localhost:5001/api-rest@{API}"])]
 
@@ -169,7 +161,7 @@ def test_a_local_release_has_only_images(
 def test_an_unknown_release_is_an_error(
     task: tuple[str, ...], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert inv(*task, "--version", "7.0.0") == 2
+    assert inv(TASKS, *task, "--version", "7.0.0") == 2
     assert "localhost:5001 has no release 7.0.0" in capsys.readouterr().err
 
 
@@ -180,7 +172,7 @@ def test_sign_needs_a_key(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     monkeypatch.delenv(cosign.KEY)
-    assert inv("signing.sign") == 2
+    assert inv(TASKS, "signing.sign") == 2
     assert "DELIVERY_SIGNING_KEY is not set" in capsys.readouterr().err
     assert calls == []
 
@@ -201,7 +193,7 @@ def test_keys_reads_the_password_from_the_environment(
     pairs: list[tuple[Path, str]], monkeypatch: pytest.MonkeyPatch, password: str
 ) -> None:
     monkeypatch.setenv(cosign.PASSWORD, password)
-    assert inv("signing.keys", "--to", "here") == 0
+    assert inv(TASKS, "signing.keys", "--to", "here") == 0
     assert pairs == [(Path("here"), password)]
 
 
@@ -219,7 +211,7 @@ def test_a_terminal_asks_twice_for_the_password(
     inputs = iter(answers)
     monkeypatch.setattr(sys.stdin, "isatty", lambda: True)
     monkeypatch.setattr(getpass, "getpass", lambda _prompt: next(inputs))
-    assert inv("signing.keys", "--to", "here") == code
+    assert inv(TASKS, "signing.keys", "--to", "here") == code
     assert pairs == made
 
 
@@ -229,6 +221,6 @@ def test_without_a_terminal_the_hint_names_the_variable(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     monkeypatch.setattr(sys.stdin, "isatty", lambda: False)
-    assert inv("signing.keys", "--to", "here") == 2
+    assert inv(TASKS, "signing.keys", "--to", "here") == 2
     assert "set COSIGN_PASSWORD" in capsys.readouterr().err
     assert pairs == []

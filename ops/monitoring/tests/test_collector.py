@@ -25,8 +25,8 @@ from delivery.host import engines
 from delivery.platform.lifecycle import released
 from delivery.project.files import ROOT
 from tests import yaml_strict
-from tests.integration.conftest import free_port
 from tests.ledger.stack import HOST, Stack, running
+from tests.ports import free_port
 from tests.waiting import wait_for
 
 pytestmark = pytest.mark.engine
