@@ -21,7 +21,7 @@ from delivery.records.ledger import Ledger
 from delivery.registry import client
 from delivery.registry.client import Registry
 
-__all__ = ["Status", "look"]
+__all__ = ["Status", "load_status"]
 
 _Table = tuple[str, tuple[str, ...], list[tuple[str, ...]]]
 
@@ -117,7 +117,7 @@ def _short(text: str) -> str:
     return re.sub(r"(?:\S+/)?(\S*sha256:[0-9a-f]{12})[0-9a-f]+", r"\1", text)
 
 
-def look(declaration: Declaration, root: Path = ROOT) -> Status:
+def load_status(declaration: Declaration, root: Path = ROOT) -> Status:
     """The current status; nothing is started or changed."""
     engine = docker_api.find()
     services: tuple[Service, ...] = ()

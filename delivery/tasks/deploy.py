@@ -58,9 +58,9 @@ def deploy(
     )
     declaration = files.load_declaration()
     if selection.choose_platform(request, platform) == selection.DOCKER:
-        from delivery.platform import bringing_up
+        from delivery.platform import startup
 
-        bringing_up.deploy(declaration, request).say()
+        startup.deploy(declaration, request).say()
     else:
         deploying.deploy(declaration, request, options)
 

@@ -20,9 +20,9 @@ def up(_context: Context, monitoring: bool = False) -> None:
     Starts an engine if none answers, gets upstream images, builds and pushes this project's, starts
     all services, sends an event through them. The ledger records a deployment to local.
     """
-    from delivery.platform import bringing_up
+    from delivery.platform import startup
 
-    bringing_up.up(files.load_declaration(), monitoring=monitoring).say()
+    startup.up(files.load_declaration(), monitoring=monitoring).say()
 
 
 @task(
@@ -42,9 +42,9 @@ def down(
 
     The local registry stays up while a local cluster pulls from it.
     """
-    from delivery.platform import taking_down
+    from delivery.platform import shutdown
 
-    taking_down.down(files.load_declaration(), volumes=volumes, registry=registry, yes=yes)
+    shutdown.down(files.load_declaration(), volumes=volumes, registry=registry, yes=yes)
 
 
 @task()
@@ -55,7 +55,7 @@ def status(_context: Context, json_: bool = False) -> None:
     """
     from delivery.platform import overview
 
-    current = overview.look(files.load_declaration())
+    current = overview.load_status(files.load_declaration())
     if json_:
         console.data(current.to_json())
     else:

@@ -23,7 +23,7 @@ def _no_engine(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_without_engine_and_registry(declaration: Declaration, sample: Path) -> None:
-    status = overview.look(declaration.with_registry("localhost:1"), sample)
+    status = overview.load_status(declaration.with_registry("localhost:1"), sample)
     assert status.engine.startswith("none answers")
     assert {image.registry for image in status.images} == {"the registry does not answer"}
     assert status.services == ()
@@ -35,7 +35,7 @@ def test_the_digests_in_the_registry_are_shown(declaration: Declaration, sample:
         "base-image", planning.content_keys(declaration, sample)["base-image"], b"manifest"
     )
     with serving(registry) as (address, _):
-        status = overview.look(declaration.with_registry(address), sample)
+        status = overview.load_status(declaration.with_registry(address), sample)
     assert [image.registry for image in status.images] == [sha256(b"manifest"), "not built yet"]
 
 
@@ -117,7 +117,7 @@ def test_the_readiness_of_a_running_ledger_is_shown(
     readiness = {"status": "degraded", "reasons": ["7 events wait"]}
     with serving(lambda *_: (200, {}, json.dumps(readiness).encode())) as (address, seen):
         run.append(service("api-rest", ports=(int(address.rpartition(":")[2]),)))
-        status = overview.look(declaration.with_registry("localhost:1"), sample)
+        status = overview.load_status(declaration.with_registry("localhost:1"), sample)
     assert (status.ledger, status.reasons) == ("degraded", ("7 events wait",))
     assert seen == ["GET /ready"]
 
@@ -126,7 +126,7 @@ def test_a_running_ledger_that_does_not_answer_is_a_problem(
     run: list[Service], declaration: Declaration, sample: Path
 ) -> None:
     run.append(service("api-rest", ports=(1,)))
-    assert overview.look(declaration.with_registry("localhost:1"), sample).problems == [
+    assert overview.load_status(declaration.with_registry("localhost:1"), sample).problems == [
         "api-rest does not answer"
     ]
 
@@ -135,7 +135,7 @@ def test_a_stopped_ledger_is_not_asked(
     run: list[Service], declaration: Declaration, sample: Path
 ) -> None:
     run.append(service("api-rest", "exited", ""))
-    status = overview.look(declaration.with_registry("localhost:1"), sample)
+    status = overview.load_status(declaration.with_registry("localhost:1"), sample)
     assert (status.ledger, status.problems) == ("", ["api-rest is exited"])
 
 
@@ -145,10 +145,10 @@ def test_environments_on_kubernetes_get_a_table(
     develop = environments.EnvironmentStatus(
         "develop", "develop", 3, (("api-rest", "0.2.0"),), "all pods are ready", "now"
     )
-    tables = overview.look(declaration.with_registry("localhost:1"), sample).tables()
+    tables = overview.load_status(declaration.with_registry("localhost:1"), sample).tables()
     assert tables[-1][0] == "the platform"
     monkeypatch.setattr(environments, "status", lambda _declaration: (develop,))
-    (*_, (title, _, rows)) = overview.look(
+    (*_, (title, _, rows)) = overview.load_status(
         declaration.with_registry("localhost:1"), sample
     ).tables()
     assert (title, rows) == ("on Kubernetes", [develop.row()])

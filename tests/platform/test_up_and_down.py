@@ -18,7 +18,7 @@ from delivery.deploy.selection import DeployRequest
 from delivery.errors import DeliveryError, PlatformError, SignatureError
 from delivery.host import engines, upstreams
 from delivery.host.docker_api import Engine
-from delivery.platform import bringing_up, lifecycle, overview
+from delivery.platform import lifecycle, overview, startup
 from delivery.platform.compose import Compose, Service
 from delivery.platform.lifecycle import StoredEvent
 from delivery.project import saved_settings
@@ -126,7 +126,7 @@ def container(
 def test_up_is_recorded_as_a_deployment_of_the_apps_to_local(
     calls: Calls, declaration: Declaration
 ) -> None:
-    bringing_up.up(declaration).say()
+    startup.up(declaration).say()
     assert calls.at_up == [("api-rest", K1, "deploy", "started")]
     assert recorded("version", "status") == [(K1, "started"), (K1, "succeeded")]
     assert recorded("environment", "step") == [("local", "up")] * 2
@@ -140,7 +140,7 @@ def test_up_is_recorded_in_the_platforms_own_ledger(
 ) -> None:
     monkeypatch.setenv("DELIVERY_LEDGER", "https://ledger.example.com")
     calls.port = 2
-    bringing_up.up(declaration).say()
+    startup.up(declaration).say()
     assert {waiting.ledger for waiting in outbox.waiting()} == {"http://localhost:2"}
 
 
@@ -148,7 +148,7 @@ def test_up_is_recorded_in_the_platforms_own_ledger(
 def test_a_failed_up_is_recorded(calls: Calls, declaration: Declaration, fails: str) -> None:
     calls.fails = fails
     with pytest.raises(PlatformError):
-        bringing_up.up(declaration).say()
+        startup.up(declaration).say()
     assert recorded("status") == [("started",), ("failed",)]
 
 
@@ -163,7 +163,7 @@ def test_a_failed_build_deploys_nothing(
 
     monkeypatch.setattr(releasing, "ensure_images", make)
     with pytest.raises(PlatformError):
-        bringing_up.up(declaration)
+        startup.up(declaration)
     assert recorded() == []
     assert ("up", ()) not in calls.steps
 
@@ -209,7 +209,7 @@ def test_only_changes_are_recorded(
     events: list[tuple[Any, ...]],
 ) -> None:
     calls.running, calls.known = [service], known
-    bringing_up.up(declaration).say()
+    startup.up(declaration).say()
     assert recorded("status", "changed") == events
 
 
@@ -224,7 +224,7 @@ def test_waiting_events_are_delivered_before_the_ledger_is_read(
         calls.known = {"api-rest": K1}
 
     monkeypatch.setattr("delivery.records.sending.deliver", deliver)
-    bringing_up.up(declaration).say()
+    startup.up(declaration).say()
     assert (delivered, recorded()) == ([1], [])
 
 
@@ -241,7 +241,7 @@ def test_an_app_that_already_ran_is_recorded_as_unchanged(
     calls.running = [container("api-rest", IMAGE), container("async-worker", IMAGE)]
     release = replace(RELEASE, images={**RELEASE.images, "async-worker": worker})
     monkeypatch.setattr(releasing, "ensure_images", lambda *_: release)
-    bringing_up.up(declaration).say()
+    startup.up(declaration).say()
     assert recorded("component", "version", "status", "changed") == [
         ("async-worker", "k222222", "started", None),
         ("api-rest", K1, "succeeded", False),
@@ -255,9 +255,7 @@ def test_monitoring_starts_prometheus(
 ) -> None:
     prometheus = Upstream(image="prom/prometheus:v1", recipe="prometheus", optional=True)
     upstream = {**declaration.upstream, "prometheus": prometheus}
-    bringing_up.up(
-        declaration.model_copy(update={"upstream": upstream}), monitoring=monitoring
-    ).say()
+    startup.up(declaration.model_copy(update={"upstream": upstream}), monitoring=monitoring).say()
     profiles = ("monitoring",) if monitoring else ()
     ensured = [("ensure", "prometheus")] if monitoring else []
     assert calls.steps == [("ports", profiles), *ensured, ("up", profiles)]
@@ -272,7 +270,7 @@ def test_ports_are_saved_before_the_build(
         return RELEASE
 
     monkeypatch.setattr(releasing, "ensure_images", make)
-    bringing_up.up(declaration)
+    startup.up(declaration)
 
 
 @pytest.mark.usefixtures("calls")
@@ -283,7 +281,7 @@ def test_a_component_outside_the_compose_files_is_not_recorded(
     greeter = replace(IMAGE, repository="localhost:5001/greeter", key="k2")
     release = replace(RELEASE, images={**RELEASE.images, "greeter": greeter})
     monkeypatch.setattr(releasing, "ensure_images", lambda *_: release)
-    bringing_up.up(declaration).say()
+    startup.up(declaration).say()
     assert {component for (component,) in recorded("component")} == {"api-rest"}
     assert "not started    greeter" in capsys.readouterr().out
 
@@ -292,7 +290,7 @@ def test_up_prints_a_note_about_another_clone_with_the_same_platform(
     calls: Calls, declaration: Declaration, capsys: pytest.CaptureFixture[str]
 ) -> None:
     calls.other_folders = ["/elsewhere/clone"]
-    bringing_up.up(declaration).say()
+    startup.up(declaration).say()
     assert "note: sample is also the platform of the clone" in capsys.readouterr().out
 
 
@@ -379,7 +377,7 @@ def test_status_prints_everything_and_fails_for_a_stopped_service(
     down = overview.Status(
         "an engine", (), (), (container("async-worker", IMAGE, state="exited", health=""),)
     )
-    monkeypatch.setattr(overview, "look", lambda _declaration: down)
+    monkeypatch.setattr(overview, "load_status", lambda _declaration: down)
     with pytest.raises(Exit) as caught:
         platform.status(Context(), json_=json_)
     assert caught.value.code == 7
@@ -435,7 +433,7 @@ def test_deploy_by_docker_follows_the_rules_of_local(
     monkeypatch.setattr(catalog, "references", lambda *_: [])
     monkeypatch.setattr(signing, "verify", refuse)
     with pytest.raises(DeliveryError, match=message):
-        bringing_up.deploy(declaration, request_)
+        startup.deploy(declaration, request_)
     assert ("up", ()) not in calls.steps
 
 
@@ -449,6 +447,6 @@ def test_an_error_in_recording_does_not_stop_up(
         raise ZeroDivisionError("oops")
 
     monkeypatch.setattr(inventory, "contents_of_clone", broken)
-    bringing_up.up(declaration)
+    startup.up(declaration)
     assert ("up", ()) in calls.steps
     assert "records: not recorded: ZeroDivisionError: oops" in capsys.readouterr().err

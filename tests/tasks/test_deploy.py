@@ -9,8 +9,8 @@ from delivery.deploy import deploying, removal, reverting
 from delivery.deploy.selection import DeployRequest
 from delivery.deploy.target import Options
 from delivery.errors import DeclarationError
-from delivery.platform import bringing_up
-from delivery.platform.bringing_up import Running
+from delivery.platform import startup
+from delivery.platform.startup import Running
 from delivery.project import files
 from delivery.project.declaration import Declaration
 from delivery.tasks import deploy
@@ -37,7 +37,7 @@ def calls(monkeypatch: pytest.MonkeyPatch, declaration: Declaration) -> list[tup
     monkeypatch.setattr(reverting, "roll_back", recorder("roll back"))
     monkeypatch.setattr(reverting, "verify", recorder("verify"))
     monkeypatch.setattr(removal, "remove", recorder("remove"))
-    monkeypatch.setattr(bringing_up, "deploy", bring_up)
+    monkeypatch.setattr(startup, "deploy", bring_up)
     monkeypatch.setattr(Running, "say", lambda _self: None)
     return calls
 
