@@ -3,7 +3,8 @@
 # eval "$(./run inv --print-completion-script bash)"
 # shellcheck shell=bash disable=SC2207  # bash 3 has no mapfile
 
-[ -z "${ZSH_VERSION:-}" ] || { autoload -U +X compinit bashcompinit && compinit -u && bashcompinit; }
+[ -z "${ZSH_VERSION:-}" ] ||
+    { autoload -U +X compinit bashcompinit && compinit -u && bashcompinit; }
 
 _delivery_run() {
     local known='inv nox'

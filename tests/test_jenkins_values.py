@@ -1,4 +1,4 @@
-"""What ops/jenkins/ installs has what the Jenkinsfile asks for, and no more rights than it needs."""
+"""ops/jenkins/ installs what the Jenkinsfile needs, with no more rights than needed."""
 
 from __future__ import annotations
 
@@ -22,9 +22,10 @@ from tests.jenkins.harness import with_tags
 
 JENKINS = files.ROOT / "ops" / "jenkins"
 PIPELINE = (files.ROOT / "Jenkinsfile").read_text(encoding="utf-8")
-# What reads the repository is the job's, not the pipeline's.
+# Used by the job, not by the pipeline.
 OF_THE_JOB = {"delivery-git"}
-# Which plugin brings a step or option of the pipeline (- for Jenkins itself). workflow-aggregator brings the Pipeline plugins.
+# The plugin of each step or option of the pipeline (- for Jenkins itself). The Pipeline plugins
+# come with workflow-aggregator.
 PLUGINS = dict(
     line.split()
     for line in """
@@ -47,21 +48,22 @@ lock lockable-resources
 timestamps timestamper
 """.strip().splitlines()
 )
-# The pipeline's own structure, and Groovy's: no plugin but the one that reads declarative pipelines.
+# Words of declarative pipelines and of Groovy.
 LANGUAGE = """
 pipeline agent options environment stages stage when input steps parallel post script trim
 always success failure unstable cleanup beforeAgent beforeInput not anyOf allOf expression
 message ok submitter submitterParameter label
 """
-# What values.yaml itself is for: pod templates, this configuration, its job, its rights and its people.
+# For values.yaml itself: pod templates, configuration, job, rights and users.
 OF_THE_VALUES = (
     "kubernetes configuration-as-code git job-dsl basic-branch-build-strategies matrix-auth ldap"
 )
 CLUSTER_WIDE = """
 nodes clusterroles clusterrolebindings customresourcedefinitions persistentvolumes storageclasses
-mutatingwebhookconfigurations validatingwebhookconfigurations priorityclasses certificatesigningrequests
+mutatingwebhookconfigurations validatingwebhookconfigurations priorityclasses
+certificatesigningrequests
 """
-# With one of these a service account could give itself the rest, or run commands in what others run.
+# With these a service account could get all other rights, or run commands in others' pods.
 ESCALATING = {
     "roles",
     "rolebindings",
@@ -109,7 +111,7 @@ def credentials() -> dict[str, str]:
 
 
 def asked() -> set[str]:
-    """The credential ids that the pipeline names; one that is made from the environment's name is one for each environment."""
+    """The credential ids in the pipeline; one with the environment's name, for each environment."""
     told = re.findall(
         r"""credentials\(\s*["']([^"']+)["']\s*\)|credentialsId:\s*["']([^"']+)["']""", PIPELINE
     )
@@ -464,7 +466,7 @@ def controller() -> Iterator[str]:
 def started(
     tmp_path: Path, controller: str, **environment: str
 ) -> subprocess.CompletedProcess[str]:
-    """The agent's script, with a java that says what it was told, and a docker that answers when asked again."""
+    """Run the agent's script with a java that prints its arguments and a docker that fails once."""
     (tmp_path / "curl").symlink_to(shutil.which(programs.require("curl")) or "")
     up = shlex.quote(str(tmp_path / "up"))
     bodies = {
@@ -496,7 +498,10 @@ def test_an_agent_fetches_its_program_from_the_controller_and_connects(
     assert done.returncode == 0, done.stderr
     assert Controller.answered == ["/jnlpJars/agent.jar"] * 2
     assert (tmp_path / "agent.jar").read_text() == "a jar"
-    expected = f"-jar {tmp_path}/agent.jar -webSocket -url {controller} -name delivery-build-1 -secret hush -workDir {tmp_path}"
+    expected = (
+        f"-jar {tmp_path}/agent.jar -webSocket -url {controller} -name delivery-build-1 "
+        f"-secret hush -workDir {tmp_path}"
+    )
     assert done.stdout.strip() == expected
     assert not (tmp_path / "up").exists(), "without an engine none is asked"
 

@@ -1,4 +1,4 @@
-"""Prometheus as `inv up --monitoring` has it reads the apps, holds the alerts, answers the dashboard."""
+"""Prometheus of `inv up --monitoring` has the apps' metrics, the alerts and the dashboard."""
 
 from __future__ import annotations
 
@@ -112,7 +112,7 @@ def monitored(platform: Platform) -> Monitored:
 
 
 def traffic(made: Monitored) -> None:
-    """Post until Prometheus has seen the counters grow; a counter's first reading says nothing of its growth."""
+    """Post until Prometheus has seen the counters grow, which takes two readings."""
 
     def seen() -> bool:
         made.post()

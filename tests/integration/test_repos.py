@@ -1,4 +1,4 @@
-"""Each repository that `inv repos.split` makes stands alone: it is built and tested as its READMEs say."""
+"""Each repository of `inv repos.split` is built and tested by its READMEs."""
 
 import os
 import posixpath
@@ -133,7 +133,7 @@ def test_the_same_history_gives_the_same_commits(
 
 @pytest.fixture(scope="module")
 def prefix(engine: Engine, project: Declaration) -> Iterator[str]:
-    """What stands before the names of the images that are built here; they are removed afterwards."""
+    """The prefix of the names of images, which are removed afterwards."""
     prefix = f"repos-test-{secrets.token_hex(4)}"
     yield prefix
     engine.remove_images([f"{prefix}/{name}" for name in project.images])

@@ -294,7 +294,8 @@ def test_a_minute_of_large_reads_then_of_slow_ones_stays_within_the_memory_limit
     say(f"{path}: {dict(statuses)} at full speed, {fast:,} bytes of memory at most")
     say(f"{path}: {received:,} bytes read slowly, others {dict(others)}")
     say(
-        f"{path}: sampled {min(sampled):,} to {max(sampled):,} bytes; {most:,} ever; {present:,} now"
+        f"{path}: sampled {min(sampled):,} to {max(sampled):,} bytes; "
+        f"{most:,} ever; {present:,} now"
     )
     assert started(stack) == running
     assert set(statuses) <= {OK, BUSY}

@@ -1,4 +1,4 @@
-{{/* What a namespace that enforces Pod Security "restricted" asks for. */}}
+{{/* For a namespace that enforces the Pod Security level "restricted". */}}
 {{- define "pod" -}}
 automountServiceAccountToken: false
 terminationGracePeriodSeconds: 1
@@ -6,5 +6,6 @@ securityContext: { runAsNonRoot: true, runAsUser: 65532, seccompProfile: { type:
 {{- end -}}
 {{- define "container" -}}
 resources: { requests: { cpu: 5m, memory: 16Mi }, limits: { memory: 64Mi } }
-securityContext: { allowPrivilegeEscalation: false, readOnlyRootFilesystem: true, capabilities: { drop: [ALL] } }
+securityContext:
+  { allowPrivilegeEscalation: false, readOnlyRootFilesystem: true, capabilities: { drop: [ALL] } }
 {{- end -}}
