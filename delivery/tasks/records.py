@@ -106,7 +106,7 @@ def _events(count: int) -> str:
 
 @task(help={"result": "Jenkins' result: SUCCESS, UNSTABLE, FAILURE, ABORTED or NOT_BUILT"})
 def notify(_context: Context, result: str) -> None:
-    """Send a notification with the pipeline's result; deliver the outbox first.
+    """Send a notification with the pipeline's result, then deliver the outbox.
 
     DELIVERY_WEBHOOK is a URL of Apprise (Slack, Teams, mail, …) or of a webhook. A failed
     notification is only a warning.
