@@ -107,50 +107,56 @@ def plugins() -> dict[str, str]:
 def credentials() -> dict[str, str]:
     """The kind of each declared credential, by id."""
     (domain,) = configuration("credentials")["credentials"]["system"]["domainCredentials"]
-    return {one["id"]: kind for entry in domain["credentials"] for kind, one in entry.items()}
+    return {
+        credential["id"]: kind
+        for entry in domain["credentials"]
+        for kind, credential in entry.items()
+    }
 
 
-def asked() -> set[str]:
+def named_credentials() -> set[str]:
     """The credential ids in the pipeline; one with the environment's name, for each environment."""
-    told = re.findall(
+    matches = re.findall(
         r"""credentials\(\s*["']([^"']+)["']\s*\)|credentialsId:\s*["']([^"']+)["']""", PIPELINE
     )
     environments = set(files.load_declaration().gitflow.deploys.values())
-    found = set[str]()
-    for name in (first or second for first, second in told):
-        found |= {name.replace("${env.DELIVERY_ENVIRONMENT}", one) for one in environments}
-    return found
+    names = set[str]()
+    for name in (first or second for first, second in matches):
+        names |= {
+            name.replace("${env.DELIVERY_ENVIRONMENT}", environment) for environment in environments
+        }
+    return names
 
 
-def test_the_credentials_are_those_that_the_pipeline_asks_for() -> None:
-    assert asked()
-    assert set(credentials()) - OF_THE_JOB == asked()
+def test_the_credentials_are_those_in_the_pipeline() -> None:
+    assert named_credentials()
+    assert set(credentials()) - OF_THE_JOB == named_credentials()
 
 
-def test_each_secret_that_is_read_is_mounted_and_the_guide_makes_it() -> None:
+def test_each_secret_is_mounted_and_created_by_the_guide() -> None:
     mounted = {
-        f"{one['name']}-{one['keyName']}"
-        for one in values()["controller"]["additionalExistingSecrets"]
+        f"{secret['name']}-{secret['keyName']}"
+        for secret in values()["controller"]["additionalExistingSecrets"]
     }
     (local,) = load("values-local-accounts.yaml")
-    besides = {
-        f"{one['name']}-{one['keyName']}"
-        for one in local["controller"]["additionalExistingSecrets"]
+    mounted_locally = {
+        f"{secret['name']}-{secret['keyName']}"
+        for secret in local["controller"]["additionalExistingSecrets"]
     }
     text = (JENKINS / "values.yaml").read_text(encoding="utf-8")
     read = set(re.findall(r"\$\{(jenkins-credentials-[a-z-]+)\}", text))
     assert read == mounted
     read_locally = set(re.findall(r"\$\{(jenkins-credentials-[a-z-]+)\}", str(local)))
-    assert besides == mounted | read_locally
+    assert mounted_locally == mounted | read_locally
     guide = (files.ROOT / "docs" / "jenkins.md").read_text(encoding="utf-8")
-    made = {
-        f"jenkins-credentials-{one}"
-        for one in re.findall(r"--from-(?:file|literal)=([a-z-]+)=", guide)
+    created = {
+        f"jenkins-credentials-{key}"
+        for key in re.findall(r"--from-(?:file|literal)=([a-z-]+)=", guide)
     }
-    assert made == besides
+    assert created == mounted_locally
 
 
-def test_no_secret_stands_in_the_files() -> None:
+def test_no_secret_is_in_the_files() -> None:
     for file in JENKINS.rglob("*"):
         if file.is_file():
             text = file.read_text(encoding="utf-8")
@@ -160,9 +166,9 @@ def test_no_secret_stands_in_the_files() -> None:
             ), file
 
 
-def test_the_labels_are_those_that_the_pipeline_asks_for() -> None:
-    wanted = set(re.findall(r"(?:label|node\()\s*'([^']+)'", PIPELINE))
-    assert wanted == set(templates())
+def test_the_labels_are_those_in_the_pipeline() -> None:
+    labels = set(re.findall(r"(?:label|node\()\s*'([^']+)'", PIPELINE))
+    assert labels == set(templates())
 
 
 def test_each_step_of_the_pipeline_has_its_plugin_and_each_plugin_is_used() -> None:
@@ -171,23 +177,23 @@ def test_each_step_of_the_pipeline_has_its_plugin_and_each_plugin_is_used() -> N
     used = set(re.findall(r"^\s*([a-zA-Z]+)\b\s*(?:\(|'|\w+:|scm\b)", without_text, re.MULTILINE))
     used |= set(re.findall(r"(?:=\s*|\[|\(|\{ )([a-zA-Z]+)\(", without_text))
     unknown = used - set(PLUGINS) - set(LANGUAGE.split())
-    assert not unknown, "add it to PLUGINS with the plugin that brings it"
-    wanted = {plugin for step, plugin in PLUGINS.items() if step in used and plugin != "-"}
-    assert wanted | set(OF_THE_VALUES.split()) == set(plugins())
+    assert not unknown, "add it to PLUGINS with its plugin"
+    needed = {plugin for step, plugin in PLUGINS.items() if step in used and plugin != "-"}
+    assert needed | set(OF_THE_VALUES.split()) == set(plugins())
 
 
 def test_everything_is_pinned() -> None:
     assert all(re.fullmatch(r"[0-9][\w.]+", version) for version in plugins().values()), plugins()
     assert re.fullmatch(r"[0-9.]+-jdk21", values()["controller"]["image"]["tag"])
     assert not values()["controller"]["installLatestPlugins"]
-    images = {one["image"] for label in templates() for one in pod(label)["containers"]}
+    images = {container["image"] for label in templates() for container in pod(label)["containers"]}
     assert len(images) == 1
     for file in JENKINS.rglob("*"):
         if file.is_file():
             assert ":latest" not in file.read_text(encoding="utf-8"), file
 
 
-def test_branches_are_fetched_with_the_tags_that_versions_are_counted_from() -> None:
+def test_branches_are_fetched_with_tags() -> None:
     assert with_tags(JENKINS / "values.yaml")
     github = re.search(
         r"#     github \{.*?^      #     \}",
@@ -198,12 +204,12 @@ def test_branches_are_fetched_with_the_tags_that_versions_are_counted_from() -> 
     assert "noTags false" in github[0], "a source with traits of its own needs the option, too"
 
 
-def test_nothing_is_built_beside_the_credentials() -> None:
+def test_the_controller_builds_nothing() -> None:
     assert values()["controller"]["numExecutors"] == 0
     assert values()["agent"]["disableDefaultAgent"] is True
 
 
-def test_nobody_may_do_anything_unnamed() -> None:
+def test_anonymous_users_have_no_rights() -> None:
     for text in (
         configuration("security"),
         yaml_strict.load(
@@ -213,7 +219,7 @@ def test_nobody_may_do_anything_unnamed() -> None:
         ),
     ):
         entries = text["jenkins"]["authorizationStrategy"]["globalMatrix"]["entries"]
-        named = {who["name"]: who["permissions"] for one in entries for who in one.values()}
+        named = {user["name"]: user["permissions"] for entry in entries for user in entry.values()}
         assert "anonymous" not in named
         administrators = [
             name for name, allowed in named.items() if "Overall/Administer" in allowed
@@ -222,46 +228,47 @@ def test_nobody_may_do_anything_unnamed() -> None:
         assert "releasers" in named
         assert not text["jenkins"]["securityRealm"].get("local", {}).get("allowsSignup", False)
         assert all(
-            one.startswith(("Overall/Read", "Job/"))
-            for name, told in named.items()
+            permission.startswith(("Overall/Read", "Job/"))
+            for name, permissions in named.items()
             if name not in administrators
-            for one in told
+            for permission in permissions
         )
 
 
-def test_agents_are_told_the_same_addresses_everywhere() -> None:
+def test_all_agents_have_the_same_addresses() -> None:
     (properties,) = configuration("environment")["jenkins"]["globalNodeProperties"]
-    told = {one["key"]: one["value"] for one in properties["envVars"]["env"]}
-    assert told == {name: f"${{{name}}}" for name in ("DELIVERY_REGISTRY", "DELIVERY_LEDGER")}
-    known = {one["name"] for one in values()["controller"]["containerEnv"]}
+    variables = {variable["key"]: variable["value"] for variable in properties["envVars"]["env"]}
+    assert variables == {name: f"${{{name}}}" for name in ("DELIVERY_REGISTRY", "DELIVERY_LEDGER")}
+    known = {variable["name"] for variable in values()["controller"]["containerEnv"]}
     text = (JENKINS / "values.yaml").read_text(encoding="utf-8")
     assert set(re.findall(r"\$\{(DELIVERY_\w+)\}", text)) == known
 
 
-def test_no_node_lends_its_own_engine_or_folders() -> None:
+def test_no_agent_uses_a_nodes_engine_or_folders() -> None:
     for file in JENKINS.rglob("*"):
         if file.is_file():
             text = file.read_text(encoding="utf-8")
             assert "hostPath" not in text, file
             assert "/var/run/docker.sock" not in text, file
     for label in templates():
-        told = pod(label)
-        assert not {"hostNetwork", "hostPID", "hostIPC"} & set(told)
-        assert all(set(one) & {"emptyDir", "persistentVolumeClaim"} for one in told["volumes"])
-        assert all("sizeLimit" in one["emptyDir"] for one in told["volumes"] if "emptyDir" in one)
+        assert not {"hostNetwork", "hostPID", "hostIPC"} & set(pod(label))
+        for volume in pod(label)["volumes"]:
+            assert set(volume) & {"emptyDir", "persistentVolumeClaim"}
+            assert "sizeLimit" in volume.get("emptyDir", {"sizeLimit": ""})
 
 
-def test_one_container_is_privileged_on_nodes_and_in_a_namespace_of_its_own() -> None:
+def test_the_only_privileged_container_has_its_own_nodes_and_namespace() -> None:
     privileged = [
-        (label, one["name"])
+        (label, container["name"])
         for label in templates()
-        for one in pod(label)["containers"]
-        if one["securityContext"].get("privileged") or one["securityContext"].get("runAsUser") == 0
+        for container in pod(label)["containers"]
+        if container["securityContext"].get("privileged")
+        or container["securityContext"].get("runAsUser") == 0
     ]
     assert privileged == [("delivery-build", "engine")]
     enforced = {
-        one["metadata"]["name"]: one["metadata"]["labels"]["pod-security.kubernetes.io/enforce"]
-        for one in load("namespaces.yaml")
+        item["metadata"]["name"]: item["metadata"]["labels"]["pod-security.kubernetes.io/enforce"]
+        for item in load("namespaces.yaml")
     }
     lax = {name for name, level in enforced.items() if level != "restricted"}
     assert lax == {templates()["delivery-build"]["namespace"]} == {"jenkins-agents"}
@@ -276,17 +283,17 @@ def test_one_container_is_privileged_on_nodes_and_in_a_namespace_of_its_own() ->
 
 
 def test_an_agent_that_deploys_has_no_privilege() -> None:
-    told = pod("delivery-deploy")
-    assert told["securityContext"]["runAsNonRoot"] is True
-    assert told["securityContext"]["seccompProfile"] == {"type": "RuntimeDefault"}
-    (container,) = told["containers"]
+    agent = pod("delivery-deploy")
+    assert agent["securityContext"]["runAsNonRoot"] is True
+    assert agent["securityContext"]["seccompProfile"] == {"type": "RuntimeDefault"}
+    (container,) = agent["containers"]
     expected = {
         "allowPrivilegeEscalation": False,
         "readOnlyRootFilesystem": True,
         "capabilities": {"drop": ["ALL"]},
     }
     assert container["securityContext"] == expected
-    assert "DOCKER_HOST" not in {one["name"] for one in container["env"]}
+    assert "DOCKER_HOST" not in {variable["name"] for variable in container["env"]}
 
 
 def test_no_agent_has_a_token_of_the_cluster() -> None:
@@ -309,7 +316,7 @@ def test_no_agent_has_a_token_of_the_cluster() -> None:
     }
 
 
-def test_all_agents_end_and_leave_their_records() -> None:
+def test_all_agents_end_and_keep_their_records() -> None:
     claims = {one["metadata"]["namespace"] for one in load("volumes.yaml")}
     for label, template in templates().items():
         assert template["podRetention"] == "never"
@@ -336,7 +343,7 @@ def test_an_agent_and_its_engine_share_the_socket() -> None:
     assert {"name": "images", "mountPath": "/var/lib/engine"} in engine["volumeMounts"]
 
 
-def test_each_environment_that_is_deployed_to_has_its_namespace_and_its_deployer() -> None:
+def test_each_environment_has_a_namespace_and_a_deployer() -> None:
     declaration = files.load_declaration()
     spaces = {
         name: declaration.environments[name].namespace
@@ -368,7 +375,7 @@ def rules() -> list[tuple[str, str, dict[str, Any]]]:
     ]
 
 
-def test_the_rights_are_of_namespaces_and_name_what_they_allow() -> None:
+def test_rights_are_namespaced_and_without_wildcards() -> None:
     assert {one["kind"] for one in load("rights.yaml")} == {"ServiceAccount", "Role", "RoleBinding"}
     for _namespace, _name, rule in rules():
         assert "*" not in [*rule["apiGroups"], *rule["resources"], *rule["verbs"]]
@@ -376,7 +383,7 @@ def test_the_rights_are_of_namespaces_and_name_what_they_allow() -> None:
         assert not set(rule["verbs"]) & {"bind", "escalate", "impersonate", "deletecollection"}
 
 
-def test_a_deployer_sees_its_own_namespace_alone() -> None:
+def test_a_deployer_sees_only_its_namespace() -> None:
     for namespace, name, rule in rules():
         if "namespaces" in rule["resources"]:
             assert (name, rule["resourceNames"], rule["verbs"]) == (
@@ -390,7 +397,7 @@ def test_a_deployer_sees_its_own_namespace_alone() -> None:
                 assert subject["namespace"] == one["metadata"]["namespace"]
 
 
-def test_the_deployers_are_alike() -> None:
+def test_all_deployers_have_the_same_rights() -> None:
     texts = set()
     for one in load("rights.yaml"):
         if one["kind"] == "Role" and one["metadata"]["name"] == "jenkins-deployer":
@@ -398,7 +405,7 @@ def test_the_deployers_are_alike() -> None:
     assert len(texts) == 1
 
 
-def test_a_deployer_may_make_each_kind_that_the_chart_makes() -> None:
+def test_a_deployer_may_create_each_kind_of_the_chart() -> None:
     allowed = {
         resource
         for namespace, _name, rule in rules()
@@ -416,7 +423,7 @@ def test_a_deployer_may_make_each_kind_that_the_chart_makes() -> None:
     assert "deployments" in allowed, "the chart names that kind by its values"
 
 
-def test_nobody_reaches_an_agent_and_no_agent_reaches_the_nodes_identity() -> None:
+def test_agents_accept_no_connection_and_cannot_read_the_nodes_identity() -> None:
     policies = {one["metadata"]["namespace"]: one["spec"] for one in load("network-policy.yaml")}
     for template in templates().values():
         spec = policies[template["namespace"]]
@@ -429,7 +436,7 @@ def test_nobody_reaches_an_agent_and_no_agent_reaches_the_nodes_identity() -> No
         assert all(rule["to"] for rule in spec["egress"])
 
 
-def test_the_guide_installs_the_chart_that_the_values_are_for() -> None:
+def test_the_guide_installs_the_chart_of_the_values() -> None:
     (version,) = set(
         re.findall(
             r"jenkins (\d+\.\d+\.\d+) of", (JENKINS / "values.yaml").read_text(encoding="utf-8")
@@ -477,7 +484,7 @@ def started(
     for name, body in bodies.items():
         (tmp_path / name).write_text(f"#!/bin/sh\n{body}\n")
         (tmp_path / name).chmod(0o755)
-    told = {
+    variables = {
         "PATH": f"{tmp_path}:{os.environ['PATH']}",
         "JENKINS_URL": controller,
         "JENKINS_SECRET": "hush",
@@ -488,12 +495,12 @@ def started(
         **environment,
     }
     argv = ["sh", str(JENKINS / "agent" / "agent")]
-    return subprocess.run(argv, env=told, capture_output=True, text=True, check=False, timeout=60)
+    return subprocess.run(
+        argv, env=variables, capture_output=True, text=True, check=False, timeout=60
+    )
 
 
-def test_an_agent_fetches_its_program_from_the_controller_and_connects(
-    tmp_path: Path, controller: str
-) -> None:
+def test_an_agent_downloads_its_program_and_connects(tmp_path: Path, controller: str) -> None:
     done = started(tmp_path, controller)
     assert done.returncode == 0, done.stderr
     assert Controller.answered == ["/jnlpJars/agent.jar"] * 2
@@ -503,7 +510,7 @@ def test_an_agent_fetches_its_program_from_the_controller_and_connects(
         f"-secret hush -workDir {tmp_path}"
     )
     assert done.stdout.strip() == expected
-    assert not (tmp_path / "up").exists(), "without an engine none is asked"
+    assert not (tmp_path / "up").exists(), "without DOCKER_HOST no engine is asked"
 
 
 def test_an_agent_waits_for_its_engine(tmp_path: Path, controller: str) -> None:
@@ -513,7 +520,7 @@ def test_an_agent_waits_for_its_engine(tmp_path: Path, controller: str) -> None:
     assert (tmp_path / "up").exists()
 
 
-def test_an_agent_whose_engine_never_answers_says_so(tmp_path: Path, controller: str) -> None:
+def test_an_agent_without_an_engine_is_an_error(tmp_path: Path, controller: str) -> None:
     (tmp_path / "up").mkdir()
     (tmp_path / "seq").write_text("#!/bin/sh\necho 1 2\n")
     (tmp_path / "seq").chmod(0o755)

@@ -32,6 +32,7 @@ from delivery.release.released import Release, ReleasedPart
 from delivery.tasks import deploy
 from tests.conftest import DECLARATION
 from tests.deploy.cluster import Cluster, failed
+from tests.tasks.running import run
 
 APPS = ("api-rest", "async-worker")
 TWO_APPS = DECLARATION.replace(
@@ -72,23 +73,20 @@ class StoryCluster(Cluster):
         self.revisions.clear()
 
 
-class Story:
+class Clone:
     """The tasks, in a clone with these sources."""
 
     def __init__(self) -> None:
         self.cluster = StoryCluster()
         self.sources: dict[str, str] = {}
-        self.decided: dict[str, str] = {}
+        self.versions: dict[str, str] = {}
         self._seen = 0
 
     def deploy(self, number: int, **sources: str) -> None:
         """Deploy sources, each a letter, that the plan calls 0.1.0-dev.number."""
         self.sources = {name.replace("_", "-"): letter for name, letter in sources.items()}
-        self.decided = dict.fromkeys((*APPS, "platform-chart"), f"0.1.0-dev.{number}")
-        self.run(deploy.deploy, version="current")
-
-    def run(self, task: Any, **flags: Any) -> None:  # an invoke task and its flags
-        task.body.__wrapped__(None, **flags)
+        self.versions = dict.fromkeys((*APPS, "platform-chart"), f"0.1.0-dev.{number}")
+        run(deploy.deploy, version="current")
 
     def made(self) -> Release:
         return Release(
@@ -110,19 +108,20 @@ class Story:
     def figures(self) -> dict[str, tuple[int, int]]:
         """The deployments and the failures of each component."""
         now = datetime.now(UTC)
-        found = metrics.figures([each.event for each in outbox.waiting()], now - timedelta(1), now)
-        return {one.component: (one.deployments, one.failures) for one in found}
+        events = [each.event for each in outbox.waiting()]
+        figures = metrics.figures(events, now - timedelta(1), now)
+        return {figure.component: (figure.deployments, figure.failures) for figure in figures}
 
 
 @pytest.fixture
-def story(sample: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Story:
-    """Nothing is deployed to local yet."""
+def clone(sample: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Clone:
+    """A clone that has deployed nothing to local yet."""
     (sample / "async-worker").mkdir()
     (sample / "values.yaml").touch()
     declared = parse(TWO_APPS, is_folder=lambda _path: True)
     local = Environment(contexts=("kind-sample",), namespace="platform", values="values.yaml")
     declared = declared.model_copy(update={"environments": {"local": local}})
-    made = Story()
+    made = Clone()
     there = Target("local", local, cast("Any", made.cluster), cast("Any", made.cluster))
 
     @contextmanager
@@ -130,7 +129,7 @@ def story(sample: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Stor
         yield Lock("platform-deploy", None)
 
     def decided(_declaration: object) -> Mapping[str, str]:
-        return made.decided
+        return made.versions
 
     monkeypatch.setattr(files, "load_declaration", lambda: declared)
     for module in (deploying, reverting, removal):
@@ -150,15 +149,15 @@ def story(sample: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Stor
 
 
 def test_deploys_a_rollback_a_crash_and_a_removal_are_recorded_under_one_name_for_each_image(
-    story: Story, sample: Path, capsys: pytest.CaptureFixture[str]
+    clone: Clone, sample: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    story.deploy(1, api_rest="a", async_worker="e")
-    chart = story.new_records()[2][2]
+    clone.deploy(1, api_rest="a", async_worker="e")
+    chart = clone.new_records()[2][2]
     a, b, worker = "1+aaaaaaa", "2+bbbbbbb", "1+eeeeeee"
-    assert story.figures() == dict.fromkeys((*APPS, "platform-chart"), (1, 0))
+    assert clone.figures() == dict.fromkeys((*APPS, "platform-chart"), (1, 0))
 
-    story.deploy(2, api_rest="b", async_worker="e")
-    assert story.new_records() == [
+    clone.deploy(2, api_rest="b", async_worker="e")
+    assert clone.new_records() == [
         ("api-rest", "started", b),
         ("api-rest", "succeeded", b),
         ("async-worker", "succeeded", worker),
@@ -168,38 +167,38 @@ def test_deploys_a_rollback_a_crash_and_a_removal_are_recorded_under_one_name_fo
         f"api-rest 0.1.0-dev.{a} → 0.1.0-dev.{b}, Deployment/platform-api-rest ("
         in capsys.readouterr().out
     )
-    assert story.figures() == {"api-rest": (2, 0), "async-worker": (1, 0), "platform-chart": (1, 0)}
+    assert clone.figures() == {"api-rest": (2, 0), "async-worker": (1, 0), "platform-chart": (1, 0)}
 
-    story.run(deploy.rollback, environment="local")
-    assert story.new_records() == [
+    run(deploy.rollback, environment="local")
+    assert clone.new_records() == [
         ("api-rest", "started", a),
         ("api-rest", "rolled-back", b),
         ("api-rest", "succeeded", a),
         ("async-worker", "succeeded", worker),
         ("platform-chart", "succeeded", chart),
     ]
-    assert story.figures() == {"api-rest": (1, 1), "async-worker": (1, 0), "platform-chart": (1, 0)}
+    assert clone.figures() == {"api-rest": (1, 1), "async-worker": (1, 0), "platform-chart": (1, 0)}
 
-    story.cluster.crashes = "c" * 64
+    clone.cluster.crashes = "c" * 64
     with pytest.raises(DeployError):
-        story.deploy(3, api_rest="c", async_worker="e")
-    assert story.new_records() == [
+        clone.deploy(3, api_rest="c", async_worker="e")
+    assert clone.new_records() == [
         ("api-rest", "started", "3+ccccccc"),
         ("api-rest", "failed", "3+ccccccc"),
         ("api-rest", "rolled-back", "3+ccccccc"),
     ]
-    assert story.figures() == {"api-rest": (1, 2), "async-worker": (1, 0), "platform-chart": (1, 0)}
+    assert clone.figures() == {"api-rest": (1, 2), "async-worker": (1, 0), "platform-chart": (1, 0)}
 
     (sample / "platform-chart" / "values.yaml").write_text("more: true\n")
-    story.deploy(4, api_rest="d", async_worker="e")
-    (new_chart,) = {version for name, _, version in story.new_records() if name == "platform-chart"}
+    clone.deploy(4, api_rest="d", async_worker="e")
+    (new_chart,) = {version for name, _, version in clone.new_records() if name == "platform-chart"}
     assert new_chart.startswith("4+")
-    assert story.figures() == {"api-rest": (2, 2), "async-worker": (1, 0), "platform-chart": (2, 0)}
+    assert clone.figures() == {"api-rest": (2, 2), "async-worker": (1, 0), "platform-chart": (2, 0)}
 
-    story.run(deploy.undeploy, environment="local")
-    assert story.new_records() == [
+    run(deploy.undeploy, environment="local")
+    assert clone.new_records() == [
         ("api-rest", "removed", "4+ddddddd"),
         ("async-worker", "removed", worker),
         ("platform-chart", "removed", new_chart),
     ]
-    assert story.figures() == {"api-rest": (2, 2), "async-worker": (1, 0), "platform-chart": (2, 0)}
+    assert clone.figures() == {"api-rest": (2, 2), "async-worker": (1, 0), "platform-chart": (2, 0)}
