@@ -66,11 +66,11 @@ def publish(declaration: Declaration, registry: Registry, version: str, folder: 
 
 
 def volume_bytes(engine: Engine, declaration: Declaration) -> int:
-    """What the registry's volume holds."""
-    said = engine.execute(
+    """The size of the registry's volume."""
+    output = engine.execute(
         local_registry.container_name(declaration), ["du", "-s", "-k", "/var/lib/registry"]
     )
-    return int(said.split()[0]) * 1024
+    return int(output.split()[0]) * 1024
 
 
 def test_pruning_removes_old_releases_and_frees_their_bytes(
@@ -100,15 +100,15 @@ def test_pruning_removes_old_releases_and_frees_their_bytes(
     assert registry.fetch(image.repository, image.digest) is None
     assert catalog.versions(registry) == ["1.0.0", "1.0.0-rc.1", "1.0.0-dev.2"]
     for release in kept:
-        (one,) = release.images.values()
-        assert registry.blob(one.repository, _layer(registry, one))
-        assert len(registry.referrers(one.repository, one.digest)) == 1
+        (part,) = release.images.values()
+        assert registry.blob(part.repository, _layer(registry, part))
+        assert len(registry.referrers(part.repository, part.digest)) == 1
     assert registry.digest(image.repository, "key-pushing") == pushing
     pruning.collect_garbage(engine, declared)
     assert before - volume_bytes(engine, declared) > 2_000_000
     for release in kept:
-        (one,) = release.images.values()
-        assert registry.blob(one.repository, _layer(registry, one))
+        (part,) = release.images.values()
+        assert registry.blob(part.repository, _layer(registry, part))
     assert plan(6).removed == ()
     later = plan(7)
     assert [manifest.digest for manifest in later.removed] == [pushing]

@@ -87,9 +87,9 @@ def test_a_secret_that_is_not_committed_is_found(repository: Repository) -> None
 
 def test_a_secret_that_only_a_merge_adds_is_found(repository: Repository) -> None:
     repository.branch("side")
-    repository.commit("theirs", "a")
+    repository.commit("on side", "a")
     repository.switch("main")
-    repository.commit("ours", "b")
+    repository.commit("on main", "b")
     repository.git("merge", "--quiet", "--no-ff", "--no-commit", "side")
     repository.commit("merge", b=f"{SECRET}\n")
     repository.commit("clean", b="\n")

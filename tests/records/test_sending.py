@@ -3,7 +3,6 @@
 import os
 import threading
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -13,6 +12,7 @@ from delivery.records import outbox, sending
 from tests.conftest import DECLARATION
 from tests.records.conftest import FakeLedger
 from tests.registries import Break, serving
+from tests.repositories import Repository
 
 pytestmark = pytest.mark.usefixtures("no_ledger")
 
@@ -48,18 +48,17 @@ def test_only_the_named_ledger_gets_the_token(
     ],
 )
 def test_the_declared_ledger_gets_the_token(
-    ledger: FakeLedger, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, content: str, token: str
+    sample: Repository,
+    ledger: FakeLedger,
+    monkeypatch: pytest.MonkeyPatch,
+    content: str,
+    token: str,
 ) -> None:
-    for folder in ("base-image", "api-rest", "platform-chart"):
-        (tmp_path / folder).mkdir()
-    for name in ("debian", "registry", "kind-node"):
-        (tmp_path / "ops" / "upstream" / name).mkdir(parents=True)
     monkeypatch.setenv("DELIVERY_LEDGER_TOKEN", "secret")
     add()
-    text = content.replace("{address}", os.environ["DELIVERY_LEDGER"])
-    (tmp_path / "delivery.toml").write_text(text)
+    sample.write("delivery.toml", content.replace("{address}", os.environ["DELIVERY_LEDGER"]))
     monkeypatch.delenv("DELIVERY_LEDGER")
-    assert sending.deliver(seconds=10, root=tmp_path).sent == 1
+    assert sending.deliver(seconds=10, root=sample.root).sent == 1
     assert ledger.tokens == {token}
 
 
