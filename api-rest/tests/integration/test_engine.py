@@ -23,6 +23,7 @@ from api_rest import store as store_module
 from api_rest.backends import Connecting
 from api_rest.broker import KafkaBroker
 from api_rest.errors import Busy, Unavailable
+from api_rest.event import FILTERS
 from api_rest.idempotency import Reservation
 from api_rest.lag import Storing
 from api_rest.listing import Listing
@@ -39,7 +40,7 @@ from schemathesis import GenerationMode
 from schemathesis.core.result import Ok
 from sqlalchemy import Connection, Engine, create_engine, delete, func, insert, select, text
 from sqlalchemy.pool import StaticPool
-from sqlalchemy.schema import CreateTable
+from sqlalchemy.schema import CreateIndex, CreateTable
 
 from ledger import config
 
@@ -78,14 +79,8 @@ def engine(settings: Settings) -> Iterator[Engine]:
     )
     with engine.begin() as connection:
         connection.execute(text(f"{statement} CHARSET utf8mb4 COLLATE utf8mb4_bin"))
-        # As async-worker makes them.
-        for columns in (
-            "stage, status, environment, component, at",
-            "environment, component, at, id",
-        ):
-            connection.execute(
-                text(f"CREATE INDEX {columns.replace(', ', '_')} ON deployments ({columns})")
-            )
+        for index in deployments.indexes:
+            connection.execute(CreateIndex(index))
     yield engine
     engine.dispose()
 
@@ -281,6 +276,50 @@ def test_what_runs_is_found_without_reading_the_whole_table(engine: Engine) -> N
     assert found[0].version == "199"
     assert all(one.run and one.run.status == "succeeded" for one in found)
     assert reads(engine) - before < 30_000
+
+
+@pytest.fixture
+def million(engine: Engine) -> Store:
+    """A million events, of which one, the oldest, has values of its own."""
+    columns = (*FILTERS, "id", "received_at", "at")
+    rare = {name: f"'{words[1]}'" for name, words in _WORDS.items()}
+    common = {name: f"'{words[0]}'" for name, words in _WORDS.items()}
+    at = "TIMESTAMP('2026-01-01') + INTERVAL seq SECOND"
+    values = [f"IF(seq, {common[name]}, {rare[name]})" for name in FILTERS]
+    with engine.begin() as connection:
+        connection.execute(delete(deployments))
+        connection.execute(
+            text(
+                f"INSERT INTO deployments ({', '.join(columns)})"  # noqa: S608
+                f" SELECT {', '.join(values)}, UUID(), {at}, {at} FROM seq_0_to_999999"
+            )
+        )
+        connection.execute(text("ANALYZE TABLE deployments"))
+    return Store(engine)
+
+
+# For each filter a value that nearly all events have, and one that a single event has.
+_WORDS = {
+    "component": ("api-rest", "web"),
+    "environment": ("develop", "production"),
+    "version": ("1.0.0", "1.0.1"),
+    "status": ("succeeded", "removed"),
+    "stage": ("build", "deploy"),
+    "responsible": ("me", "you"),
+}
+
+
+def test_a_filter_finds_a_rare_value_among_a_million_events_by_an_index(
+    engine: Engine, million: Store
+) -> None:
+    assert set(_WORDS) == set(FILTERS)
+    for name, (common, rare) in _WORDS.items():
+        for value, count in ((common, 50), (rare, 1)):
+            before = reads(engine)
+            listing = Listing(filters={name: value}, limit=50)
+            found = million.recent(listing, lambda event: json.dumps(event).encode(), 1_000_000)
+            assert len(found.lines) == count, (name, value)
+            assert reads(engine) - before < 500, (name, value)
 
 
 def test_a_wrong_password_is_an_outage_that_names_the_user() -> None:

@@ -34,6 +34,8 @@ deployments = Table(
     Index("ix_deployments_environment_newest", "environment", "received_at", "id"),
     Index("ix_deployments_version", "version", "received_at", "id"),
     Index("ix_deployments_responsible", "responsible", "received_at", "id"),
+    Index("ix_deployments_stage", "stage", "received_at", "id"),
+    Index("ix_deployments_status", "status", "received_at", "id"),
     Index("ix_deployments_deploys", "stage", "status", "environment", "component", "at"),
     Index("ix_deployments_place", "environment", "component", "at", "id"),
 )

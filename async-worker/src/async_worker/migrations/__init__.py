@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 __all__ = ["HEAD", "upgrade"]
 
 # The last step there is. Declared, so that a database that has it is known without importing Alembic.
-HEAD = "0005"
+HEAD = "0006"
 
 
 def upgrade(connection: Connection) -> None:
