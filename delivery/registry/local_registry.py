@@ -19,9 +19,8 @@ __all__ = [
     "connect",
     "container_name",
     "ensure",
-    "login_problem",
+    "problem",
     "pull_missing",
-    "unreachable_problem",
     "wait_until_ready",
 ]
 
@@ -66,23 +65,23 @@ def pull_missing(engine: Engine, pinned: str, on_line: Callable[[str], None]) ->
         engine.pull(pinned, on_line, login=client.login(pinned))
 
 
-def unreachable_problem(declaration: Declaration) -> Problem | None:
-    """The problem of a declared registry that does not answer, unless it can be started here."""
+def problem(declaration: Declaration) -> Problem | None:
+    """The problem of a push to the declared registry, if it is unreachable or asks for a login.
+
+    A local registry that is unreachable is none: it can be started.
+    """
     address = declaration.registry.address
-    return None if is_local(address) else Problem.from_error(_unreachable(address))
-
-
-def login_problem(declaration: Declaration) -> Problem | None:
-    """The problem that the declared registry asks for a login, and none is known."""
-    error = client.missing_login(declaration.registry.address)
+    if client.is_reachable(address):
+        error = client.missing_login(address)
+    else:
+        error = None if is_local(address) else _unreachable(address)
     return Problem.from_error(error) if error else None
 
 
 def check(declaration: Declaration) -> None:
-    """Raise RegistryError if the registry is unreachable, or asks for a login and none is known."""
-    reachable = client.is_reachable(declaration.registry.address)
-    if problem := (login_problem if reachable else unreachable_problem)(declaration):
-        raise problem.error()
+    """Raise the problem of a push to the declared registry."""
+    if found := problem(declaration):
+        raise found.error()
 
 
 def _unreachable(address: str) -> RegistryError:

@@ -206,58 +206,49 @@ def _verdict(error: CommandError) -> Verdict:
     return Verdict.OTHER_CONTENT if "digest in claim" in error.tail else Verdict.OTHER_KEY
 
 
-@dataclass(frozen=True)
-class _Meaning:
-    """The meaning of an error of cosign."""
-
-    pattern: str
-    """Matches its first line."""
-    kind: type[RegistryError | SignatureError]
-    reason: str
-    hint: str
-
-
-_MEANINGS = (
-    _Meaning(
+_TEMPORARY = (
+    r"status code (429|5\d\d)|connection re(fused|set)|i/o timeout|unexpected EOF|TOOMANYREQUESTS"
+)
+# The meaning of cosign's errors: a pattern of the first line, the kind, the reason, and a hint.
+_MEANINGS: tuple[tuple[str, type[RegistryError | SignatureError], str, str], ...] = (
+    (
         r"decryption failed",
         SignatureError,
         f"the password does not open the key of {KEY}",
         f"correct {PASSWORD}, or {KEY}",
     ),
-    _Meaning(
+    (
         r"(unsupported|invalid) pem|decrypt: ",
         SignatureError,
         f"{KEY} is not a private key of cosign",
         "make one by `./run inv signing.keys --to DIR`; `cosign import-key-pair` converts others",
     ),
-    _Meaning(
+    (
         r"loading public key",
         SignatureError,
         "signing.public_key is not a public key in PEM",
         "commit the public half of the pair: `cosign public-key --key` prints it",
     ),
-    _Meaning(
+    (
         r"signing-config",
         SignatureError,
         "this version of cosign stores signatures in another way",
         "install cosign 2, or set COSIGN to one",
     ),
-    _Meaning(
+    (
         r"UNAUTHORIZED|DENIED|status code 40[13]",
         RegistryError,
         "the registry refuses the login",
         "run `docker login`, or set DELIVERY_REGISTRY_USERNAME and DELIVERY_REGISTRY_PASSWORD",
     ),
-    _Meaning(
+    (
         r"x509: ",
         RegistryError,
         "the registry's certificate is not trusted",
-        "put its CA in /etc/docker/certs.d/HOST/ca.crt, as for Docker, or set "
-        "REQUESTS_CA_BUNDLE to a bundle that has it",
+        "put its CA in /etc/docker/certs.d/HOST/ca.crt, or a bundle in REQUESTS_CA_BUNDLE",
     ),
-    _Meaning(
-        r"status code (429|5\d\d)|connection re(fused|set)|i/o timeout|unexpected EOF"
-        r"|TOOMANYREQUESTS",
+    (
+        _TEMPORARY,
         RegistryError,
         "the registry does not answer, or by an error",
         "check that it runs, and that this machine reaches it; then run the same command again",
@@ -270,11 +261,10 @@ def _known_error(error: CommandError, doing: str) -> DeliveryError | None:
     if error.returncode in {_NO_SIGNATURE, _NO_MATCH}:
         return None
     line = error.tail.partition("\n")[0].removeprefix("Error: ")
-    meanings = (known for known in _MEANINGS if re.search(known.pattern, line, re.IGNORECASE))
-    meaning = next(meanings, None)
-    if meaning is None:
-        return None
-    message = f"cannot {doing}: {meaning.reason}: {line}"
-    if meaning.kind is RegistryError:
-        return RegistryError(message, hint=meaning.hint, retriable=meaning is _MEANINGS[-1])
-    return SignatureError(message, hint=meaning.hint)
+    for pattern, kind, reason, hint in _MEANINGS:
+        if re.search(pattern, line, re.IGNORECASE):
+            message = f"cannot {doing}: {reason}: {line}"
+            if kind is SignatureError:
+                return SignatureError(message, hint=hint)
+            return RegistryError(message, hint=hint, retriable=pattern == _TEMPORARY)
+    return None

@@ -46,7 +46,7 @@ def checked_plan(
     reason = ""
     if registry is None:
         reason = f"the registry {declaration.registry.address} does not answer"
-        checks.add(local_registry.unreachable_problem(declaration))
+        checks.add(local_registry.problem(declaration))
     try:
         plan = planning.plan_checkout(declaration, registry, branch, root, reason=reason)
     except RegistryError as error:
@@ -93,7 +93,7 @@ def _check_registry(
 ) -> None:
     """Check for a missing login, and for versions that have other content."""
     try:
-        checks.add(local_registry.login_problem(declaration))
+        checks.add(local_registry.problem(declaration))
         published = catalog.find(registry, plan.version)
         # With a key, content of the registry is made here again, and compared then.
         signs = signing.has_key()
