@@ -1,1 +1,1 @@
-"""A release in an environment: target, lock, Helm, rollout, rollback."""
+"""Deploy a release to an environment: select, lock, compare, upgrade, follow, roll back."""
