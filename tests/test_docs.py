@@ -89,7 +89,10 @@ def test_the_table_of_packages_has_all_in_import_order() -> None:
     packages = [name for name in names if (ROOT / "delivery" / name).is_dir()]
     text = (ROOT / "docs" / "ARCHITECTURE.md").read_text(encoding="utf-8")
     section = text.partition("## Packages")[2].partition("\n| folder |")[0]
-    assert re.findall(r"^\| `(\w+)` \|", section, re.MULTILINE) == packages
+    rows = re.findall(r"^\| `(\w+)` \|.*\| `(\w+)` \|$", section, re.MULTILINE)
+    assert [package for package, _ in rows] == packages
+    files = [ROOT / "delivery" / package / f"{module}.py" for package, module in rows]
+    assert [file for file in files if not file.is_file()] == []
 
 
 def test_the_architecture_page_lists_each_page() -> None:
@@ -99,6 +102,18 @@ def test_the_architecture_page_lists_each_page() -> None:
         "CONTRIBUTING.md",
     }
     assert names - {path for path, _ in LINK.findall(text)} == set()
+
+
+def test_the_index_of_decisions_lists_each_with_its_title() -> None:
+    folder = ROOT / "docs" / "decisions"
+    listed = re.findall(
+        r"^- \[\d{4}\]\((.+)\) (.+)$", (folder / "README.md").read_text("utf-8"), re.MULTILINE
+    )
+    titles = [
+        (page.name, page.read_text("utf-8").partition("\n")[0].removeprefix("# "))
+        for page in sorted(folder.glob("0*.md"))
+    ]
+    assert listed == titles
 
 
 @pytest.mark.parametrize("page", PAGES, ids=page_id)
