@@ -373,13 +373,13 @@ def _rows(text: str) -> list[str]:
 
 
 def _no_clone(root: Path, error: CommandError) -> DeclarationError:
-    doing = f"cannot read the clone {root}"
+    problem = f"cannot read the clone {root}"
     if error.returncode == _NO_PROGRAM:
         hint = "install git: versions come from tags and commits"
-        return DeclarationError(f"{doing}: the program git is missing", hint=hint)
+        return DeclarationError(f"{problem}: the program git is missing", hint=hint)
     for pattern, (why, hint) in _UNREADABLE.items():
         if re.search(pattern, error.tail):
-            return DeclarationError(f"{doing}: {why}", hint=hint.format(root=root.resolve()))
+            return DeclarationError(f"{problem}: {why}", hint=hint.format(root=root.resolve()))
     return DeclarationError(
-        f"{doing}: git fails", hint="correct what git reports above", details=error.tail
+        f"{problem}: git fails", hint="correct what git reports above", details=error.tail
     )

@@ -211,7 +211,7 @@ def _requires_key(declaration: Declaration, environment: str) -> bool:
 
 def _no_key(environment: str) -> SignatureError:
     return SignatureError(
-        f"{environment} takes only signed releases, and {cosign.KEY} is not set",
+        f"cannot sign for {environment}, which takes only signed releases: {cosign.KEY} is not set",
         hint=f"run `{cosign.KEY}=FILE ./run inv push`; `./run inv signing.keys --to DIR` makes a "
         "key pair",
     )

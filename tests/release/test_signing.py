@@ -267,7 +267,8 @@ def test_a_pipeline_needs_the_key_only_to_push(
     if pipeline:
         monkeypatch.setenv("BUILD_URL", "https://ci/1")
     problem = Problem(
-        "develop takes only signed releases, and DELIVERY_SIGNING_KEY is not set",
+        "cannot sign for develop, which takes only signed releases: "
+        "DELIVERY_SIGNING_KEY is not set",
         "run `DELIVERY_SIGNING_KEY=FILE ./run inv push`; `./run inv signing.keys --to DIR` makes a "
         "key pair",
         reference="signature",
