@@ -144,7 +144,7 @@ def is_removal(event: Mapping[str, Any]) -> bool:
 def durations(events: Iterable[Mapping[str, Any]]) -> list[Duration]:
     """How long each stage of each component took, of the runs that ended.
 
-    In a pipeline a stage lasts from the start of its first run to the end of its last one.
+    In a pipeline a stage lasts from the start of its first run to the end of its last.
     """
     runs: dict[tuple[str, str], dict[object, tuple[datetime, datetime]]] = {}
     for number, event in enumerate(events):
@@ -221,7 +221,7 @@ class _Event:
         )
 
     def is_same(self, other: _Event) -> bool:
-        """Whether both are about one version, or about the same bytes under two names."""
+        """Whether both have the same version, or the same bytes under two names."""
         return self.version == other.version or bool(self.digest and self.digest == other.digest)
 
 
@@ -311,7 +311,7 @@ class _History:
 
 
 def _order(event: Mapping[str, Any]) -> tuple[datetime, int]:
-    """By time; of events at one time, starts come first and successes last."""
+    """By time; at the same time starts come first and successes last."""
     return _when(event), (*_ORDER, event.get("status")).index(event.get("status"))
 
 

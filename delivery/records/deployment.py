@@ -62,7 +62,7 @@ class Outcome(StrEnum):
 
 
 class Deployment(BaseModel):
-    """One change of an environment."""
+    """A change of an environment."""
 
     model_config = ConfigDict(frozen=True)
 

@@ -95,7 +95,7 @@ class Details(BaseModel):
 
 
 class Record(BaseModel):
-    """An event about one component: the body of `POST /deployments`."""
+    """An event about a component: the body of `POST /deployments`."""
 
     model_config = ConfigDict(frozen=True, extra="allow")
 
@@ -114,7 +114,7 @@ class Record(BaseModel):
 
 @dataclass(frozen=True, kw_only=True)
 class Run:
-    """One run of a stage: what its records have in common."""
+    """A run of a stage: what its records have in common."""
 
     stage: str
     step: str  # the task
@@ -142,7 +142,7 @@ class Run:
         changed: bool | None = None,
         restored: bool | None = None,
     ) -> Record:
-        """The record of one component, by default with the version that is deployed or removed."""
+        """The record of a component, by default with the version that is deployed or removed."""
         deployment, origin = self.deployment, asdict(self.origin)
         contents = contents or deployment.affected
         is_end = status != "started"

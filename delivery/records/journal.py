@@ -1,4 +1,4 @@
-"""The journal: a file with all records of one pipeline, read by its later stages."""
+"""The journal: a file with all records of a pipeline, read by its later stages."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def append(records: Sequence[Record], root: Path = ROOT) -> None:
     if not records or not (build := pipeline()):
         return
     text = "".join(f"{record.model_dump_json(exclude_none=True)}\n" for record in records)
-    # One write, so that the lines of parallel stages do not mix.
+    # A single write, so that the lines of parallel stages do not mix.
     handle = os.open(_file(build, root), os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
     try:
         os.write(handle, text.encode())

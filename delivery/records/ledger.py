@@ -28,7 +28,7 @@ _QUOTED = 300  # characters of an answer that an error quotes
 
 
 def find_address(declaration: Declaration) -> str:
-    """The ledger's address: DELIVERY_LEDGER, else the declared one, else ""."""
+    """The ledger's address: DELIVERY_LEDGER, else as declared, else ""."""
     address = os.environ.get(ADDRESS, "").strip()
     if address and not address.startswith(("http://", "https://")):
         raise DeclarationError(
@@ -219,7 +219,7 @@ class Ledger:
 
 
 def _describe(answer: requests.Response) -> str:
-    """An answer in a line: its status, and the ledger's error message where it has one."""
+    """An answer in a line: its status, and the ledger's error message if any."""
     try:
         error = answer.json()["error"]
         fields = "; ".join(f"{name} {why}" for name, why in error.get("fields", {}).items())

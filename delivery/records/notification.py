@@ -74,7 +74,7 @@ class Notice:
 
     @property
     def headline(self) -> str:
-        """The outcome in one line."""
+        """The outcome in a line."""
         sign, words, _ = RESULTS[self.result]
         return f"{sign} {self.project}{f', {self.ref},' if self.ref else ''} {words}"
 
@@ -110,7 +110,7 @@ def announce(result: str) -> None:
     """Print the outcome of the pipeline, send a notification, and deliver the outbox.
 
     A failed notification or delivery is printed as a warning. Raises DeclarationError for a result
-    that is not one of Jenkins'.
+    that Jenkins does not have.
     """
     result = result.upper()
     if result not in RESULTS:

@@ -64,7 +64,7 @@ def deployment(
 
 @dataclass
 class Recording:
-    """The recording of one run; nothing is recorded before the run is started."""
+    """The recording of a run; nothing is recorded before the run is started."""
 
     stage: str
     step: str
@@ -114,8 +114,8 @@ class Recording:
     ) -> None:
         """Record the start of a deployment; a removal is recorded at its end alone.
 
-        The commit is the release's, else this clone's. ledger is the address of one that the
-        deployment itself brings up or removes, to which events are sent at the end alone.
+        The commit is the release's, else this clone's. ledger is the address of a ledger that
+        the deployment itself starts or removes: events are sent to it at the end alone.
         """
         with self.guard():
             declaration = self.declaration or files.load_declaration(self.root)
@@ -192,7 +192,7 @@ class Recording:
 
 
 def _ended(deployment: Deployment, error: BaseException | None) -> Deployment:
-    """The deployment with its outcome, by the error unless it has one."""
+    """The deployment with its outcome, by the error unless it has ended."""
     if deployment.outcome is not Outcome.STARTED:
         return deployment
     if error is None:

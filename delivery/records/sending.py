@@ -70,7 +70,7 @@ def ledger_status(address: str, root: Path = ROOT) -> str:
 
 
 def _token_for(root: Path) -> Callable[[str], str]:
-    """The token for each ledger: DELIVERY_LEDGER_TOKEN for the declared one, "" for others.
+    """The token for each ledger: DELIVERY_LEDGER_TOKEN if it is declared, else "".
 
     The outbox may have events of other clones, for other ledgers.
     """

@@ -18,7 +18,7 @@ class StageTime:
     """A stage of a pipeline: all its runs, from the first start to the last end."""
 
     stage: str
-    status: str  # the worst of its runs; started while one has not ended
+    status: str  # the worst of its runs; started until all have ended
     seconds: float | None  # None: it has not ended
 
 

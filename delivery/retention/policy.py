@@ -235,7 +235,7 @@ class _Decision:
         parts |= {manifest.digest}
         wholes = [self.verdict(whole, parts) for whole in self._wholes(manifest, parts)]
         if wholes:
-            # One whole that is kept keeps the part.
+            # A part is kept if any of its wholes is kept.
             whole = min(wholes, key=lambda verdict: verdict.is_removed)
             label = whole.manifest.label.partition(", ")[0]
             reason = f"belongs to {label}, which is {'removed' if whole.is_removed else 'kept'}"

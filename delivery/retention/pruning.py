@@ -46,8 +46,8 @@ def find_uses(
 ) -> tuple[Use, ...]:
     """What the environments, this clone and further release.json files use.
 
-    `without` names environments that are not asked. Raises DeployError for another one that cannot
-    be asked, since what it runs is not known.
+    `without` names environments that are not asked. Raises DeployError if another environment
+    cannot be asked, since what it runs is not known.
     """
     for name in without:
         target.find_environment(declaration, name)
@@ -157,7 +157,7 @@ def _read(
 def _read_repository(
     registry: Registry, repository: str, on_line: Callable[[str], None]
 ) -> list[StoredManifest]:
-    """Every manifest of a repository that has a tag, or belongs to one that has."""
+    """Every manifest of a repository that has a tag, or belongs to such a manifest."""
     tags: dict[str, list[str]] = {}
     manifests: dict[str, Manifest] = {}
     wholes: dict[str, set[str]] = {}  # what a manifest belongs to
@@ -191,7 +191,7 @@ def _read_repository(
 def _parts(
     registry: Registry, repository: str, manifest: Manifest, tags: Iterable[str]
 ) -> Iterable[tuple[str, str]]:
-    """Each (part, whole) of which a manifest is one."""
+    """Each pair (part, whole) that a manifest belongs to."""
     document, digest = manifest.manifest, manifest.digest
     subjects = {subject for tag in tags if (subject := subject_of(tag))}
     for entry in document.get("manifests") or ():
@@ -274,7 +274,7 @@ def _environment_uses(declaration: Declaration, names: Sequence[str]) -> list[Us
                 raise DeployError(
                     f"cannot ask {name} what it runs: the kubeconfig has none of its contexts "
                     f"({contexts})",
-                    hint=f"run this where the kubeconfig has one, or {_pass_without(name)}",
+                    hint=f"run this where the kubeconfig has them, or {_pass_without(name)}",
                 )
             revisions = [use for each in targets for use in _revision_uses(each)]
             step.done(f"{len(revisions)} revisions that it runs or may roll back to")
@@ -287,7 +287,7 @@ def _pass_without(name: str) -> str:
 
 
 def _revision_uses(target: Target) -> list[Use]:
-    """The use of every helm revision: the current one, and those that a rollback may bring back."""
+    """The use of every helm revision, current or earlier: a rollback may bring it back."""
     user = f"{target.name} ({target.kubernetes.context})"
     try:
         target.kubernetes.reach()

@@ -96,7 +96,7 @@ def _parse(report: str) -> list[Finding]:
         )
     except (ValueError, KeyError, TypeError) as error:
         raise ScanError(
-            f"cannot read the report of gitleaks: it is not one of version 8: {error!r}",
+            f"cannot read the report of gitleaks: it is not of version 8: {error!r}",
             hint="set GITLEAKS to a gitleaks of version 8",
         ) from error
 
