@@ -16,24 +16,17 @@ from tests.registries import FakeRegistry, serving, sha256
 _CACHES = shutil.ignore_patterns(".venv", "__pycache__", ".hypothesis", ".mypy_cache")
 
 
-def test_a_change_of_the_base_changes_the_keys_of_its_images(
-    declaration: Declaration, sample: Path
+@pytest.mark.parametrize(
+    ("file", "changed"),
+    [("base-image/Dockerfile", {"base-image", "api-rest"}), ("api-rest/app.py", {"api-rest"})],
+)
+def test_a_change_gives_an_image_and_those_built_on_it_other_keys(
+    declaration: Declaration, sample: Path, file: str, changed: set[str]
 ) -> None:
-    before = planning.content_keys(declaration, sample)
-    (sample / "base-image" / "Dockerfile").write_text("FROM scratch\nUSER 1\n")
-    after = planning.content_keys(declaration, sample)
-    assert before["base-image"] != after["base-image"]
-    assert before["api-rest"] != after["api-rest"]
-
-
-def test_a_change_of_an_app_keeps_the_key_of_its_base(
-    declaration: Declaration, sample: Path
-) -> None:
-    before = planning.content_keys(declaration, sample)
-    (sample / "api-rest" / "app.py").write_text("pass")
-    after = planning.content_keys(declaration, sample)
-    assert before["base-image"] == after["base-image"]
-    assert before["api-rest"] != after["api-rest"]
+    previous = planning.content_keys(declaration, sample)
+    (sample / file).write_text("FROM scratch\nUSER 1\n")
+    keys = planning.content_keys(declaration, sample)
+    assert {name for name in keys if keys[name] != previous[name]} == changed
 
 
 def test_another_upstream_image_changes_the_key(declaration: Declaration, sample: Path) -> None:

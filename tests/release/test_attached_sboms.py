@@ -31,10 +31,10 @@ def layout(tmp_path: Path) -> Path:
     return tmp_path
 
 
-@pytest.fixture(params=[True, False], ids=["referrers API", "referrers tag"])
-def pushed(request: pytest.FixtureRequest, layout: Path) -> Iterator[tuple[Registry, Image]]:
+@pytest.fixture
+def pushed(layout: Path) -> Iterator[tuple[Registry, Image]]:
     """A registry with the image pushed to it."""
-    with serving(FakeRegistry(referrers=request.param)) as (address, _):
+    with serving(FakeRegistry()) as (address, _):
         registry, repository = Registry(address), f"{address}/api-rest"
         digest = registry.push_layout(layout, repository, "k", lambda _line: None)
         yield registry, Image("api-rest", "1.2.0", repository, digest)
