@@ -1,4 +1,4 @@
-"""ops/jenkins/ installs what the Jenkinsfile needs, with no more rights than needed."""
+"""ops/jenkins/ provides what the Jenkinsfile needs, and no more rights than it needs."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ from tests.jenkins.harness import with_tags
 
 JENKINS = files.ROOT / "ops" / "jenkins"
 PIPELINE = (files.ROOT / "Jenkinsfile").read_text(encoding="utf-8")
-# Used by the job, not by the pipeline.
+# The credential of the job, which clones the repository.
 OF_THE_JOB = {"delivery-git"}
-# The plugin of each step or option of the pipeline (- for Jenkins itself). The Pipeline plugins
-# come with workflow-aggregator.
+# The plugin of each step and option of the pipeline (- for Jenkins itself). workflow-aggregator
+# installs the Pipeline plugins.
 PLUGINS = dict(
     line.split()
     for line in """
@@ -48,13 +48,13 @@ lock lockable-resources
 timestamps timestamper
 """.strip().splitlines()
 )
-# Words of declarative pipelines and of Groovy.
+# The structure of a declarative pipeline, and Groovy: no further plugin.
 LANGUAGE = """
 pipeline agent options environment stages stage when input steps parallel post script trim
-always success failure unstable cleanup beforeAgent beforeInput not anyOf allOf expression
+always beforeInput beforeOptions
 message ok submitter submitterParameter label
 """
-# For values.yaml itself: pod templates, configuration, job, rights and users.
+# The plugins of values.yaml itself: pod templates, configuration, job, rights and users.
 OF_THE_VALUES = (
     "kubernetes configuration-as-code git job-dsl basic-branch-build-strategies matrix-auth ldap"
 )
@@ -63,7 +63,7 @@ nodes clusterroles clusterrolebindings customresourcedefinitions persistentvolum
 mutatingwebhookconfigurations validatingwebhookconfigurations priorityclasses
 certificatesigningrequests
 """
-# With these a service account could get all other rights, or run commands in others' pods.
+# With one of these a service account could gain other rights, or run commands in other pods.
 ESCALATING = {
     "roles",
     "rolebindings",
@@ -79,20 +79,18 @@ def load(name: str) -> list[dict[str, Any]]:
 
 
 def values() -> dict[str, Any]:
-    (found,) = load("values.yaml")
-    return found
+    (values,) = load("values.yaml")
+    return values
 
 
-def configuration(name: str) -> Any:  # whatever the YAML holds
+def configuration(name: str) -> Any:
     return yaml_strict.load(values()["controller"]["JCasC"]["configScripts"][name])
 
 
 def templates() -> dict[str, dict[str, Any]]:
     """The pod templates by label."""
-    found = [
-        one for text in values()["agent"]["podTemplates"].values() for one in yaml_strict.load(text)
-    ]
-    return {one["label"]: one for one in found}
+    texts = values()["agent"]["podTemplates"].values()
+    return {template["label"]: template for text in texts for template in yaml_strict.load(text)}
 
 
 def pod(label: str) -> dict[str, Any]:
@@ -100,63 +98,51 @@ def pod(label: str) -> dict[str, Any]:
     return dict(yaml_strict.load(templates()[label]["yaml"])["spec"])
 
 
+def pod_security() -> dict[str, str]:
+    """The level that each namespace enforces."""
+    return {
+        namespace["metadata"]["name"]: namespace["metadata"]["labels"][
+            "pod-security.kubernetes.io/enforce"
+        ]
+        for namespace in load("namespaces.yaml")
+    }
+
+
 def plugins() -> dict[str, str]:
-    return dict(one.split(":", 1) for one in values()["controller"]["installPlugins"])
+    return dict(plugin.split(":", 1) for plugin in values()["controller"]["installPlugins"])
 
 
 def credentials() -> dict[str, str]:
     """The kind of each declared credential, by id."""
     (domain,) = configuration("credentials")["credentials"]["system"]["domainCredentials"]
-    return {
-        credential["id"]: kind
-        for entry in domain["credentials"]
-        for kind, credential in entry.items()
-    }
+    entries = domain["credentials"]
+    return {content["id"]: kind for entry in entries for kind, content in entry.items()}
 
 
-def named_credentials() -> set[str]:
-    """The credential ids in the pipeline; one with the environment's name, for each environment."""
-    matches = re.findall(
-        r"""credentials\(\s*["']([^"']+)["']\s*\)|credentialsId:\s*["']([^"']+)["']""", PIPELINE
-    )
-    environments = set(files.load_declaration().gitflow.deploys.values())
-    names = set[str]()
-    for name in (first or second for first, second in matches):
-        names |= {
-            name.replace("${env.DELIVERY_ENVIRONMENT}", environment) for environment in environments
-        }
-    return names
+def test_the_credentials_are_those_of_the_pipeline() -> None:
+    used = set(re.findall(r"(?:credentials\(|credentialsId: )'([^']+)'", PIPELINE))
+    assert used
+    assert set(credentials()) - OF_THE_JOB == used
 
 
-def test_the_credentials_are_those_in_the_pipeline() -> None:
-    assert named_credentials()
-    assert set(credentials()) - OF_THE_JOB == named_credentials()
+def test_each_secret_is_mounted_and_the_guide_creates_it() -> None:
+    def mounted_by(values: dict[str, Any]) -> set[str]:
+        secrets = values["controller"]["additionalExistingSecrets"]
+        return {f"{secret['name']}-{secret['keyName']}" for secret in secrets}
 
-
-def test_each_secret_is_mounted_and_created_by_the_guide() -> None:
-    mounted = {
-        f"{secret['name']}-{secret['keyName']}"
-        for secret in values()["controller"]["additionalExistingSecrets"]
-    }
     (local,) = load("values-local-accounts.yaml")
-    mounted_locally = {
-        f"{secret['name']}-{secret['keyName']}"
-        for secret in local["controller"]["additionalExistingSecrets"]
-    }
+    mounted, locally = mounted_by(values()), mounted_by(local)
     text = (JENKINS / "values.yaml").read_text(encoding="utf-8")
     read = set(re.findall(r"\$\{(jenkins-credentials-[a-z-]+)\}", text))
     assert read == mounted
     read_locally = set(re.findall(r"\$\{(jenkins-credentials-[a-z-]+)\}", str(local)))
-    assert mounted_locally == mounted | read_locally
+    assert locally == mounted | read_locally
     guide = (files.ROOT / "docs" / "jenkins.md").read_text(encoding="utf-8")
-    created = {
-        f"jenkins-credentials-{key}"
-        for key in re.findall(r"--from-(?:file|literal)=([a-z-]+)=", guide)
-    }
-    assert created == mounted_locally
+    keys = re.findall(r"--from-(?:file|literal)=([a-z-]+)=", guide)
+    assert {f"jenkins-credentials-{key}" for key in keys} == locally
 
 
-def test_no_secret_is_in_the_files() -> None:
+def test_the_files_have_no_secret() -> None:
     for file in JENKINS.rglob("*"):
         if file.is_file():
             text = file.read_text(encoding="utf-8")
@@ -166,18 +152,18 @@ def test_no_secret_is_in_the_files() -> None:
             ), file
 
 
-def test_the_labels_are_those_in_the_pipeline() -> None:
-    labels = set(re.findall(r"(?:label|node\()\s*'([^']+)'", PIPELINE))
-    assert labels == set(templates())
+def test_the_labels_are_those_of_the_pipeline() -> None:
+    used = set(re.findall(r"(?:label|node\()\s*'([^']+)'", PIPELINE))
+    assert used == set(templates())
 
 
-def test_each_step_of_the_pipeline_has_its_plugin_and_each_plugin_is_used() -> None:
+def test_each_step_has_its_plugin_and_each_plugin_is_used() -> None:
     code = re.sub(r"//[^\n]*", "", PIPELINE)
     without_text = re.sub(r"""'[^'\n]*'|"[^"\n]*\"""", "''", code)
     used = set(re.findall(r"^\s*([a-zA-Z]+)\b\s*(?:\(|'|\w+:|scm\b)", without_text, re.MULTILINE))
     used |= set(re.findall(r"(?:=\s*|\[|\(|\{ )([a-zA-Z]+)\(", without_text))
     unknown = used - set(PLUGINS) - set(LANGUAGE.split())
-    assert not unknown, "add it to PLUGINS with its plugin"
+    assert not unknown, "add it to PLUGINS with the plugin that brings it"
     needed = {plugin for step, plugin in PLUGINS.items() if step in used and plugin != "-"}
     assert needed | set(OF_THE_VALUES.split()) == set(plugins())
 
@@ -186,14 +172,15 @@ def test_everything_is_pinned() -> None:
     assert all(re.fullmatch(r"[0-9][\w.]+", version) for version in plugins().values()), plugins()
     assert re.fullmatch(r"[0-9.]+-jdk21", values()["controller"]["image"]["tag"])
     assert not values()["controller"]["installLatestPlugins"]
-    images = {container["image"] for label in templates() for container in pod(label)["containers"]}
+    containers = [container for label in templates() for container in pod(label)["containers"]]
+    images = {container["image"] for container in containers}
     assert len(images) == 1
     for file in JENKINS.rglob("*"):
         if file.is_file():
             assert ":latest" not in file.read_text(encoding="utf-8"), file
 
 
-def test_branches_are_fetched_with_tags() -> None:
+def test_branches_are_fetched_with_tags_for_the_versions() -> None:
     assert with_tags(JENKINS / "values.yaml")
     github = re.search(
         r"#     github \{.*?^      #     \}",
@@ -201,75 +188,66 @@ def test_branches_are_fetched_with_tags() -> None:
         re.DOTALL | re.MULTILINE,
     )
     assert github
-    assert "noTags false" in github[0], "a source with traits of its own needs the option, too"
+    assert "noTags false" in github[0], "a source with its own traits needs the option, too"
 
 
-def test_the_controller_builds_nothing() -> None:
+def test_no_build_runs_beside_the_credentials() -> None:
     assert values()["controller"]["numExecutors"] == 0
     assert values()["agent"]["disableDefaultAgent"] is True
 
 
-def test_anonymous_users_have_no_rights() -> None:
-    for text in (
-        configuration("security"),
-        yaml_strict.load(
-            load("values-local-accounts.yaml")[0]["controller"]["JCasC"]["configScripts"][
-                "security"
-            ]
-        ),
-    ):
-        entries = text["jenkins"]["authorizationStrategy"]["globalMatrix"]["entries"]
-        named = {user["name"]: user["permissions"] for entry in entries for user in entry.values()}
+def test_only_named_groups_and_users_have_rights() -> None:
+    (local,) = load("values-local-accounts.yaml")
+    scripts = local["controller"]["JCasC"]["configScripts"]
+    for script in (configuration("security"), yaml_strict.load(scripts["security"])):
+        entries = script["jenkins"]["authorizationStrategy"]["globalMatrix"]["entries"]
+        named = {
+            actor["name"]: actor["permissions"] for entry in entries for actor in entry.values()
+        }
         assert "anonymous" not in named
         administrators = [
             name for name, allowed in named.items() if "Overall/Administer" in allowed
         ]
         assert len(administrators) == 1
         assert "releasers" in named
-        assert not text["jenkins"]["securityRealm"].get("local", {}).get("allowsSignup", False)
-        assert all(
-            permission.startswith(("Overall/Read", "Job/"))
-            for name, permissions in named.items()
-            if name not in administrators
-            for permission in permissions
-        )
+        assert not script["jenkins"]["securityRealm"].get("local", {}).get("allowsSignup", False)
+        others = [name for name in named if name not in administrators]
+        permissions = [permission for name in others for permission in named[name]]
+        assert all(name.startswith(("Overall/Read", "Job/")) for name in permissions)
 
 
-def test_all_agents_have_the_same_addresses() -> None:
+def test_agents_get_the_addresses_of_the_controller() -> None:
     (properties,) = configuration("environment")["jenkins"]["globalNodeProperties"]
-    variables = {variable["key"]: variable["value"] for variable in properties["envVars"]["env"]}
+    variables = {entry["key"]: entry["value"] for entry in properties["envVars"]["env"]}
     assert variables == {name: f"${{{name}}}" for name in ("DELIVERY_REGISTRY", "DELIVERY_LEDGER")}
-    known = {variable["name"] for variable in values()["controller"]["containerEnv"]}
+    known = {entry["name"] for entry in values()["controller"]["containerEnv"]}
     text = (JENKINS / "values.yaml").read_text(encoding="utf-8")
     assert set(re.findall(r"\$\{(DELIVERY_\w+)\}", text)) == known
 
 
-def test_no_agent_uses_a_nodes_engine_or_folders() -> None:
+def test_no_pod_uses_the_engine_or_folders_of_its_node() -> None:
     for file in JENKINS.rglob("*"):
         if file.is_file():
             text = file.read_text(encoding="utf-8")
             assert "hostPath" not in text, file
             assert "/var/run/docker.sock" not in text, file
     for label in templates():
-        assert not {"hostNetwork", "hostPID", "hostIPC"} & set(pod(label))
-        for volume in pod(label)["volumes"]:
-            assert set(volume) & {"emptyDir", "persistentVolumeClaim"}
-            assert "sizeLimit" in volume.get("emptyDir", {"sizeLimit": ""})
+        spec = pod(label)
+        assert not {"hostNetwork", "hostPID", "hostIPC"} & set(spec)
+        for volume in spec["volumes"]:
+            assert "persistentVolumeClaim" in volume or "sizeLimit" in volume["emptyDir"]
 
 
-def test_the_only_privileged_container_has_its_own_nodes_and_namespace() -> None:
+def test_one_container_is_privileged_with_its_own_nodes_and_namespace() -> None:
     privileged = [
         (label, container["name"])
         for label in templates()
         for container in pod(label)["containers"]
-        if container["securityContext"].get("privileged")
-        or container["securityContext"].get("runAsUser") == 0
+        if (context := container["securityContext"]).get("privileged")
+        or context.get("runAsUser") == 0
     ]
     assert privileged == [("delivery-build", "engine")]
-    enforced = {
-        item["metadata"]["name"]: item["metadata"]["labels"]["pod-security.kubernetes.io/enforce"]
-        for item in load("namespaces.yaml")
-    }
+    enforced = pod_security()
     lax = {name for name, level in enforced.items() if level != "restricted"}
     assert lax == {templates()["delivery-build"]["namespace"]} == {"jenkins-agents"}
     assert pod("delivery-build")["nodeSelector"] == {"delivery/agents": "build"}
@@ -283,100 +261,98 @@ def test_the_only_privileged_container_has_its_own_nodes_and_namespace() -> None
 
 
 def test_an_agent_that_deploys_has_no_privilege() -> None:
-    agent = pod("delivery-deploy")
-    assert agent["securityContext"]["runAsNonRoot"] is True
-    assert agent["securityContext"]["seccompProfile"] == {"type": "RuntimeDefault"}
-    (container,) = agent["containers"]
+    spec = pod("delivery-deploy")
+    assert spec["securityContext"]["runAsNonRoot"] is True
+    assert spec["securityContext"]["seccompProfile"] == {"type": "RuntimeDefault"}
+    (container,) = spec["containers"]
     expected = {
         "allowPrivilegeEscalation": False,
         "readOnlyRootFilesystem": True,
         "capabilities": {"drop": ["ALL"]},
     }
     assert container["securityContext"] == expected
-    assert "DOCKER_HOST" not in {variable["name"] for variable in container["env"]}
+    assert "DOCKER_HOST" not in {entry["name"] for entry in container["env"]}
 
 
 def test_no_agent_has_a_token_of_the_cluster() -> None:
     accounts = {
-        (one["metadata"]["namespace"], one["metadata"]["name"]): one
-        for one in load("rights.yaml")
-        if one["kind"] == "ServiceAccount"
+        (manifest["metadata"]["namespace"], manifest["metadata"]["name"]): manifest
+        for manifest in load("rights.yaml")
+        if manifest["kind"] == "ServiceAccount"
     }
     for label, template in templates().items():
         assert pod(label)["automountServiceAccountToken"] is False
         account = accounts[template["namespace"], template["serviceAccount"]]
         assert account["automountServiceAccountToken"] is False
     subjects = {
-        (one["namespace"], one["name"])
+        (subject["namespace"], subject["name"])
         for binding in load("rights.yaml")
-        for one in binding.get("subjects", ())
+        for subject in binding.get("subjects", ())
     }
     assert not subjects & {
         (template["namespace"], template["serviceAccount"]) for template in templates().values()
     }
 
 
-def test_all_agents_end_and_keep_their_records() -> None:
-    claims = {one["metadata"]["namespace"] for one in load("volumes.yaml")}
+def test_agents_end_and_keep_their_records() -> None:
+    claims = {claim["metadata"]["namespace"] for claim in load("volumes.yaml")}
     for label, template in templates().items():
         assert template["podRetention"] == "never"
         assert template["activeDeadlineSeconds"] >= 2 * 3600
-        agent = next(one for one in pod(label)["containers"] if one["name"] == "jnlp")
+        containers = {container["name"]: container for container in pod(label)["containers"]}
+        agent = containers["jnlp"]
         assert {"name": "DELIVERY_OUTBOX", "value": "/outbox"} in agent["env"]
         assert {"name": "outbox", "mountPath": "/outbox"} in agent["volumeMounts"]
         assert template["namespace"] in claims
-        assert all(
-            {"requests", "limits"} <= set(one["resources"]) for one in pod(label)["containers"]
-        )
+        for container in containers.values():
+            assert {"requests", "limits"} <= set(container["resources"])
 
 
 def test_an_agent_and_its_engine_share_the_socket() -> None:
     agent, engine = pod("delivery-build")["containers"]
     assert {"name": "DOCKER_HOST", "value": "unix:///run/engine/docker.sock"} in agent["env"]
-    for one in (agent, engine):
-        assert {"name": "engine", "mountPath": "/run/engine"} in one["volumeMounts"]
-        # What is bound from the workspace into a container has to have the same path for both.
-        assert one["workingDir"] == "/home/jenkins/agent"
+    for container in (agent, engine):
+        assert {"name": "engine", "mountPath": "/run/engine"} in container["volumeMounts"]
+        # A bind mount of the workspace needs the same path in both.
+        assert container["workingDir"] == "/home/jenkins/agent"
     script = (JENKINS / "agent" / "engine").read_text(encoding="utf-8")
     assert re.findall(r"--host=(\S+)", script) == ["unix:///run/engine/docker.sock"]
     assert "--data-root=/var/lib/engine" in script
     assert {"name": "images", "mountPath": "/var/lib/engine"} in engine["volumeMounts"]
 
 
-def test_each_environment_has_a_namespace_and_a_deployer() -> None:
+def test_each_environment_has_its_namespace_and_its_deployer() -> None:
     declaration = files.load_declaration()
     spaces = {
         name: declaration.environments[name].namespace
         for name in declaration.gitflow.deploys.values()
     }
     assert len(set(spaces.values())) == len(spaces)
-    enforced = {
-        one["metadata"]["name"]: one["metadata"]["labels"] for one in load("namespaces.yaml")
-    }
     accounts = {
-        one["metadata"]["namespace"]
-        for one in load("rights.yaml")
-        if one["metadata"]["name"] == "jenkins-deployer"
+        manifest["metadata"]["namespace"]
+        for manifest in load("rights.yaml")
+        if manifest["metadata"]["name"] == "jenkins-deployer"
     }
     assert accounts == set(spaces.values())
     for name, namespace in spaces.items():
-        assert enforced[namespace] == {"pod-security.kubernetes.io/enforce": "restricted"}
-        # ops/jenkins/kubeconfig names the context as the environment.
+        assert pod_security()[namespace] == "restricted"
+        # ops/jenkins/kubeconfig gives the context the name of the environment.
         assert name in declaration.environments[name].contexts
 
 
 def rules() -> list[tuple[str, str, dict[str, Any]]]:
     """Each rule with its Role's namespace and name."""
-    roles = [one for one in load("rights.yaml") if one["kind"] == "Role"]
     return [
-        (one["metadata"]["namespace"], one["metadata"]["name"], rule)
-        for one in roles
-        for rule in one["rules"]
+        (role["metadata"]["namespace"], role["metadata"]["name"], rule)
+        for role in load("rights.yaml")
+        if role["kind"] == "Role"
+        for rule in role["rules"]
     ]
 
 
-def test_rights_are_namespaced_and_without_wildcards() -> None:
-    assert {one["kind"] for one in load("rights.yaml")} == {"ServiceAccount", "Role", "RoleBinding"}
+def test_the_rights_are_explicit_and_of_namespaces() -> None:
+    kinds = {manifest["kind"] for manifest in load("rights.yaml")}
+    assert kinds == {"ServiceAccount", "Role", "RoleBinding"}
     for _namespace, _name, rule in rules():
         assert "*" not in [*rule["apiGroups"], *rule["resources"], *rule["verbs"]]
         assert not set(rule["resources"]) & ({*CLUSTER_WIDE.split()} | ESCALATING)
@@ -391,18 +367,19 @@ def test_a_deployer_sees_only_its_namespace() -> None:
                 [namespace],
                 ["get"],
             )
-    for one in load("rights.yaml"):
-        for subject in one.get("subjects", ()):
+    for binding in load("rights.yaml"):
+        for subject in binding.get("subjects", ()):
             if subject["name"] == "jenkins-deployer":
-                assert subject["namespace"] == one["metadata"]["namespace"]
+                assert subject["namespace"] == binding["metadata"]["namespace"]
 
 
-def test_all_deployers_have_the_same_rights() -> None:
-    texts = set()
-    for one in load("rights.yaml"):
-        if one["kind"] == "Role" and one["metadata"]["name"] == "jenkins-deployer":
-            texts.add(str(one).replace(one["metadata"]["namespace"], "NAMESPACE"))
-    assert len(texts) == 1
+def test_the_deployers_have_equal_rights() -> None:
+    rights: dict[str, str] = {}
+    for namespace, name, rule in rules():
+        if name == "jenkins-deployer":
+            rights[namespace] = rights.get(namespace, "") + str(rule).replace(namespace, "")
+    assert len(rights) == 3
+    assert len(set(rights.values())) == 1
 
 
 def test_a_deployer_may_create_each_kind_of_the_chart() -> None:
@@ -412,19 +389,20 @@ def test_a_deployer_may_create_each_kind_of_the_chart() -> None:
         if namespace == "platform-production"
         for resource in rule["resources"]
     }
-    made = set[str]()
+    kinds = set[str]()
     for file in (files.ROOT / "platform-chart" / "templates").rglob("*"):
         if file.is_file():
-            made |= set(
-                re.findall(r"^kind: (\w+)$", file.read_text(encoding="utf-8"), re.MULTILINE)
-            )
+            text = file.read_text(encoding="utf-8")
+            kinds |= set(re.findall(r"^kind: (\w+)$", text, re.MULTILINE))
     plural = {"NetworkPolicy": "networkpolicies"}
-    assert {plural.get(kind, f"{kind.lower()}s") for kind in made} - {"pods"} <= allowed
-    assert "deployments" in allowed, "the chart names that kind by its values"
+    assert {plural.get(kind, f"{kind.lower()}s") for kind in kinds} - {"pods"} <= allowed
+    assert "deployments" in allowed, "the chart takes that kind from its values"
 
 
-def test_agents_accept_no_connection_and_cannot_read_the_nodes_identity() -> None:
-    policies = {one["metadata"]["namespace"]: one["spec"] for one in load("network-policy.yaml")}
+def test_nothing_reaches_an_agent_and_no_agent_reaches_the_metadata_service() -> None:
+    policies = {
+        policy["metadata"]["namespace"]: policy["spec"] for policy in load("network-policy.yaml")
+    }
     for template in templates().values():
         spec = policies[template["namespace"]]
         assert spec["podSelector"] == {}
@@ -447,11 +425,11 @@ def test_the_guide_installs_the_chart_of_the_values() -> None:
 
 
 class Controller(http.server.BaseHTTPRequestHandler):
-    """Jenkins, as far as an agent that starts sees it: the first answer is that it is not ready."""
+    """A fake Jenkins for an agent that starts: its first answer is that it is not ready."""
 
     answered: ClassVar[list[str]] = []
 
-    def do_GET(self) -> None:  # its name is http.server's
+    def do_GET(self) -> None:  # the name of http.server
         self.answered.append(self.path)
         self.send_response(503 if len(self.answered) == 1 else 200)
         self.end_headers()
@@ -500,17 +478,14 @@ def started(
     )
 
 
-def test_an_agent_downloads_its_program_and_connects(tmp_path: Path, controller: str) -> None:
+def test_an_agent_fetches_its_program_and_connects(tmp_path: Path, controller: str) -> None:
     done = started(tmp_path, controller)
     assert done.returncode == 0, done.stderr
     assert Controller.answered == ["/jnlpJars/agent.jar"] * 2
     assert (tmp_path / "agent.jar").read_text() == "a jar"
-    expected = (
-        f"-jar {tmp_path}/agent.jar -webSocket -url {controller} -name delivery-build-1 "
-        f"-secret hush -workDir {tmp_path}"
-    )
-    assert done.stdout.strip() == expected
-    assert not (tmp_path / "up").exists(), "without DOCKER_HOST no engine is asked"
+    options = f"-url {controller} -name delivery-build-1 -secret hush -workDir {tmp_path}"
+    assert done.stdout.strip() == f"-jar {tmp_path}/agent.jar -webSocket {options}"
+    assert not (tmp_path / "up").exists(), "docker is called without an engine"
 
 
 def test_an_agent_waits_for_its_engine(tmp_path: Path, controller: str) -> None:
@@ -520,7 +495,9 @@ def test_an_agent_waits_for_its_engine(tmp_path: Path, controller: str) -> None:
     assert (tmp_path / "up").exists()
 
 
-def test_an_agent_without_an_engine_is_an_error(tmp_path: Path, controller: str) -> None:
+def test_an_agent_without_an_answer_of_its_engine_ends_with_an_error(
+    tmp_path: Path, controller: str
+) -> None:
     (tmp_path / "up").mkdir()
     (tmp_path / "seq").write_text("#!/bin/sh\necho 1 2\n")
     (tmp_path / "seq").chmod(0o755)

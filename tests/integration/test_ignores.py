@@ -1,4 +1,4 @@
-"""What we take for a chart's content is what `helm package` packs."""
+"""The content key of a chart covers exactly the files that `helm package` packs."""
 
 import hashlib
 import subprocess
@@ -47,7 +47,7 @@ FILES = [
         "# nothing\n\n  tests/  \n",
     ],
 )
-def test_a_packaged_chart_has_what_is_not_ignored(tmp_path: Path, rules: str) -> None:
+def test_a_packaged_chart_has_the_files_that_are_not_ignored(tmp_path: Path, rules: str) -> None:
     chart = tmp_path / "chart"
     for name in FILES:
         (chart / name).parent.mkdir(parents=True, exist_ok=True)
@@ -57,12 +57,12 @@ def test_a_packaged_chart_has_what_is_not_ignored(tmp_path: Path, rules: str) ->
     argv = [programs.ensure("helm"), "package", str(chart), "--destination", str(tmp_path)]
     subprocess.run(argv, check=True, capture_output=True)
     with tarfile.open(tmp_path / "packed-1.0.0.tgz") as packed:
-        found = {name.removeprefix("packed/") for name in packed.getnames()}
+        names = {name.removeprefix("packed/") for name in packed.getnames()}
     ignored = ignores.for_chart(chart)
-    assert found == {name for name in [*FILES, "Chart.yaml", ".helmignore"] if not ignored(name)}
+    assert names == {name for name in [*FILES, "Chart.yaml", ".helmignore"] if not ignored(name)}
 
 
-def test_what_a_link_leads_to_is_packed(tmp_path: Path) -> None:
+def test_the_target_of_a_link_is_packed(tmp_path: Path) -> None:
     chart = tmp_path / "chart"
     (chart / "files" / "deep").mkdir(parents=True)
     (chart / "Chart.yaml").write_text("apiVersion: v2\nname: packed\nversion: 1.0.0\n")
@@ -76,10 +76,10 @@ def test_what_a_link_leads_to_is_packed(tmp_path: Path) -> None:
         content = {
             name.removeprefix("packed/"): packed.extractfile(name) for name in packed.getnames()
         }
-        found = {
+        digests = {
             name: hashlib.sha256(file.read()).hexdigest() for name, file in content.items() if file
         }
-    # Helm writes Chart.yaml anew.
-    assert {**found, "Chart.yaml": ""} == {
+    # Helm rewrites Chart.yaml.
+    assert {**digests, "Chart.yaml": ""} == {
         file.path: file.digest for file in files.chart_files(chart)
     } | {"Chart.yaml": ""}

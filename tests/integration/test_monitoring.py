@@ -1,4 +1,4 @@
-"""Prometheus of `inv up --monitoring` has the apps' metrics, the alerts and the dashboard."""
+"""Prometheus of `inv up --monitoring` reads the apps and the alerts, and answers the dashboard."""
 
 from __future__ import annotations
 
@@ -23,70 +23,67 @@ from tests.waiting import wait_for
 
 pytestmark = pytest.mark.engine
 
-PATIENCE = 60.0
+TIMEOUT = 60.0
 CHART = ROOT / "platform-chart"
-# What the variables of the dashboard stand for here; a rate needs two readings, a second apart.
-STANDS_FOR = {"$namespace": "local", "$__rate_interval": "1m"}
+# The values of the dashboard's variables; a rate needs two readings, a second apart.
+VARIABLES = {"$namespace": "local", "$__rate_interval": "1m"}
 METRIC = re.compile(r"\b([a-z][a-z0-9_]*)\{([^}]*)\}")
 LABEL = re.compile(r"\b([a-z_]+)(?:=~|!~|!=|=)")
 
 
 @dataclass(frozen=True)
-class Asked:
-    """An expression of the dashboard or of an alert, and whose it is."""
+class Query:
+    """An expression of the dashboard or of an alert."""
 
-    whose: str
+    # The panel or alert, as the test's id.
+    name: str
     expression: str
 
     def __str__(self) -> str:
-        return self.whose
+        return self.name
 
 
-def dashboard() -> list[Asked]:
-    """Every expression of the dashboard, with its variables filled in."""
-    found = []
-    for panel in json.loads((CHART / "dashboards" / "platform.json").read_text(encoding="utf-8"))[
-        "panels"
-    ]:
+def dashboard() -> list[Query]:
+    """Every expression of the dashboard, with values for its variables."""
+    queries = []
+    text = (CHART / "dashboards" / "platform.json").read_text(encoding="utf-8")
+    for panel in json.loads(text)["panels"]:
         for target in panel.get("targets", []):
             expression = target["expr"]
-            for variable, value in STANDS_FOR.items():
+            for variable, value in VARIABLES.items():
                 expression = expression.replace(variable, value)
-            found.append(Asked(f"{panel['title']} {target['refId']}", expression))
-    return found
+            queries.append(Query(f"{panel['title']} {target['refId']}", expression))
+    return queries
 
 
 def alerts() -> list[dict[str, Any]]:
-    (group,) = yaml_strict.load(
-        (ROOT / "ops" / "monitoring" / "rules.yaml").read_text(encoding="utf-8")
-    )["groups"]
-    found: list[dict[str, Any]] = group["rules"]
-    return found
+    text = (ROOT / "ops" / "monitoring" / "rules.yaml").read_text(encoding="utf-8")
+    (group,) = yaml_strict.load(text)["groups"]
+    return list(group["rules"])
 
 
 PANELS = dashboard()
-ALERTS = [Asked(rule["alert"], rule["expr"]) for rule in alerts()]
-OF_THE_PROXY = [one for one in PANELS if "haproxy_" in one.expression]
-OF_THE_APPS = [one for one in (*PANELS, *ALERTS) if one not in OF_THE_PROXY]
+ALERTS = [Query(rule["alert"], rule["expr"]) for rule in alerts()]
+OF_THE_PROXY = [query for query in PANELS if "haproxy_" in query.expression]
+OF_THE_APPS = [query for query in (*PANELS, *ALERTS) if query not in OF_THE_PROXY]
 
 
 @dataclass(frozen=True)
 class Monitored:
-    """The second platform, and what is asked of its Prometheus."""
+    """The platform, and requests to its Prometheus."""
 
     platform: Platform
 
-    def ask(self, path: str, **parameters: str) -> Any:  # as many kinds as there are calls
-        """What Prometheus' API answers; anything but success fails the test."""
+    def get(self, path: str, **parameters: str) -> Any:  # as many kinds as there are calls
+        """The data that Prometheus' API answers with; any error fails the test."""
         address = f"http://127.0.0.1:{self.platform.ports['PROMETHEUS_PORT']}/api/v1/{path}"
         answer = requests.get(address, params=parameters, timeout=10)
         assert answer.json()["status"] == "success", answer.text
         return answer.json()["data"]
 
     def query(self, expression: str) -> list[dict[str, Any]]:
-        """The series that an expression has now."""
-        found: list[dict[str, Any]] = self.ask("query", query=expression)["result"]
-        return found
+        """The present series of an expression."""
+        return list(self.get("query", query=expression)["result"])
 
     def post(self) -> None:
         """Record an event."""
@@ -95,8 +92,8 @@ class Monitored:
         address = f"http://127.0.0.1:{self.platform.ports['API_PORT']}/deployments"
         assert requests.post(address, json=event, timeout=10).status_code == 202
 
-    def put_aside(self) -> None:
-        """Send what no worker can process."""
+    def post_invalid(self) -> None:
+        """Send an invalid message, which becomes a dead letter."""
         broker = f"localhost:{self.platform.ports['KAFKA_PORT']}"
         with closing(KafkaProducer(bootstrap_servers=broker, acks="all")) as producer:
             producer.send("deployments", b"no event").get(timeout=30)
@@ -104,28 +101,30 @@ class Monitored:
 
 @pytest.fixture(scope="module")
 def monitored(platform: Platform) -> Monitored:
-    """The platform after some traffic that Prometheus has read."""
-    made = Monitored(platform)
-    made.put_aside()
-    traffic(made)
-    return made
+    """The platform, after traffic that Prometheus has read."""
+    monitored = Monitored(platform)
+    monitored.post_invalid()
+    make_traffic(monitored)
+    return monitored
 
 
-def traffic(made: Monitored) -> None:
-    """Post until Prometheus has seen the counters grow, which takes two readings."""
+def make_traffic(monitored: Monitored) -> None:
+    """Post events until Prometheus has seen the counters grow, which needs two readings."""
 
     def seen() -> bool:
-        made.post()
-        stored = made.query('increase(worker_messages_total{outcome="stored"}[1m]) > 0')
-        posted = made.query('increase(http_requests_total{route="/deployments"}[1m]) > 0')
-        return bool(stored and posted and made.query("worker_dead_letters_total"))
+        monitored.post()
+        stored = monitored.query('increase(worker_messages_total{outcome="stored"}[1m]) > 0')
+        posted = monitored.query('increase(http_requests_total{route="/deployments"}[1m]) > 0')
+        return bool(stored and posted and monitored.query("worker_dead_letters_total"))
 
-    wait_for("Prometheus to have seen the traffic", seen, seconds=PATIENCE)
+    wait_for("Prometheus to have seen the traffic", seen, seconds=TIMEOUT)
 
 
 def test_both_apps_are_read(monitored: Monitored) -> None:
-    targets = monitored.ask("targets", state="active")["activeTargets"]
-    assert {one["labels"].get("pod"): (one["health"], one["lastError"]) for one in targets} == {
+    targets = monitored.get("targets", state="active")["activeTargets"]
+    assert {
+        target["labels"].get("pod"): (target["health"], target["lastError"]) for target in targets
+    } == {
         "api-rest": ("up", ""),
         "async-worker": ("up", ""),
         None: ("up", ""),  # itself
@@ -134,9 +133,8 @@ def test_both_apps_are_read(monitored: Monitored) -> None:
 
 def test_the_alerts_are_loaded_and_evaluated(monitored: Monitored) -> None:
     def loaded() -> list[dict[str, Any]]:
-        (group,) = monitored.ask("rules")["groups"]
-        found: list[dict[str, Any]] = group["rules"]
-        return found
+        (group,) = monitored.get("rules")["groups"]
+        return list(group["rules"])
 
     wait_for(
         "every alert to be evaluated", lambda: all(rule["health"] != "unknown" for rule in loaded())
@@ -146,55 +144,51 @@ def test_the_alerts_are_loaded_and_evaluated(monitored: Monitored) -> None:
     }
 
 
-def test_nothing_is_wrong_but_what_was_put_aside(monitored: Monitored) -> None:
+def test_only_the_alert_on_dead_letters_fires(monitored: Monitored) -> None:
     wait_for(
-        "the alert on what was put aside",
+        "the alert on dead letters",
         lambda: bool(
             monitored.query('ALERTS{alertname="WorkerPutsAsideMessages", alertstate="firing"}')
         ),
-        seconds=PATIENCE,
+        seconds=TIMEOUT,
     )
-    firing = {one["metric"]["alertname"] for one in monitored.query('ALERTS{alertstate="firing"}')}
+    firing = {
+        alert["metric"]["alertname"] for alert in monitored.query('ALERTS{alertstate="firing"}')
+    }
     assert firing == {"WorkerPutsAsideMessages"}
 
 
-@pytest.mark.parametrize("asked", OF_THE_APPS, ids=str)
-def test_every_metric_and_label_in_an_expression_is_there(
-    monitored: Monitored, asked: Asked
-) -> None:
-    used = METRIC.findall(asked.expression)
+@pytest.mark.parametrize("query", OF_THE_APPS, ids=str)
+def test_every_metric_and_label_of_an_expression_exists(monitored: Monitored, query: Query) -> None:
+    used = METRIC.findall(query.expression)
     assert used
     for metric, selector in used:
-        series = monitored.ask("series", **{"match[]": f'{metric}{{namespace="local"}}'})
+        series = monitored.get("series", **{"match[]": f'{metric}{{namespace="local"}}'})
         assert series, f"{metric} is not measured"
-        wanted = set(LABEL.findall(selector))
-        # What is summed up by a label, and what a selector asks for; `le` is a histogram's own.
-        for labels in re.findall(r"by \(([^)]*)\)", asked.expression):
-            wanted |= {label.strip() for label in labels.split(",")}
-        assert wanted <= set().union(*series), (
-            f"{metric} has no label {wanted - set().union(*series)}"
-        )
+        labels = set(LABEL.findall(selector))
+        # The labels of selectors and of `by (...)`; `le` is a histogram's own.
+        for group in re.findall(r"by \(([^)]*)\)", query.expression):
+            labels |= {label.strip() for label in group.split(",")}
+        missing = labels - set().union(*series)
+        assert not missing, f"{metric} has no label {missing}"
 
 
-@pytest.mark.parametrize("asked", OF_THE_PROXY, ids=str)
-def test_prometheus_understands_what_is_asked_of_the_proxy(
-    monitored: Monitored, asked: Asked
-) -> None:
-    assert (
-        monitored.query(asked.expression) == []
-    )  # none runs here; platform-chart's tests ask a real one
+@pytest.mark.parametrize("query", OF_THE_PROXY, ids=str)
+def test_prometheus_parses_the_expressions_of_the_proxy(monitored: Monitored, query: Query) -> None:
+    # No proxy runs; platform-chart's tests query a real one.
+    assert monitored.query(query.expression) == []
 
 
-@pytest.mark.parametrize("asked", [one for one in PANELS if one not in OF_THE_PROXY], ids=str)
-def test_every_panel_of_the_apps_shows_something(monitored: Monitored, asked: Asked) -> None:
-    assert monitored.query(asked.expression), asked.expression
+@pytest.mark.parametrize("query", [query for query in PANELS if query not in OF_THE_PROXY], ids=str)
+def test_every_panel_of_the_apps_shows_something(monitored: Monitored, query: Query) -> None:
+    assert monitored.query(query.expression), query.expression
 
 
-def test_the_dashboards_list_of_namespaces_has_this_one(monitored: Monitored) -> None:
-    assert monitored.ask("label/namespace/values", **{"match[]": "worker_ready"}) == ["local"]
+def test_the_dashboard_lists_the_namespace(monitored: Monitored) -> None:
+    assert monitored.get("label/namespace/values", **{"match[]": "worker_ready"}) == ["local"]
 
 
-def test_prometheus_can_change_nothing_but_its_data(monitored: Monitored, engine: Engine) -> None:
+def test_prometheus_can_write_only_its_data(monitored: Monitored, engine: Engine) -> None:
     name = f"{monitored.platform.environment['COMPOSE_PROJECT_NAME']}-prometheus-1"
     attributes = engine.client.containers.get(name).attrs
     assert attributes["Config"]["User"] == "65534:65534"
@@ -207,55 +201,48 @@ def test_prometheus_can_change_nothing_but_its_data(monitored: Monitored, engine
 
 
 def run(*argv: str) -> str:
-    """What a command prints in this clone."""
+    """The output of a command in this clone."""
     done = subprocess.run(argv, cwd=ROOT, capture_output=True, text=True, timeout=60, check=False)
     assert done.returncode == 0, f"{' '.join(argv)}\n{done.stdout}\n{done.stderr}"
     return done.stdout
 
 
-def test_it_is_no_part_of_the_platform_unless_asked_for() -> None:
+def test_prometheus_is_optional() -> None:
     files = ("--file", "docker-compose.yaml", "--file", "ops/docker-compose.apps.yaml")
     plain = run("docker", "compose", *files, "config", "--services")
     assert sorted(plain.split()) == ["api-rest", "async-worker", "database", "kafka"]
 
 
 def rendered(*options: str) -> list[dict[str, Any]]:
-    """What helm renders of the chart."""
+    """The manifests that helm renders from the chart."""
     argv = ["template", "platform", str(CHART), "--namespace", "local", *options]
     return yaml_strict.load_all(run(programs.ensure("helm"), *argv))
 
 
-def test_the_charts_values_for_traces_reach_both_apps() -> None:
-    documents = rendered(
-        f"--values={process.csv_line(ROOT / 'ops' / 'monitoring' / 'traces-values.yaml')}"
-    )
+def test_the_values_for_traces_reach_both_apps() -> None:
+    values = process.csv_line(ROOT / "ops" / "monitoring" / "traces-values.yaml")
+    manifests = rendered(f"--values={values}")
     for app in ("api-rest", "async-worker"):
         (config,) = [
-            one
-            for one in documents
-            if one["kind"] == "ConfigMap"
-            and one["metadata"]["name"].startswith(f"platform-{app}")
-            and "LOG_LEVEL" in one["data"]
+            manifest["data"]
+            for manifest in manifests
+            if manifest["kind"] == "ConfigMap"
+            and manifest["metadata"]["name"].startswith(f"platform-{app}")
+            and "LOG_LEVEL" in manifest["data"]
         ]
-        assert (
-            config["data"]["OTEL_EXPORTER_OTLP_ENDPOINT"]
-            == "http://collector.observability.svc:4318"
-        )
+        assert config["OTEL_EXPORTER_OTLP_ENDPOINT"] == "http://collector.observability.svc:4318"
         (policy,) = [
-            one
-            for one in documents
-            if one["kind"] == "NetworkPolicy" and one["metadata"]["name"] == f"platform-{app}"
+            manifest["spec"]
+            for manifest in manifests
+            if manifest["kind"] == "NetworkPolicy"
+            and manifest["metadata"]["name"] == f"platform-{app}"
         ]
-        assert [4318] in [
-            [port["port"] for port in rule.get("ports", [])] for rule in policy["spec"]["egress"]
-        ]
+        ports = [[port["port"] for port in rule.get("ports", [])] for rule in policy["egress"]]
+        assert [4318] in ports
 
 
-def test_the_alerts_are_those_that_the_chart_renders_for_helm() -> None:
-    (made,) = [
-        one
-        for one in rendered("--set", "monitoring.rules.enabled=true")
-        if one["kind"] == "PrometheusRule"
-    ]
-    (group,) = made["spec"]["groups"]
+def test_the_alerts_are_those_of_the_chart() -> None:
+    manifests = rendered("--set", "monitoring.rules.enabled=true")
+    (rules,) = [manifest for manifest in manifests if manifest["kind"] == "PrometheusRule"]
+    (group,) = rules["spec"]["groups"]
     assert [rule for rule in group["rules"] if "haproxy_" not in rule["expr"]] == alerts()

@@ -1,4 +1,4 @@
-"""Each repository of `inv repos.split` is built and tested by its READMEs."""
+"""Each repository of `inv repos.split` works alone: it builds and tests as its READMEs say."""
 
 import os
 import posixpath
@@ -30,7 +30,7 @@ BUILD = re.compile(
     r"^docker build (?:-t|--tag) (\S+)((?: --build-context \S+)*) (\S+)$", re.MULTILINE
 )
 TEST = re.compile(r"^## Test\n(?:(?!^## ).*\n)*?```sh\n((?:(?!```).*\n)*)```$", re.MULTILINE)
-# What an environment that is in use here tells its children.
+# Variables of a virtual environment or of Git that must not reach the commands.
 INHERITED = (
     "VIRTUAL_ENV",
     "PYTHONPATH",
@@ -43,7 +43,7 @@ INHERITED = (
 
 @pytest.fixture(scope="module")
 def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A clone of this one in which the files are committed as they are now."""
+    """A clone of this repository with its files committed as they are."""
     to = tmp_path_factory.mktemp("source") / "clone"
 
     def git(*arguments: str) -> str:
@@ -54,7 +54,7 @@ def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
     if load_clone(
         ROOT
-    ).shallow_boundary:  # as CI servers clone: there is no history to split, but the files
+    ).shallow_boundary:  # a shallow clone, as of CI servers: it has files and no history
         git("init", "--quiet", "--initial-branch=main", str(to))
     else:
         git("clone", "--quiet", "--no-local", str(ROOT), str(to))
@@ -77,7 +77,7 @@ def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def clones(
     source: Path, project: Declaration, tmp_path_factory: pytest.TempPathFactory
 ) -> dict[str, Path]:
-    """A clone of each repository that the source is split into."""
+    """A clone of each repository that the split makes."""
     folder = tmp_path_factory.mktemp("clones")
     for repository in splitting.split(project, folder / "split", root=source):
         assert git.remotes(repository) == []
@@ -95,7 +95,7 @@ def test_each_has_its_history_files_and_tags(
     name: str, source: Path, clones: dict[str, Path], project: Declaration
 ) -> None:
     renames = splitting.renames(project, name)
-    # Sorted: of commits in the same second on two branches, either may come first.
+    # Sorted: two commits of one second may come in any order.
     expected_log = repositories.log(source, "HEAD", *(path.rstrip("/") for path in renames))
     assert sorted(repositories.log(clones[name])) == sorted(expected_log)
     assert (
@@ -133,7 +133,7 @@ def test_the_same_history_gives_the_same_commits(
 
 @pytest.fixture(scope="module")
 def prefix(engine: Engine, project: Declaration) -> Iterator[str]:
-    """The prefix of the names of images, which are removed afterwards."""
+    """The prefix of the built images; they are removed after the tests."""
     prefix = f"repos-test-{secrets.token_hex(4)}"
     yield prefix
     engine.remove_images([f"{prefix}/{name}" for name in project.images])
@@ -160,10 +160,10 @@ def test_each_image_is_built_as_its_readme_says(
     assert built == set(project.images)
 
 
-def test_one_is_tested_as_its_readme_says(clones: dict[str, Path]) -> None:
-    """The tests are collected, which imports all of them, and not run: other sessions run them.
+def test_a_repository_is_tested_as_its_readme_says(clones: dict[str, Path]) -> None:
+    """The tests are only collected, which imports them: other sessions run them.
 
-    Of the others' READMEs the same takes minutes, which pip needs for their environments.
+    Only base-image: pip needs minutes for the environments of the others.
     """
     folder = clones["base-image"]
     commands = TEST.search(readmes(folder)["README.md"])
