@@ -1,8 +1,8 @@
-"""What pytest itself has to know."""
+"""Settings of pytest."""
 
 from __future__ import annotations
 
 import pytest
 
-# The helpers' own assertions say what was compared, as a test's do.
+# Failed assertions in helpers show what they compared.
 pytest.register_assert_rewrite("support")

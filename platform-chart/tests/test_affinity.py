@@ -1,4 +1,4 @@
-"""Where pods may and should run: capacityType together with what a user adds (templates/_pod.tpl)."""
+"""templates/_pod.tpl: capacityType and spread, combined with the user's affinity."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ SPOT = {"weight": 75, "preference": {"matchExpressions": [expression(LABEL, "spo
 
 
 def affinity(**values: object) -> dict[str, Any]:
-    found: dict[str, Any] = pod(render(alone(**values)), "platform-web").get("affinity", {})
-    return found
+    result: dict[str, Any] = pod(render(alone(**values)), "platform-web").get("affinity", {})
+    return result
 
 
 def test_the_api_prefers_spot_and_may_run_anywhere() -> None:
@@ -40,7 +40,7 @@ def test_without_a_capacity_type_there_is_no_affinity() -> None:
     assert affinity() == {}
 
 
-def test_a_preference_leaves_room_to_spread_only_where_it_spreads() -> None:
+def test_a_preference_has_less_weight_if_pods_spread() -> None:
     every = {
         "weight": 25,
         "preference": {"matchExpressions": [expression("kubernetes.io/os", "linux")]},
@@ -51,7 +51,7 @@ def test_a_preference_leaves_room_to_spread_only_where_it_spreads() -> None:
     ]
 
 
-def test_what_is_required_is_anded_into_every_term_of_the_users() -> None:
+def test_a_requirement_is_added_to_every_term_of_the_user() -> None:
     terms = [
         {"matchExpressions": [expression("zone", "a")]},
         {"matchExpressions": [expression("zone", "b"), expression("disk", "ssd")]},
@@ -79,7 +79,7 @@ def test_what_is_required_is_anded_into_every_term_of_the_users() -> None:
 
 
 @pytest.mark.parametrize("capacity", [{"require": "ondemand"}, {"prefer": "spot"}])
-def test_everything_else_of_the_users_affinity_is_kept(capacity: dict[str, str]) -> None:
+def test_other_parts_of_the_users_affinity_are_kept(capacity: dict[str, str]) -> None:
     preference = {"weight": 1, "preference": {"matchExpressions": [expression("disk", "ssd")]}}
     term = {"topologyKey": "kubernetes.io/hostname", "labelSelector": {"matchLabels": {"a": "b"}}}
     own = {
@@ -93,7 +93,7 @@ def test_everything_else_of_the_users_affinity_is_kept(capacity: dict[str, str])
     assert merged["podAntiAffinity"] == own["podAntiAffinity"]
 
 
-def test_a_users_requirement_is_kept_beside_a_preference() -> None:
+def test_the_users_requirement_is_kept_with_a_preference() -> None:
     own = {
         "nodeAffinity": {
             REQUIRED: {"nodeSelectorTerms": [{"matchExpressions": [expression("zone", "a")]}]}
@@ -104,20 +104,7 @@ def test_a_users_requirement_is_kept_beside_a_preference() -> None:
     assert SPOT in merged[PREFERRED]
 
 
-def test_the_worker_keeps_its_nodes_whatever_a_user_adds() -> None:
-    own = {
-        "nodeAffinity": {
-            REQUIRED: {"nodeSelectorTerms": [{"matchExpressions": [expression("zone", "a")]}] * 2}
-        }
-    }
-    worker = pod(
-        render({"components": {"async-worker": {"affinity": own}}}), "platform-async-worker"
-    )
-    terms = worker["affinity"]["nodeAffinity"][REQUIRED]["nodeSelectorTerms"]
-    assert [ONDEMAND in term["matchExpressions"] for term in terms] == [True, True]
-
-
-def test_the_label_is_said_once() -> None:
+def test_the_label_of_nodes_is_one_value() -> None:
     values = {"capacityTypeLabel": "karpenter.sh/capacity-type"}
     for name in ("platform-api-rest", "platform-async-worker"):
         text = str(pod(render(values), name)["affinity"])
@@ -125,7 +112,7 @@ def test_the_label_is_said_once() -> None:
         assert LABEL not in text
 
 
-def test_pods_spread_over_nodes_but_never_wait_for_one() -> None:
+def test_pods_spread_over_nodes_as_far_as_possible() -> None:
     (constraint,) = pod(render(), "platform-api-rest")["topologySpreadConstraints"]
     assert constraint == {
         "maxSkew": 1,
@@ -141,7 +128,7 @@ def test_pods_spread_over_nodes_but_never_wait_for_one() -> None:
     }
 
 
-def test_a_users_constraints_are_added_and_count_the_components_pods() -> None:
+def test_the_users_constraints_count_the_components_pods() -> None:
     zones = {
         "maxSkew": 2,
         "topologyKey": "topology.kubernetes.io/zone",
@@ -157,5 +144,5 @@ def test_a_users_constraints_are_added_and_count_the_components_pods() -> None:
     assert kept["labelSelector"] == {"matchLabels": {"a": "b"}}
 
 
-def test_spreading_can_be_switched_off() -> None:
+def test_spread_can_be_disabled() -> None:
     assert "topologySpreadConstraints" not in pod(render(alone(spread=False)), "platform-web")

@@ -1,4 +1,4 @@
-"""What restarts pods, and what does not (templates/_pod.tpl)."""
+"""templates/_pod.tpl: which changes restart pods."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from support import alone, find, of_kind, pod_annotations, render
 TEMPLATES = ("Deployment", "StatefulSet")
 
 
-def pod_templates(values: dict[str, Any]) -> dict[str, Any]:
+def pod_templates(values: dict[str, Any], **options: str | None) -> dict[str, Any]:
     """The pod template of each workload."""
-    documents = render(values)
-    found = [each for kind in TEMPLATES for each in of_kind(documents, kind)]
-    return {each["metadata"]["name"]: each["spec"]["template"] for each in found}
+    documents = render(values, "", "platform", **options)
+    workloads = [each for kind in TEMPLATES for each in of_kind(documents, kind)]
+    return {each["metadata"]["name"]: each["spec"]["template"] for each in workloads}
 
 
 def restarted(before: dict[str, Any], after: dict[str, Any]) -> set[str]:
@@ -37,7 +37,7 @@ def restarted(before: dict[str, Any], after: dict[str, Any]) -> set[str]:
         ({"networkPolicy": {"egress": [{"ports": [{"port": 4318}]}]}}, set()),
     ],
 )
-def test_a_change_restarts_what_it_concerns(change: dict[str, Any], expected: set[str]) -> None:
+def test_only_changes_of_the_pods_restart_them(change: dict[str, Any], expected: set[str]) -> None:
     assert restarted({}, {"components": {"api-rest": change}}) == expected
 
 
@@ -56,13 +56,13 @@ def test_a_change_restarts_what_it_concerns(change: dict[str, Any], expected: se
         ),
     ],
 )
-def test_what_the_chart_makes_restarts_who_reads_it(
+def test_a_changed_object_restarts_the_pods_that_read_it(
     before: dict[str, Any], after: dict[str, Any]
 ) -> None:
     assert restarted(alone(**before), alone(**after)) == {"platform-web"}
 
 
-def test_files_that_the_app_reads_again_restart_nothing() -> None:
+def test_reloaded_files_restart_nothing() -> None:
     def values(content: str) -> dict[str, Any]:
         return alone(volumes={"v": {"mountPath": "/v", "files": {"f": content}, "reloaded": True}})
 
@@ -70,7 +70,7 @@ def test_files_that_the_app_reads_again_restart_nothing() -> None:
     assert find(render(values("2")), "ConfigMap", "platform-web-v")["data"] == {"f": "2"}
 
 
-def test_another_components_secret_restarts_its_reader_too() -> None:
+def test_a_secret_of_another_component_restarts_its_reader_too() -> None:
     def values(password: str) -> dict[str, Any]:
         together = alone(secrets={"P": {"value": password}})
         image = {"repository": "x", "tag": "1"}
@@ -81,21 +81,12 @@ def test_another_components_secret_restarts_its_reader_too() -> None:
     assert restarted(values("1"), values("2")) == {"platform-web", "platform-reader"}
 
 
-def test_nothing_of_a_release_is_in_a_pod_template() -> None:
-    upgraded = {
-        each["metadata"]["name"]: each
-        for each in render(is_upgrade=None)
-        if each["kind"] in TEMPLATES
-    }
-    installed = {each["metadata"]["name"]: each for each in render() if each["kind"] in TEMPLATES}
-    assert upgraded == installed
-
-
-def test_a_new_version_of_the_chart_restarts_nothing() -> None:
+def test_an_upgrade_with_the_same_values_restarts_nothing() -> None:
+    assert pod_templates({}, is_upgrade=None) == pod_templates({})
     text = str(pod_templates({}))
     assert "helm.sh/chart" not in text
     assert "app.kubernetes.io/version" not in text
 
 
-def test_without_config_there_is_nothing_to_watch() -> None:
+def test_without_config_there_is_no_checksum() -> None:
     assert pod_annotations(render(alone()), "platform-web") == {}

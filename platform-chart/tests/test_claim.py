@@ -8,7 +8,7 @@ KIND = "PersistentVolumeClaim"
 DATA = {"mountPath": "/data", "size": "1Gi"}
 
 
-def test_a_deployments_claim_stays_when_the_release_goes() -> None:
+def test_an_uninstall_keeps_the_claim_of_a_deployment() -> None:
     documents = render(alone(claims={"data": DATA}, rollout={"strategy": "Recreate"}))
     claim = find(documents, KIND, "platform-web-data")
     assert claim["metadata"]["annotations"] == {"helm.sh/resource-policy": "keep"}
@@ -23,7 +23,7 @@ def test_a_deployments_claim_stays_when_the_release_goes() -> None:
     assert {"name": "data", "mountPath": "/data"} in spec["containers"][0]["volumeMounts"]
 
 
-def test_a_statefulset_makes_its_own() -> None:
+def test_a_statefulset_has_claim_templates_instead() -> None:
     documents = render(alone(kind="StatefulSet", claims={"data": DATA}))
     assert names(documents, KIND) == []
     spec = pod(documents, "platform-web")
@@ -41,7 +41,7 @@ def test_an_existing_claim_is_used() -> None:
         assert volume in pod(documents, "platform-web")["volumes"]
 
 
-def test_many_pods_share_a_claim_that_many_nodes_can_have() -> None:
+def test_several_pods_share_a_claim_that_several_nodes_can_mount() -> None:
     shared = {**DATA, "accessModes": ["ReadWriteMany"], "storageClass": "nfs"}
     claim = find(render(alone(replicas=2, claims={"data": shared})), KIND, "platform-web-data")
     assert (claim["spec"]["accessModes"], claim["spec"]["storageClassName"]) == (

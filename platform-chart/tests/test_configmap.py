@@ -5,13 +5,13 @@ from __future__ import annotations
 from support import alone, find, names, render
 
 
-def test_config_is_a_config_map_of_texts() -> None:
+def test_config_is_in_a_config_map_as_text() -> None:
     documents = render(alone(config={"PORT": 3306, "BIG": 1000000, "ON": True, "NONE": None}))
     data = find(documents, "ConfigMap", "platform-web")["data"]
     assert data == {"PORT": "3306", "BIG": "1000000", "ON": "true"}
 
 
-def test_files_are_a_config_map_for_their_volume() -> None:
+def test_files_are_in_a_config_map_of_their_volume() -> None:
     content = "[a]\nb = {{ not.helm }}\n"
     documents = render(
         alone(volumes={"settings": {"mountPath": "/etc/web", "files": {"web.ini": content}}})

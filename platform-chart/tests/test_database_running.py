@@ -1,8 +1,7 @@
-"""The database's files on a real MariaDB: whom it knows after a start, and what each may do."""
+"""The database's files with a running MariaDB: its accounts and their rights."""
 
 from __future__ import annotations
 
-import base64
 import os
 import uuid
 from collections.abc import Iterator
@@ -12,7 +11,7 @@ from typing import Any
 
 import pymysql
 import pytest
-from support import container, find, pod, render
+from support import by_name, container, find, pod, render, secret
 from test_proxy_running import docker, until
 
 pytestmark = pytest.mark.engine
@@ -23,7 +22,7 @@ NO_ACCESS, DENIED, MISSING = 1045, 1142, 1146
 
 
 class Server:
-    """The chart's database in a container, with a volume that outlives it."""
+    """The chart's database in a container, with a volume that is kept between starts."""
 
     def __init__(self, folder: Path) -> None:
         folder.chmod(0o755)
@@ -33,14 +32,14 @@ class Server:
         self.secrets = {name: secret(documents, name) for name in (OWNER, READER)}
 
     def start(self, values: dict[str, Any] | None = None, *, earlier: bool = False) -> None:
-        """Have it run with these values; earlier: as the version before there were accounts."""
+        """Start with these values; `earlier` is the version without accounts."""
         docker("rm", "--force", self.name)
         documents = render({"database": values or {}})
-        held = find(documents, "ConfigMap", OWNER)["data"]
+        files = find(documents, "ConfigMap", OWNER)["data"]
         if earlier:
-            lines = held["platform.cnf"].splitlines()
-            held = {"platform.cnf": "\n".join(line for line in lines if "init_file" not in line)}
-        self.put("config", held)
+            lines = files["platform.cnf"].splitlines()
+            files = {"platform.cnf": "\n".join(line for line in lines if "init_file" not in line)}
+        self.put("config", files)
         self.put("accounts", self.projected(documents))
         database = container(documents, OWNER)
         mounts = {mount["name"]: mount["mountPath"] for mount in database["volumeMounts"]}
@@ -61,8 +60,8 @@ class Server:
         until(self.answers)
 
     def projected(self, documents: list[dict[str, Any]]) -> dict[str, str]:
-        """The files that the kubelet makes of the Secrets."""
-        volumes = {each["name"]: each for each in pod(documents, OWNER)["volumes"]}
+        """Return the files that the kubelet creates from the Secrets."""
+        volumes = by_name(pod(documents, OWNER)["volumes"])
         return {
             item["path"]: self.secrets[source["secret"]["name"]][item["key"]]
             for source in volumes["accounts"]["projected"]["sources"]
@@ -76,7 +75,7 @@ class Server:
             file.write_text(text)
 
     def answers(self) -> bool:
-        """Whether it takes connections; who is known to it is another matter."""
+        """Return whether it accepts connections, with any account."""
         try:
             return bool(self.query(OWNER, "SELECT 1"))
         except pymysql.err.OperationalError as error:
@@ -98,15 +97,10 @@ class Server:
             return cursor.fetchall()
 
     def refused(self, account: str, sql: str, password: str = "") -> int:
-        """The number of the error that a statement ends with."""
+        """Return the error number of a statement."""
         with pytest.raises(pymysql.err.MySQLError) as caught:
             self.query(account, sql, password)
         return int(caught.value.args[0])
-
-
-def secret(documents: list[dict[str, Any]], name: str) -> dict[str, str]:
-    data = find(documents, "Secret", name)["data"]
-    return {key: base64.b64decode(value).decode() for key, value in data.items()}
 
 
 @pytest.fixture
@@ -120,11 +114,11 @@ def server(tmp_path: Path) -> Iterator[Server]:
 
 
 def rights(server: Server, account: str) -> set[str]:
-    """What an account was granted, without to whom."""
+    """Return the grants of an account, without its name."""
     return {line.partition(" TO ")[0] for (line,) in server.query(account, "SHOW GRANTS")}
 
 
-def test_on_a_new_volume_an_account_waits_for_its_tables(server: Server) -> None:
+def test_on_a_new_volume_an_account_has_rights_on_missing_tables(server: Server) -> None:
     server.start()
     assert rights(server, READER) == {
         "GRANT USAGE ON *.*",
@@ -138,7 +132,7 @@ def test_on_a_new_volume_an_account_waits_for_its_tables(server: Server) -> None
     assert server.refused(READER, "INSERT INTO deployments VALUES (1)") == DENIED
 
 
-def test_a_volume_of_the_version_before_gets_the_account_and_what_changes(server: Server) -> None:
+def test_an_existing_volume_gets_accounts_and_changed_passwords(server: Server) -> None:
     server.start(earlier=True)
     server.query(OWNER, "CREATE TABLE deployments AS SELECT 'kept' AS id")
     assert server.refused(READER, "SELECT 1") == NO_ACCESS
@@ -161,21 +155,21 @@ def test_a_volume_of_the_version_before_gets_the_account_and_what_changes(server
 
 
 @pytest.mark.parametrize(
-    ("key", "value", "said"),
+    ("key", "value", "error"),
     [
         ("username", "ledger", "ERROR: 1644  database.accounts.reader is the owner"),
         ("password", "", "ERROR: 1064"),
     ],
 )
-def test_a_wrong_secret_costs_the_account_alone(
+def test_a_wrong_secret_affects_only_its_account(
     server: Server,
     key: str,
     value: str,
-    said: str,
+    error: str,
 ) -> None:
     server.secrets[READER][key] = value
     server.start()
-    assert said in docker("logs", server.name)
+    assert error in docker("logs", server.name)
     assert "GRANT ALL PRIVILEGES ON `ledger`.*" in rights(server, OWNER)
     login = {**server.secrets[READER], "username": "reader"}
     server.secrets[READER] = login

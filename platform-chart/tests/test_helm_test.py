@@ -1,46 +1,40 @@
-"""templates/tests and files/helm-test: what `helm test` runs."""
+"""templates/tests and files/helm-test: the pods and scripts of `helm test`."""
 
 from __future__ import annotations
 
-import base64
 import http.server
 import importlib.util
 import json
 import ssl
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 import pytest
-from support import CHART, alone, find, names, of_kind, render
+from support import CHART, SECURED, alone, by_name, find, of_kind, render, secret
 
-WEB = {
-    "ports": {"http": 5000},
-    "service": {"enabled": True},
-    "tls": {"enabled": True, "backendPort": "http"},
-}
 EVENT_ID = "5d4e8a54-0000-4000-8000-000000000000"
 
 
-def hook(name: str, values: dict[str, Any] | None = None) -> dict[str, Any]:
-    """Return a pod of the tests."""
+def hook(name: str, values: Mapping[str, Any] | str = "") -> dict[str, Any]:
+    """Return a pod of `helm test`."""
     return find(render(values), "Pod", name)
 
 
 def program(tested: dict[str, Any]) -> dict[str, Any]:
-    (found,) = tested["spec"]["containers"]
-    assert isinstance(found, dict)
-    return found
+    (container,) = tested["spec"]["containers"]
+    assert isinstance(container, dict)
+    return container
 
 
 def script(name: str) -> str:
     return (CHART / "files" / "helm-test" / f"{name}.py").read_text()
 
 
-def loaded(name: str) -> ModuleType:
-    """Import a script that the pods run."""
+def load_script(name: str) -> ModuleType:
+    """Import a script of the pods."""
     spec = importlib.util.spec_from_file_location(
         f"helm_test_{name}", CHART / "files" / "helm-test" / f"{name}.py"
     )
@@ -55,35 +49,23 @@ def loaded(name: str) -> ModuleType:
 
 
 def test_they_are_hooks_that_stay_until_the_next_test() -> None:
-    pods = of_kind(render(), "Pod")
-    assert [pod["metadata"]["name"] for pod in pods] == ["platform-test-event", "platform-test-tls"]
-    for pod in pods:
-        noted = pod["metadata"]["annotations"]
-        assert noted["helm.sh/hook"] == "test"
-        assert noted["helm.sh/hook-delete-policy"] == "before-hook-creation"
-        assert pod["spec"]["restartPolicy"] == "Never"
-
-
-def test_each_hook_of_the_tests_is_a_pod() -> None:
-    # `helm test --logs` asks for the log of each, and a release keeps nothing of them.
-    hooks = [
-        one
-        for one in render()
-        if one["metadata"].get("annotations", {}).get("helm.sh/hook") == "test"
-    ]
-    assert [one["kind"] for one in hooks] == ["Pod", "Pod"]
-    assert "platform-test" not in names(render(), "ConfigMap")
-
-
-def test_tls_comes_before_the_event_that_needs_it() -> None:
+    hooks = [each for each in render() if "helm.sh/hook" in each["metadata"].get("annotations", {})]
+    # `helm test --logs` needs a pod for every hook.
+    assert [each["kind"] for each in hooks] == ["Pod", "Pod"]
+    for each in hooks:
+        annotations = each["metadata"]["annotations"]
+        assert annotations["helm.sh/hook"] == "test"
+        assert annotations["helm.sh/hook-delete-policy"] == "before-hook-creation"
+        assert each["spec"]["restartPolicy"] == "Never"
+    # An event needs TLS, so that is tested first.
     weights = {
-        pod["metadata"]["name"]: int(pod["metadata"]["annotations"]["helm.sh/hook-weight"])
-        for pod in of_kind(render(), "Pod")
+        each["metadata"]["name"]: int(each["metadata"]["annotations"]["helm.sh/hook-weight"])
+        for each in hooks
     }
     assert weights["platform-test-tls"] < weights["platform-test-event"]
 
 
-def test_every_name_of_the_service_is_asked_for() -> None:
+def test_tls_is_tested_by_every_name_of_the_service() -> None:
     assert program(hook("platform-test-tls"))["command"] == [
         "python3",
         "-I",
@@ -97,7 +79,7 @@ def test_every_name_of_the_service_is_asked_for() -> None:
     ]
 
 
-def test_the_event_says_what_was_tested() -> None:
+def test_the_event_names_release_version_and_environment() -> None:
     command = program(hook("platform-test-event", {"environment": "staging"}))["command"]
     assert command[3:] == [
         "-c",
@@ -109,24 +91,23 @@ def test_the_event_says_what_was_tested() -> None:
     ]
 
 
-def test_they_run_the_components_own_image_or_another() -> None:
+def test_they_run_the_components_image_or_another() -> None:
     api = {"components": {"api-rest": {"image": {"repository": "r/api", "tag": "7", "digest": ""}}}}
     assert program(hook("platform-test-tls", api))["image"] == "r/api:7"
     other = {"tests": {"image": {"repository": "python", "tag": "3.13"}}}
     assert program(hook("platform-test-tls", other))["image"] == "python:3.13"
 
 
-def test_they_verify_with_the_ca_alone_and_have_no_key() -> None:
+def test_they_mount_the_ca_without_a_key() -> None:
     tested = hook("platform-test-tls")
-    (volume,) = [volume for volume in tested["spec"]["volumes"] if volume["name"] == "ca"]
-    assert volume["secret"] == {
+    assert by_name(tested["spec"]["volumes"])["ca"]["secret"] == {
         "secretName": "platform-ca",
         "items": [{"key": "ca.crt", "path": "ca.crt"}],
     }
     assert {"name": "CA_FILE", "value": "/ca/ca.crt"} in program(tested)["env"]
 
 
-def test_a_ca_that_everybody_knows_is_not_mounted() -> None:
+def test_a_public_ca_is_not_mounted() -> None:
     public = {
         "tls": {"existingSecret": "bought", "selfSigned": {"enabled": False}, "publicCA": True}
     }
@@ -150,28 +131,28 @@ def test_a_token_comes_from_a_secret() -> None:
         {"components": {"api-rest": {"tls": {"enabled": False}}}},
     ],
 )
-def test_there_are_none_without_something_to_test(values: dict[str, Any]) -> None:
+def test_without_a_component_with_tls_there_are_none(values: dict[str, Any]) -> None:
     assert of_kind(render(values), "Pod") == []
 
 
 def test_another_component_can_be_tested() -> None:
-    tested = hook("platform-test-tls", alone(**WEB) | {"tests": {"component": "web"}})
+    tested = hook("platform-test-tls", alone(**SECURED) | {"tests": {"component": "web"}})
     assert "platform-web" in program(tested)["command"]
 
 
-# The script about events, against a server that answers as api-rest does.
+# The script about events, with a server that responds like api-rest.
 
 
 class Ledger(http.server.BaseHTTPRequestHandler):
-    """Answers from a script: each request takes the next answer for its path."""
+    """Returns the next response for the path of each request, and the last one again."""
 
-    answers: dict[str, list[tuple[int, dict[str, Any]]]]
-    seen: list[tuple[str, str | None, str | None]]
+    replies: dict[str, list[tuple[int, dict[str, Any]]]]
+    requests: list[tuple[str, str | None, str | None]]
 
     def do_GET(self) -> None:
-        answers = self.answers[self.path]
-        status, body = answers.pop(0) if len(answers) > 1 else answers[0]
-        self.seen.append(
+        replies = self.replies[self.path]
+        status, body = replies.pop(0) if len(replies) > 1 else replies[0]
+        self.requests.append(
             (self.path, self.headers["Idempotency-Key"], self.headers["Authorization"])
         )
         self.rfile.read(int(self.headers["Content-Length"] or 0))
@@ -184,28 +165,23 @@ class Ledger(http.server.BaseHTTPRequestHandler):
     do_POST = do_GET  # noqa: N815  as http.server calls it
 
     def log_message(self, format: str, *args: object) -> None:  # noqa: A002
-        """Say nothing."""
+        """Log nothing."""
 
 
 @pytest.fixture(name="ledger")
 def _ledger(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[http.server.ThreadingHTTPServer]:
-    secrets = {
-        document["metadata"]["name"]: document
-        for document in of_kind(
-            render(alone(**WEB) | {"tls": {"extraNames": ["localhost"]}}), "Secret"
-        )
-    }
-    for key in ("tls.crt", "tls.key", "ca.crt"):
-        (tmp_path / key).write_bytes(base64.b64decode(secrets["platform-tls"]["data"][key]))
+    documents = render(alone(**SECURED) | {"tls": {"extraNames": ["localhost"]}})
+    for key, value in secret(documents, "platform-tls").items():
+        (tmp_path / key).write_text(value)
     monkeypatch.setenv("CA_FILE", str(tmp_path / "ca.crt"))
     monkeypatch.setenv("TIMEOUT", "5")
     server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Ledger)
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(tmp_path / "tls.crt", tmp_path / "tls.key")
     server.socket = context.wrap_socket(server.socket, server_side=True)
-    Ledger.seen = []
+    Ledger.requests = []
     thread = threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True)
     thread.start()
     yield server
@@ -227,11 +203,14 @@ STORED = {
 
 
 def send(
-    ledger: http.server.ThreadingHTTPServer, **answers: list[tuple[int, dict[str, Any]]]
+    ledger: http.server.ThreadingHTTPServer, **replies: list[tuple[int, dict[str, Any]]]
 ) -> int:
-    """Run the script against what the ledger is to answer."""
-    Ledger.answers = {"/deployments": answers["post"], f"/deployments/{EVENT_ID}": answers["get"]}
-    event = loaded("event")
+    """Run the script with these replies of the ledger."""
+    Ledger.replies = {
+        "/deployments": replies["post"],
+        f"/deployments/{EVENT_ID}": replies["get"],
+    }
+    event = load_script("event")
     vars(event)["PAUSE"] = 0.01
     try:
         code: int = event.main(f"localhost:{ledger.server_port}", "platform", "1", "local")
@@ -245,12 +224,12 @@ def test_an_event_that_is_stored_passes(
 ) -> None:
     assert send(ledger, post=[ACCEPTED], get=[(404, {}), (404, {}), (200, STORED)]) == 0
     assert "FAILED" not in capsys.readouterr().out
-    keys = {key for path, key, _ in Ledger.seen if path == "/deployments"}
+    keys = {key for path, key, _ in Ledger.requests if path == "/deployments"}
     assert len(keys) == 1
     assert None not in keys
 
 
-def test_a_platform_that_is_not_ready_yet_is_asked_again(
+def test_a_platform_that_starts_gets_retries(
     ledger: http.server.ThreadingHTTPServer,
 ) -> None:
     assert send(ledger, post=[(503, {}), (503, {}), ACCEPTED], get=[(200, STORED)]) == 0
@@ -261,11 +240,11 @@ def test_the_token_is_sent(
 ) -> None:
     monkeypatch.setenv("TOKEN", "secret")
     assert send(ledger, post=[ACCEPTED], get=[(200, STORED)]) == 0
-    assert {authorization for _, _, authorization in Ledger.seen} == {"Bearer secret"}
+    assert {authorization for _, _, authorization in Ledger.requests} == {"Bearer secret"}
 
 
 @pytest.mark.parametrize(
-    ("post", "get", "said"),
+    ("post", "get", "report"),
     [
         (
             [(401, {"error": "no token"})],
@@ -284,15 +263,15 @@ def test_the_token_is_sent(
         ),
     ],
 )
-def test_what_goes_wrong_is_said(
+def test_a_failure_is_reported(
     ledger: http.server.ThreadingHTTPServer,
     capsys: pytest.CaptureFixture[str],
     post: list[tuple[int, dict[str, Any]]],
     get: list[tuple[int, dict[str, Any]]],
-    said: str,
+    report: str,
 ) -> None:
     assert send(ledger, post=post, get=get) == 1
-    assert f"FAILED  {said}" in capsys.readouterr().out
+    assert f"FAILED  {report}" in capsys.readouterr().out
 
 
 def test_an_event_that_is_never_stored_fails(
@@ -305,18 +284,16 @@ def test_an_event_that_is_never_stored_fails(
     assert f"FAILED  GET /deployments/{EVENT_ID}: expected 200, got 404" in capsys.readouterr().out
 
 
-# The script about TLS: its port is 443, so no server of ours can be asked: what is tested is how outcomes are
-# reported.
+# The script about TLS. It needs port 443, so these tests check only its report.
 
 
-def test_each_failed_check_is_counted_and_said(
+def test_each_failed_check_is_counted_and_reported(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    tls = loaded("tls")
+    tls = load_script("tls")
 
     def fail() -> str:
-        message = "nobody answers"
-        raise OSError(message)
+        raise OSError("no response")
 
     monkeypatch.setattr(
         tls, "checks", lambda hosts: [(hosts[0], lambda: "fine"), ("b", fail), ("c", fail)]
@@ -324,6 +301,6 @@ def test_each_failed_check_is_counted_and_said(
     assert tls.main(["a"]) == 2
     assert capsys.readouterr().out.splitlines() == [
         "passed  a: fine",
-        "FAILED  b: nobody answers",
-        "FAILED  c: nobody answers",
+        "FAILED  b: no response",
+        "FAILED  c: no response",
     ]

@@ -26,7 +26,7 @@ def test_scaling_is_a_horizontal_pod_autoscaler() -> None:
     }
 
 
-def test_memory_own_metrics_and_behavior() -> None:
+def test_memory_other_metrics_and_behavior() -> None:
     own = {
         "type": "External",
         "external": {"metric": {"name": "lag"}, "target": {"type": "Value", "value": 5}},
@@ -41,5 +41,5 @@ def test_memory_own_metrics_and_behavior() -> None:
     assert spec["behavior"] == behavior
 
 
-def test_there_is_none_if_not_enabled() -> None:
+def test_there_is_none_by_default() -> None:
     assert names(render(), "HorizontalPodAutoscaler") == []

@@ -1,4 +1,4 @@
-"""files/kafka/topics.sh: which of Kafka's commands it gives, beside what is there already; and the Job that runs it."""
+"""files/kafka/topics.sh: which of Kafka's commands it runs; and the Job that runs it."""
 
 from __future__ import annotations
 
@@ -8,87 +8,81 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from support import CHART, find, names, of_kind, pod, pod_annotations, render
+from support import CHART, Document, find, names, of_kind, pod, pod_annotations, render
 
 SCRIPT = CHART / "files" / "kafka" / "topics.sh"
-# Stands in for a command of Kafka's: notes what it is given, and describes what the test says is there.
+# Replaces a command of Kafka: logs its arguments, and describes what the test has set.
 COMMAND = """#!/bin/bash
 echo "$(basename "$0" .sh) $*" >>"$HOME/commands"
 [[ $* != *--describe* ]] || cat "$HOME/$(basename "$0" .sh)"
 [[ $* != *--create* ]] || cp "$HOME/created" "$HOME/kafka-topics"
 """
-DEPLOYMENTS = "Topic: deployments\tTopicId: x\tPartitionCount: 3\tReplicationFactor: 1\tConfigs: min.insync.replicas=1"
 DEFAULT = "  min.insync.replicas=1 sensitive=false synonyms={}\n"
+CREATE_DEPLOYMENTS = (
+    "kafka-topics --create --if-not-exists --topic deployments"
+    " --partitions 3 --replication-factor 1"
+)
+ALTER_TOPIC = "kafka-configs --alter --entity-type topics --entity-name deployments --add-config"
+ALTER_BROKERS = "kafka-configs --alter --entity-type brokers --entity-default --add-config"
+
+
+def topic(name: str = "deployments", partitions: int = 3, config: str = "") -> str:
+    """Return a line of `kafka-topics.sh --describe`."""
+    return (
+        f"Topic: {name}\tTopicId: x\tPartitionCount: {partitions}\tReplicationFactor: 1\t"
+        f"Configs: min.insync.replicas=1{config}\n"
+    )
 
 
 class Cluster:
-    """A Kafka of which only the commands are there."""
+    """A Kafka that consists of its commands."""
 
     def __init__(self, home: Path) -> None:
         self.home = home
+        (home / "bin").mkdir()
         for name in ("kafka-topics", "kafka-configs"):
-            (home / "bin").mkdir(exist_ok=True)
             command = home / "bin" / f"{name}.sh"
             command.write_text(COMMAND)
             command.chmod(0o755)
         self.script = home / "topics.sh"
         text = SCRIPT.read_text()
-        for inside, here in {
-            "/opt/kafka/bin": "bin",
-            "/run/kafka": "",
-            "/etc/kafka/chart": "",
-        }.items():
-            assert inside in text
-            text = text.replace(inside, str(home / here))
+        folders = {"/opt/kafka/bin": "bin", "/run/kafka": "", "/etc/kafka/chart": ""}
+        for original, folder in folders.items():
+            assert original in text
+            text = text.replace(original, str(home / folder))
         self.script.write_text(text)
 
-    def run(
-        self, wanted: str, topics: str = "", created: str = "", default: str = DEFAULT, **more: str
-    ) -> str:
-        """Run the script; what it said."""
-        for name, content in {
-            "topics": wanted,
-            "kafka-topics": topics,
-            "created": created,
-            "kafka-configs": default,
-        }.items():
+    def run(self, requested: str, existing: str = "", created: str = "", **variables: str) -> str:
+        """Run the script, with a port that accepts connections; return its output."""
+        contents = {"topics": requested, "kafka-topics": existing, "created": created}
+        for name, content in {**contents, "kafka-configs": DEFAULT}.items():
             (self.home / name).write_text(content)
         with socket.create_server(("127.0.0.1", 0)) as server:
-            bootstrap = f"127.0.0.1:{server.getsockname()[1]}"
-            given = {
-                "BOOTSTRAP": bootstrap,
-                "WAIT": "60",
-                "PROTOCOL": "PLAINTEXT",
-                "HOME": str(self.home),
-                **more,
-            }
-            result = subprocess.run(
-                ["bash", str(self.script)],
-                env={**os.environ, **given},
-                capture_output=True,
-                text=True,
-                check=False,
-                timeout=60,
-            )
+            result = self.start(server.getsockname()[1], **variables)
         assert result.returncode == 0, result.stderr
         return result.stdout
 
+    def start(self, port: int, **variables: str) -> subprocess.CompletedProcess[str]:
+        environment = {
+            **os.environ,
+            "BOOTSTRAP": f"127.0.0.1:{port}",
+            "WAIT": "60",
+            "PROTOCOL": "PLAINTEXT",
+            "HOME": str(self.home),
+            **variables,
+        }
+        argv = ["bash", str(self.script)]
+        return subprocess.run(
+            argv, env=environment, capture_output=True, text=True, check=False, timeout=60
+        )
+
     @property
     def changes(self) -> list[str]:
-        """The commands that change something, without where they go."""
+        """The commands that change something, without the options of the connection."""
         lines = (self.home / "commands").read_text().splitlines()
-        client = self.home / "client.properties"
-        return [
-            " ".join(
-                part
-                for part in line.split()
-                if part not in {"--bootstrap-server", "--command-config", str(client)}
-            )
-            for line in (
-                " ".join(w for w in each.split() if not w.startswith("127.")) for each in lines
-            )
-            if "--describe" not in line
-        ]
+        words = [line.split() for line in lines if "--describe" not in line]
+        assert all(line[1::2][:2] == ["--bootstrap-server", "--command-config"] for line in words)
+        return [" ".join([line[0], *line[5:]]) for line in words]
 
 
 @pytest.fixture(name="cluster")
@@ -96,178 +90,161 @@ def _cluster(tmp_path: Path) -> Cluster:
     return Cluster(tmp_path)
 
 
-def test_a_topic_that_is_missing_is_made_with_its_configuration(cluster: Cluster) -> None:
-    made = DEPLOYMENTS + ",retention.ms=-1\n"
-    cluster.run("minimum 1\ntopic deployments 3 1\nset deployments retention.ms=-1\n", created=made)
-    assert cluster.changes == [
-        "kafka-topics --create --if-not-exists --topic deployments --partitions 3 --replication-factor 1 --config retention.ms=-1"
-    ]
+KEEP = "topic deployments 3 1\nset deployments retention.ms=-1\n"
 
 
-def test_what_somebody_else_made_meanwhile_is_brought_to_the_same(cluster: Cluster) -> None:
-    made = "Topic: deployments\tTopicId: x\tPartitionCount: 1\tReplicationFactor: 1\tConfigs: min.insync.replicas=1\n"
-    cluster.run("topic deployments 3 1\nset deployments retention.ms=-1\n", created=made)
-    assert cluster.changes[1:] == [
-        "kafka-topics --alter --topic deployments --partitions 3",
-        "kafka-configs --alter --entity-type topics --entity-name deployments --add-config retention.ms=[-1]",
-    ]
+@pytest.mark.parametrize(
+    ("requested", "existing", "created", "changes"),
+    [
+        pytest.param(f"minimum 1\n{KEEP}", topic(config=",retention.ms=-1"), "", [], id="same"),
+        pytest.param(
+            KEEP,
+            "",
+            topic(config=",retention.ms=-1"),
+            [f"{CREATE_DEPLOYMENTS} --config retention.ms=-1"],
+            id="a missing topic",
+        ),
+        pytest.param(
+            KEEP,
+            "",
+            topic(partitions=1),
+            [
+                f"{CREATE_DEPLOYMENTS} --config retention.ms=-1",
+                "kafka-topics --alter --topic deployments --partitions 3",
+                f"{ALTER_TOPIC} retention.ms=[-1]",
+            ],
+            id="a topic that the worker created meanwhile",
+        ),
+        pytest.param(
+            "topic deployments 3 1\n",
+            topic("deployments.dead-letter"),
+            topic("deployments.dead-letter") + topic(),
+            [CREATE_DEPLOYMENTS],
+            id="a topic whose name begins with the same letters",
+        ),
+        pytest.param(
+            "topic deployments 6 1\n",
+            topic(),
+            "",
+            ["kafka-topics --alter --topic deployments --partitions 6"],
+            id="more partitions",
+        ),
+        pytest.param(
+            KEEP,
+            topic(config=",retention.ms=-10"),
+            "",
+            [f"{ALTER_TOPIC} retention.ms=[-1]"],
+            id="another value",
+        ),
+        pytest.param(
+            "minimum 2\n",
+            "",
+            "",
+            [f"{ALTER_BROKERS} min.insync.replicas=2"],
+            id="another minimum of all brokers",
+        ),
+    ],
+)
+def test_the_script_changes_what_differs(
+    cluster: Cluster, requested: str, existing: str, created: str, changes: list[str]
+) -> None:
+    output = cluster.run(requested, existing, created)
+    assert cluster.changes == changes
+    assert output.endswith("topics: up to date\n")
 
 
-def test_nothing_is_done_when_all_is_as_wanted(cluster: Cluster) -> None:
-    there = DEPLOYMENTS + ",retention.ms=-1\n"
-    said = cluster.run(
-        "minimum 1\ntopic deployments 3 1\nset deployments retention.ms=-1\n", topics=there
-    )
+@pytest.mark.parametrize(
+    ("requested", "report"),
+    [
+        ("topic deployments 2 1\n", "deployments keeps 3 partitions, 2 requested"),
+        ("topic deployments 3 3\n", "deployments keeps 1 copies, 3 requested"),
+    ],
+)
+def test_it_only_reports_what_kafka_cannot_change(
+    cluster: Cluster, requested: str, report: str
+) -> None:
+    assert report in cluster.run(requested, topic())
     assert cluster.changes == []
-    assert said == "topics: up to date\n"
-
-
-def test_a_topic_is_not_taken_for_one_whose_name_begins_the_same(cluster: Cluster) -> None:
-    there = DEPLOYMENTS.replace("deployments", "deployments.dead-letter") + "\n"
-    cluster.run("topic deployments 3 1\n", topics=there, created=f"{there}{DEPLOYMENTS}\n")
-    assert cluster.changes[0].startswith(
-        "kafka-topics --create --if-not-exists --topic deployments "
-    )
-
-
-def test_partitions_are_added_and_never_taken_away(cluster: Cluster) -> None:
-    cluster.run("topic deployments 6 1\n", topics=DEPLOYMENTS + "\n")
-    assert cluster.changes == ["kafka-topics --alter --topic deployments --partitions 6"]
-    (cluster.home / "commands").unlink()
-    said = cluster.run("topic deployments 2 1\n", topics=DEPLOYMENTS + "\n")
-    assert cluster.changes == []
-    assert "deployments keeps 3 partitions, 2 requested" in said
-
-
-def test_copies_are_only_reported(cluster: Cluster) -> None:
-    said = cluster.run("topic deployments 3 3\n", topics=DEPLOYMENTS + "\n")
-    assert cluster.changes == []
-    assert "deployments keeps 1 copies, 3 requested" in said
-
-
-def test_a_setting_that_differs_is_changed(cluster: Cluster) -> None:
-    there = DEPLOYMENTS + ",retention.ms=-10\n"
-    cluster.run("topic deployments 3 1\nset deployments retention.ms=-1\n", topics=there)
-    assert cluster.changes == [
-        "kafka-configs --alter --entity-type topics --entity-name deployments --add-config retention.ms=[-1]"
-    ]
-
-
-def test_the_least_copies_are_set_for_all_brokers(cluster: Cluster) -> None:
-    cluster.run("minimum 2\n")
-    assert cluster.changes == [
-        "kafka-configs --alter --entity-type brokers --entity-default --add-config min.insync.replicas=2"
-    ]
 
 
 def test_it_logs_in_as_a_broker(cluster: Cluster) -> None:
     cluster.run("", PROTOCOL="SASL_SSL", BROKER_PASSWORD="secret")
-    written = (cluster.home / "client.properties").read_text()
-    assert "security.protocol=SASL_SSL" in written
-    assert 'ScramLoginModule required username="broker" password="secret";' in written
-    assert "ssl.truststore.location=/etc/platform/kafka/ca.crt" in written
+    properties = (cluster.home / "client.properties").read_text()
+    assert "security.protocol=SASL_SSL" in properties
+    assert 'ScramLoginModule required username="broker" password="secret";' in properties
+    assert "ssl.truststore.location=/etc/platform/kafka/ca.crt" in properties
     assert (cluster.home / "client.properties").stat().st_mode & 0o077 == 0
 
 
-def test_without_brokers_it_gives_up_when_its_time_is_over(cluster: Cluster) -> None:
+def test_without_brokers_it_fails_after_its_time(cluster: Cluster) -> None:
     with socket.create_server(("127.0.0.1", 0)) as server:
         port = server.getsockname()[1]
-    given = {
-        **os.environ,
-        "BOOTSTRAP": f"127.0.0.1:{port}",
-        "WAIT": "0",
-        "PROTOCOL": "PLAINTEXT",
-        "HOME": str(cluster.home),
-    }
-    result = subprocess.run(
-        ["bash", str(cluster.script)],
-        env=given,
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=60,
-    )
+    result = cluster.start(port, WAIT="0")
     assert result.returncode == 1
     assert f"no broker answers at 127.0.0.1:{port}" in result.stderr
 
 
-WANTED = """minimum 1
-topic deployments 3 1
-topic deployments.dead-letter 1 1
-set deployments.dead-letter max.message.bytes=2097152
-set deployments.dead-letter retention.ms=-1
-"""
+# The Job.
 
 
-def test_the_topics_are_those_that_the_apps_use() -> None:
-    documents = render()
-    assert (
-        find(documents, "ConfigMap", "platform-kafka-topics")["data"]["topics"].strip()
-        == WANTED.strip()
-    )
+def file(values: str = "") -> list[str]:
+    documents = render(f"kafka: {{{values}}}")
+    topics: str = find(documents, "ConfigMap", "platform-kafka-topics")["data"]["topics"]
+    return topics.splitlines()
 
 
-def test_numbers_are_written_out() -> None:
-    topics = {
-        "big": {"partitions": 1, "config": {"retention.bytes": 10000000000, "retention.ms": -1}}
-    }
-    wanted = find(render({"kafka": {"topics": topics}}), "ConfigMap", "platform-kafka-topics")[
-        "data"
-    ]["topics"]
-    assert "set big retention.bytes=10000000000" in wanted
+def test_the_default_topics_are_those_of_the_apps() -> None:
+    assert file() == [
+        "minimum 1",
+        "topic deployments 3 1",
+        "topic deployments.dead-letter 1 1",
+        "set deployments.dead-letter max.message.bytes=2097152",
+        "set deployments.dead-letter retention.ms=-1",
+    ]
 
 
-def test_a_topic_can_have_copies_of_its_own() -> None:
-    topics = {"deployments": {"partitions": 3, "replicationFactor": 3}}
-    values = {"kafka": {"replicas": 3, "topics": topics}}
-    wanted = find(render(values), "ConfigMap", "platform-kafka-topics")["data"]["topics"]
-    assert "topic deployments 3 3" in wanted
+def test_a_topic_may_have_its_own_copies_and_large_numbers() -> None:
+    big = "{partitions: 1, replicationFactor: 3, config: {retention.bytes: 10000000000}}"
+    lines = file(f"replicas: 3, topics: {{big: {big}}}")
+    assert "topic big 1 3" in lines
+    assert "set big retention.bytes=10000000000" in lines
 
 
-def job(values: dict[str, object]) -> str:
-    """The name of the Job for these values."""
-    (name,) = [name for name in names(render({"kafka": values}), "Job") if "topics" in name]
-    return name
+def jobs(documents: list[Document]) -> list[Document]:
+    return [job for job in of_kind(documents, "Job") if "topics" in job["metadata"]["name"]]
 
 
 @pytest.mark.parametrize(
-    "values",
+    ("values", "is_new"),
     [
-        {"topics": {"deployments": {"partitions": 6}}},
-        {"minInsyncReplicas": 1, "topics": {"more": {"partitions": 1}}},
-        {"image": {"digest": f"sha256:{'0' * 64}"}},
-        {"auth": {"enabled": True}},
-        {"topicsJob": {"resources": {"limits": {"memory": "256Mi"}}}},
+        ("topics: {deployments: {partitions: 6}}", True),
+        ("topics: {more: {partitions: 1}}", True),
+        (f"image: {{digest: 'sha256:{'0' * 64}'}}", True),
+        ("auth: {enabled: true}", True),
+        ("topicsJob: {resources: {limits: {memory: 256Mi}}}", True),
+        ("config: {num.io.threads: 4}", False),
+        ("resources: {limits: {memory: 2Gi}}", False),
     ],
 )
-def test_another_task_is_another_job(values: dict[str, object]) -> None:
-    assert job(values) != job({})
+def test_a_changed_pod_needs_a_new_job(values: str, *, is_new: bool) -> None:
+    (before,), (after,) = jobs(render()), jobs(render(f"kafka: {{{values}}}"))
+    assert (before["metadata"]["name"] != after["metadata"]["name"]) == is_new
 
 
-@pytest.mark.parametrize(
-    "values", [{"config": {"num.io.threads": 4}}, {"resources": {"limits": {"memory": "2Gi"}}}]
-)
-def test_what_does_not_concern_the_topics_makes_no_new_job(values: dict[str, object]) -> None:
-    assert job(values) == job({})
-
-
-def test_the_job_keeps_no_install_waiting_and_stays() -> None:
-    (made,) = [each for each in of_kind(render(), "Job") if "topics" in each["metadata"]["name"]]
-    assert not [
-        key for key in made["metadata"].get("annotations", {}) if key.startswith("helm.sh/hook")
-    ]
-    assert "ttlSecondsAfterFinished" not in made["spec"]
-    assert made["spec"]["template"]["spec"]["restartPolicy"] == "OnFailure"
+def test_an_install_does_not_wait_for_the_job_and_the_job_stays() -> None:
+    (job,) = jobs(render())
+    annotations = job["metadata"].get("annotations", {})
+    assert not [key for key in annotations if key.startswith("helm.sh/hook")]
+    assert "ttlSecondsAfterFinished" not in job["spec"]
+    assert job["spec"]["template"]["spec"]["restartPolicy"] == "OnFailure"
 
 
 def test_topics_do_not_restart_brokers() -> None:
-    more = render({"kafka": {"topics": {"deployments": {"partitions": 6}}}})
-    assert pod_annotations(more, "platform-kafka") == pod_annotations(render(), "platform-kafka")
-    assert pod(more, "platform-kafka") == pod(render(), "platform-kafka")
+    before, after = render(), render("kafka: {topics: {deployments: {partitions: 6}}}")
+    assert pod_annotations(after, "platform-kafka") == pod_annotations(before, "platform-kafka")
+    assert pod(after, "platform-kafka") == pod(before, "platform-kafka")
 
 
 def test_without_topics_there_is_no_job() -> None:
-    documents = render(
-        {"kafka": {"topics": {"deployments": None, "deployments.dead-letter": None}}}
-    )
+    documents = render("kafka: {topics: {deployments: null, deployments.dead-letter: null}}")
     assert not [name for name in names(documents, "Job") if "topics" in name]

@@ -1,4 +1,4 @@
-"""templates/monitoring: what the Prometheus operator and Grafana pick up, on metrics that there are."""
+"""templates/monitoring: objects for the Prometheus operator and Grafana, with existing metrics."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from support import CHART, find, of_kind, render
 KINDS = ("ServiceMonitor", "PodMonitor", "PrometheusRule")
 HTTPS = {"components": {"api-rest": {"metrics": {"port": "https"}}}}
 
-# What HAProxy's exporter calls the metrics that are used here; test_proxy_running.py asks a real one.
+# The metrics of HAProxy in alerts and dashboard; test_proxy_running.py compares a running HAProxy.
 PROXY_METRICS = {
     "haproxy_frontend_current_sessions",
     "haproxy_frontend_http_responses_total",
@@ -21,7 +21,7 @@ PROXY_METRICS = {
     "haproxy_process_current_ssl_rate",
     "haproxy_process_max_connections",
 }
-# The apps' own, as the tables of their READMEs list them, with what a histogram is made of.
+# The metrics of the apps, as in their READMEs, with the series of histograms.
 APP_METRICS = CHART / "tests" / "metrics.txt"
 
 
@@ -38,34 +38,32 @@ def used_metrics(text: str) -> set[str]:
 
 def rules() -> list[dict[str, Any]]:
     (group,) = find(monitored("rules"), "PrometheusRule", "platform")["spec"]["groups"]
-    found: list[dict[str, Any]] = group["rules"]
-    return found
+    rules: list[dict[str, Any]] = group["rules"]
+    return rules
 
 
 def dashboard() -> dict[str, Any]:
-    held = find(monitored("dashboard"), "ConfigMap", "platform-dashboard")
-    assert held["metadata"]["labels"]["grafana_dashboard"] == "1"
-    found: dict[str, Any] = json.loads(held["data"]["platform.json"])
-    return found
+    config_map = find(monitored("dashboard"), "ConfigMap", "platform-dashboard")
+    assert config_map["metadata"]["labels"]["grafana_dashboard"] == "1"
+    dashboard: dict[str, Any] = json.loads(config_map["data"]["platform.json"])
+    return dashboard
 
 
 def expressions() -> dict[str, str]:
-    found = {rule["alert"]: rule["expr"] for rule in rules()}
+    result = {rule["alert"]: rule["expr"] for rule in rules()}
     for panel in dashboard()["panels"]:
-        found |= {
-            f"{panel['title']} {target['refId']}": target["expr"]
-            for target in panel.get("targets", [])
-        }
-    return found
+        for target in panel.get("targets", []):
+            result[f"{panel['title']} {target['refId']}"] = target["expr"]
+    return result
 
 
-def test_nothing_is_there_until_it_is_asked_for() -> None:
+def test_there_are_no_objects_by_default() -> None:
     documents = render()
     assert [document for document in documents if document["kind"] in KINDS] == []
     assert "platform-dashboard" not in {document["metadata"]["name"] for document in documents}
 
 
-def test_metrics_on_a_port_of_the_components_own_are_read_from_its_pods() -> None:
+def test_metrics_of_a_port_are_read_from_the_pods() -> None:
     spec = find(monitored("monitors"), "PodMonitor", "platform-async-worker")["spec"]
     assert spec["selector"]["matchLabels"]["app.kubernetes.io/name"] == "async-worker"
     assert spec["namespaceSelector"] == {"matchNames": ["test"]}
@@ -74,7 +72,7 @@ def test_metrics_on_a_port_of_the_components_own_are_read_from_its_pods() -> Non
     ]
 
 
-def test_metrics_over_tls_are_read_with_the_ca_and_the_services_name() -> None:
+def test_metrics_over_tls_are_verified_for_the_services_name() -> None:
     documents = monitored("monitors", **HTTPS)
     (endpoint,) = find(documents, "ServiceMonitor", "platform-api-rest")["spec"]["endpoints"]
     assert (endpoint["port"], endpoint["scheme"], endpoint["path"]) == (
@@ -86,17 +84,12 @@ def test_metrics_over_tls_are_read_with_the_ca_and_the_services_name() -> None:
         "serverName": "platform-api-rest.test.svc",
         "ca": {"secret": {"name": "platform-ca", "key": "ca.crt"}},
     }
-    # The proxy's own metrics are beside it, without TLS; the app's are not read twice.
-    ports = [
-        each["port"]
-        for each in find(documents, "PodMonitor", "platform-api-rest")["spec"][
-            "podMetricsEndpoints"
-        ]
-    ]
-    assert ports == ["proxy-metrics"]
+    # The PodMonitor reads only the proxy's metrics, without TLS.
+    monitor = find(documents, "PodMonitor", "platform-api-rest")["spec"]
+    assert [each["port"] for each in monitor["podMetricsEndpoints"]] == ["proxy-metrics"]
 
 
-def test_a_ca_that_everybody_knows_is_not_given() -> None:
+def test_a_public_ca_is_not_named() -> None:
     tls = {"existingSecret": "bought", "selfSigned": {"enabled": False}, "publicCA": True}
     (monitor,) = of_kind(monitored("monitors", tls=tls, **HTTPS), "ServiceMonitor")
     assert monitor["spec"]["endpoints"][0]["tlsConfig"] == {
@@ -104,7 +97,7 @@ def test_a_ca_that_everybody_knows_is_not_given() -> None:
     }
 
 
-def test_a_component_without_metrics_is_not_monitored() -> None:
+def test_a_component_without_metrics_has_no_monitor() -> None:
     documents = monitored("monitors", components={"async-worker": {"metrics": {"port": ""}}})
     assert "platform-async-worker" not in {
         each["metadata"]["name"] for each in of_kind(documents, "PodMonitor")
@@ -114,15 +107,13 @@ def test_a_component_without_metrics_is_not_monitored() -> None:
 @pytest.mark.parametrize(
     ("part", "kind"), [("monitors", "PodMonitor"), ("rules", "PrometheusRule")]
 )
-def test_labels_by_which_a_prometheus_selects(part: str, kind: str) -> None:
-    found = of_kind(
-        render({"monitoring": {part: {"enabled": True, "labels": {"release": "kps"}}}}), kind
-    )
-    assert found
-    assert {each["metadata"]["labels"]["release"] for each in found} == {"kps"}
+def test_objects_have_the_labels_that_prometheus_selects(part: str, kind: str) -> None:
+    documents = render(f"monitoring: {{{part}: {{enabled: true, labels: {{release: kps}}}}}}")
+    labels = [each["metadata"]["labels"]["release"] for each in of_kind(documents, kind)]
+    assert set(labels) == {"kps"}
 
 
-def test_every_metric_in_an_expression_is_one_that_there_is() -> None:
+def test_every_metric_of_an_expression_exists() -> None:
     known = PROXY_METRICS | set(APP_METRICS.read_text().split())
     used = {name: used_metrics(expression) for name, expression in expressions().items()}
     assert {
@@ -132,7 +123,7 @@ def test_every_metric_in_an_expression_is_one_that_there_is() -> None:
     assert set().union(*used.values()) >= PROXY_METRICS
 
 
-def test_every_expression_keeps_to_the_releases_namespace() -> None:
+def test_every_expression_selects_the_namespace_of_the_release() -> None:
     for rule in rules():
         selectors = re.findall(r"\{([^}]*)\}", rule["expr"])
         assert selectors
@@ -142,42 +133,35 @@ def test_every_expression_keeps_to_the_releases_namespace() -> None:
             assert 'namespace="$namespace"' in target["expr"]
 
 
-def test_every_alert_says_what_is_wrong_and_how_badly() -> None:
-    found = rules()
-    assert len({rule["alert"] for rule in found}) == len(found) > 10
-    for rule in found:
+def test_every_alert_has_a_severity_and_a_summary() -> None:
+    alerts = [rule["alert"] for rule in rules()]
+    assert len(set(alerts)) == len(alerts) > 10
+    for rule in rules():
         assert rule["labels"]["severity"] in {"warning", "critical"}
         assert rule["annotations"]["summary"]
-        # What Prometheus is to fill in has come through Helm's own templates.
-        assert (
-            "{{" not in rule["annotations"]["summary"]
-            or "{{ $labels." in rule["annotations"]["summary"]
-        )
-
-
-def test_what_an_alert_quotes_is_left_by_its_expression() -> None:
-    for rule in rules():
+        # Helm leaves the templates of Prometheus, whose labels the expression has.
+        assert "{{" not in rule["annotations"]["summary"].replace("{{ $labels.", "")
         for label in re.findall(r"\$labels\.([a-z_]+)", json.dumps(rule["annotations"])):
             assert re.search(rf"by \([^)]*\b{label}\b", rule["expr"]), rule
 
 
-def test_panels_do_not_overlap_and_have_their_own_ids() -> None:
+def test_panels_do_not_overlap_and_have_unique_ids() -> None:
     panels = dashboard()["panels"]
     taken: set[tuple[int, int]] = set()
     for panel in panels:
-        place = panel["gridPos"]
+        grid = panel["gridPos"]
         cells = {
             (x, y)
-            for x in range(place["x"], place["x"] + place["w"])
-            for y in range(place["y"], place["y"] + place["h"])
+            for x in range(grid["x"], grid["x"] + grid["w"])
+            for y in range(grid["y"], grid["y"] + grid["h"])
         }
         assert not cells & taken, panel["title"]
-        assert place["x"] + place["w"] <= 24
+        assert grid["x"] + grid["w"] <= 24
         taken |= cells
     assert len({panel["id"] for panel in panels}) == len(panels)
 
 
-def test_every_panel_is_asked_of_the_chosen_prometheus_and_has_a_unit() -> None:
+def test_every_panel_reads_the_selected_prometheus_and_has_a_unit() -> None:
     board = dashboard()
     assert (board["uid"], board.get("id")) == ("delivery-platform", None)
     variables = {variable["name"]: variable for variable in board["templating"]["list"]}
@@ -194,7 +178,7 @@ def test_every_panel_is_asked_of_the_chosen_prometheus_and_has_a_unit() -> None:
         assert panel["targets"], panel["title"]
 
 
-def test_every_query_of_a_panel_has_a_name_of_its_own_and_known_variables() -> None:
+def test_every_query_has_a_unique_name_and_known_variables_and_labels() -> None:
     board = dashboard()
     known = {variable["name"] for variable in board["templating"]["list"]} | {"__rate_interval"}
     for panel in board["panels"]:
@@ -203,13 +187,13 @@ def test_every_query_of_a_panel_has_a_name_of_its_own_and_known_variables() -> N
         for target in targets:
             assert target["datasource"] == {"type": "prometheus", "uid": "${datasource}"}
             assert set(re.findall(r"\$\{?(\w+)", target["expr"])) <= known, panel["title"]
-            # What a legend quotes is left by the expression: summed up by it, or not summed up at all.
+            # The expression has every label of the legend, unless it aggregates without the label.
             for label in re.findall(r"\{\{(\w+)\}\}", target["legendFormat"]):
                 summed = re.search(r"\bby \(([^)]*)\)", target["expr"])
                 assert summed is None or label in summed[1].split(", "), panel["title"]
 
 
-def test_panels_are_in_the_row_that_they_belong_to() -> None:
+def test_each_panel_is_in_the_row_of_its_metrics() -> None:
     rows: dict[str, set[str]] = {}
     for panel in sorted(
         dashboard()["panels"], key=lambda panel: (panel["gridPos"]["y"], panel["gridPos"]["x"])

@@ -1,4 +1,4 @@
-"""templates/components/networkpolicy.yaml: who may talk to whom."""
+"""templates/components/networkpolicy.yaml."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ def pods_of(name: str) -> dict[str, Any]:
 
 
 def policy(values: dict[str, Any], name: str = "platform-web") -> dict[str, Any]:
-    found: dict[str, Any] = find(render(values), KIND, name)["spec"]
-    return found
+    spec: dict[str, Any] = find(render(values), KIND, name)["spec"]
+    return spec
 
 
-def test_nobody_comes_in_where_nothing_is_served_and_only_dns_is_asked() -> None:
+def test_without_a_service_only_dns_is_allowed() -> None:
     spec = policy(alone(ports={"http": 80}))
     assert spec["policyTypes"] == ["Ingress", "Egress"]
     assert spec["ingress"] == []
@@ -31,7 +31,7 @@ def test_nobody_comes_in_where_nothing_is_served_and_only_dns_is_asked() -> None
     assert spec["podSelector"] == pods_of("web")["podSelector"]
 
 
-def test_the_namespace_comes_in_where_a_service_leads() -> None:
+def test_the_namespace_may_connect_to_the_ports_of_a_service() -> None:
     spec = policy(
         alone(ports={"http": 5000, "debug": 6000}, service={"enabled": True, "ports": {"http": 80}})
     )
@@ -40,19 +40,19 @@ def test_the_namespace_comes_in_where_a_service_leads() -> None:
     ]
 
 
-def test_the_api_is_reached_by_tls_alone() -> None:
+def test_clients_of_the_api_may_use_tls_only() -> None:
     (rule,) = policy({}, "platform-api-rest")["ingress"]
     assert rule["ports"] == [{"port": 8443, "protocol": "TCP"}]
 
 
-def test_only_the_named_components_come_in() -> None:
+def test_from_names_the_clients() -> None:
     spec = policy(
         alone(ports={"http": 80}, service={"enabled": True}, networkPolicy={"from": ["web"]})
     )
     assert spec["ingress"][0]["from"] == [pods_of("web")]
 
 
-def test_it_goes_to_the_named_components_and_to_what_it_uses() -> None:
+def test_to_and_uses_name_the_servers() -> None:
     values = alone(uses=["kafka", "database"], networkPolicy={"to": ["web"]})
     values["kafka"] = values["database"] = {"enabled": True}
     assert policy(values)["egress"] == [
@@ -63,7 +63,7 @@ def test_it_goes_to_the_named_components_and_to_what_it_uses() -> None:
     ]
 
 
-def test_kafka_and_a_database_elsewhere_are_known_by_their_ports() -> None:
+def test_external_backends_are_allowed_by_their_ports() -> None:
     values = {
         **alone(uses=["kafka", "database"]),
         "externalKafka": {"bootstrapServers": ["a:9092", "b:9092", "c:9094"]},
@@ -76,27 +76,27 @@ def test_kafka_and_a_database_elsewhere_are_known_by_their_ports() -> None:
     ]
 
 
-def test_scrapers_reach_the_port_of_the_metrics() -> None:
+def test_scrapers_may_connect_to_the_metrics() -> None:
     peer = {"namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": "monitoring"}}}
     values = {"networkPolicy": {"scrapers": [peer]}}
     rules = policy(values, "platform-async-worker")["ingress"]
     assert rules == [{"from": [peer], "ports": [{"port": 8001, "protocol": "TCP"}]}]
 
 
-def test_further_rules_are_added() -> None:
+def test_the_users_rules_are_added() -> None:
     own = {"ports": [{"port": 443}]}
     spec = policy(alone(networkPolicy={"ingress": [own], "egress": [own]}))
     assert spec["ingress"] == [own]
     assert spec["egress"] == [DNS, own]
 
 
-def test_dns_can_be_elsewhere() -> None:
+def test_other_dns_servers() -> None:
     dns = {"to": [{"ipBlock": {"cidr": "169.254.20.10/32"}}], "ports": [5353]}
     (rule,) = policy({**alone(), "networkPolicy": {"dns": dns}})["egress"]
     assert rule["to"] == dns["to"]
     assert {each["port"] for each in rule["ports"]} == {5353}
 
 
-def test_there_is_none_where_it_is_switched_off() -> None:
+def test_policies_can_be_disabled() -> None:
     assert names(render(alone(networkPolicy={"enabled": False})), KIND) == []
     assert "platform-api-rest" not in names(render({"networkPolicy": {"enabled": False}}), KIND)

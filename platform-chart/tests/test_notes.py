@@ -1,4 +1,4 @@
-"""templates/NOTES.txt: what somebody who has just deployed is told."""
+"""templates/NOTES.txt: what helm prints after an installation."""
 
 from __future__ import annotations
 
@@ -9,29 +9,15 @@ from collections.abc import Mapping
 from typing import Any
 
 import pytest
-from support import CHART, alone, helm
+from support import CHART, SECURED, alone, helm
 
-WEB = {
-    "ports": {"http": 5000},
-    "service": {"enabled": True},
-    "tls": {"enabled": True, "backendPort": "http"},
-}
 PUBLIC = {"tls": {"existingSecret": "bought", "selfSigned": {"enabled": False}, "publicCA": True}}
 
 
 def notes(values: Mapping[str, Any] | None = None) -> str:
-    """Return the NOTES of an install that does not happen."""
-    arguments = [
-        "install",
-        "platform",
-        str(CHART),
-        "--namespace",
-        "ledger",
-        "--dry-run=client",
-        "--values",
-        "-",
-    ]
-    result = helm(*arguments, stdin=json.dumps(values or {}))
+    """Return the NOTES of a dry run."""
+    options = ["--namespace=ledger", "--dry-run=client", "--values=-"]
+    result = helm("install", "platform", str(CHART), *options, stdin=json.dumps(values or {}))
     assert result.returncode == 0, result.stderr
     return result.stdout.partition("\nNOTES:\n")[2]
 
@@ -42,11 +28,11 @@ def commands(text: str) -> list[list[str]]:
 
 
 def curl(values: Mapping[str, Any] | None = None) -> list[str]:
-    (found,) = [command for command in commands(notes(values)) if command[0] == "curl"]
-    return found
+    (command,) = [command for command in commands(notes(values)) if command[0] == "curl"]
+    return command
 
 
-def test_what_was_deployed() -> None:
+def test_the_workloads_are_listed() -> None:
     text = notes({"components": {"api-rest": {"scaling": {"enabled": True, "min": 3, "max": 6}}}})
     assert re.search(
         r"^  platform-api-rest +Deployment, pods: 3 to 6, https on port 443$", text, re.MULTILINE
@@ -73,26 +59,26 @@ def test_the_ca_is_read_from_the_secret_that_has_it() -> None:
     assert extraction[6:8] == ["--output", 'go-template={{ index .data "ca.crt" | base64decode }}']
 
 
-def test_a_ca_that_everybody_knows_is_not_given() -> None:
+def test_curl_needs_no_public_ca() -> None:
     assert "--cacert" not in curl(PUBLIC)
     assert "get secret" not in notes(PUBLIC)
 
 
-def test_an_existing_secrets_own_ca_is_read_from_it() -> None:
+def test_the_ca_of_an_existing_secret_is_read_from_it() -> None:
     assert "get secret bought " in notes(
         {"tls": {"existingSecret": "bought", "selfSigned": {"enabled": False}}}
     )
 
 
-def test_a_component_without_a_readiness_route_is_asked_for_its_first_page() -> None:
-    assert curl(alone(**WEB))[-1] == "https://platform-web.ledger.svc/"
+def test_without_a_readiness_route_curl_requests_the_first_page() -> None:
+    assert curl(alone(**SECURED))[-1] == "https://platform-web.ledger.svc/"
 
 
 def test_without_tls_there_is_no_curl() -> None:
     assert [command[0] for command in commands(notes(alone()))] == ["kubectl", "kubectl"]
 
 
-def test_where_the_worker_may_run_and_how_a_node_is_labelled() -> None:
+def test_the_required_label_of_nodes_is_named() -> None:
     text = notes()
     assert "has the label shipay.com.br/capacity-type=ondemand: async-worker\n" in text
     assert "\n  kubectl label node NODE shipay.com.br/capacity-type=ondemand" in text
@@ -107,26 +93,26 @@ def test_components_that_need_the_same_nodes_are_named_together() -> None:
     assert text.count("kubectl label node") == 1
 
 
-def test_nothing_is_said_of_nodes_when_any_will_do() -> None:
+def test_without_a_required_label_nodes_are_not_mentioned() -> None:
     assert "label node" not in notes(alone())
 
 
 @pytest.mark.parametrize("enabled", [True, False])
-def test_the_tests_are_named_where_there_are_some(enabled: bool) -> None:  # noqa: FBT001
+def test_helm_test_is_named_if_it_has_tests(enabled: bool) -> None:  # noqa: FBT001
     assert (
         "helm test platform --namespace ledger" in notes({"tests": {"enabled": enabled}})
     ) == enabled
 
 
 @pytest.mark.parametrize("encrypted", [True, False])
-def test_a_login_without_tls_is_warned_of(encrypted: bool) -> None:  # noqa: FBT001
-    told = "set kafka.tls.enabled" in notes(
+def test_a_login_without_tls_is_a_warning(encrypted: bool) -> None:  # noqa: FBT001
+    is_warned = "set kafka.tls.enabled" in notes(
         {"kafka": {"auth": {"enabled": True}, "tls": {"enabled": encrypted}}}
     )
-    assert told is not encrypted
+    assert is_warned is not encrypted
 
 
-def test_who_logs_in_to_an_external_database_as_its_owner() -> None:
+def test_components_that_use_the_owner_of_an_external_database_are_named() -> None:
     external: dict[str, Any] = {"host": "db", "existingSecret": "login"}
     values = {"database": {"enabled": False}, "externalDatabase": external}
     assert "Logged in to the database as its owner: api-rest." in notes(values)

@@ -1,8 +1,8 @@
-"""examples/notes-mysql.yaml on a cluster: tests/apps/notes keeps what it is told in the database, also when all pods are gone.
+"""examples/notes-mysql.yaml on a cluster: a note of tests/apps/notes survives all pods.
 
-`KUBECONFIG` names the cluster, `REGISTRY` where its nodes pull images from (localhost:5001), `NOTES_BASE_IMAGE` the image to
-build the app on (api-rest's), `NOTES_DATABASE_REPOSITORY` the database's. docker, helm and kubectl are found on PATH, or by
-DOCKER, HELM and KUBECTL.
+`KUBECONFIG` is the cluster, `REGISTRY` the registry of its nodes (localhost:5001),
+`NOTES_BASE_IMAGE` the base of the app (api-rest's image), `NOTES_DATABASE_REPOSITORY` the
+database's image repository. docker, helm and kubectl are on PATH, or in DOCKER, HELM and KUBECTL.
 """
 
 from __future__ import annotations
@@ -21,10 +21,10 @@ from support import CHART, helm
 pytestmark = pytest.mark.cluster
 
 APP = Path(__file__).parent / "apps" / "notes"
-OURS = "--selector=app.kubernetes.io/instance=notes"
+SELECTOR = "--selector=app.kubernetes.io/instance=notes"
 REGISTRY = os.environ.get("REGISTRY", "localhost:5001")
 KUBECONFIG = os.environ.get("KUBECONFIG", str(Path.home() / ".kube" / "config"))
-# A pod that is none of the release's: it comes in by the Service, as every client does.
+# A pod outside of the release, which connects to the Service like every client.
 CLIENT: dict[str, Any] = {
     "spec": {
         "automountServiceAccountToken": False,
@@ -57,7 +57,7 @@ def run(*argv: str) -> str:
 
 
 class Cluster:
-    """A namespace of its own on the cluster."""
+    """A new namespace of the cluster."""
 
     def __init__(self, namespace: str) -> None:
         self.namespace = namespace
@@ -67,8 +67,8 @@ class Cluster:
         return run(program, "--kubeconfig", KUBECONFIG, "--namespace", self.namespace, *arguments)
 
     def ask(self, *body: str) -> tuple[int, str]:
-        said = self.kubectl("exec", "client", "--", "python3", "-c", ASK, *body)
-        status, _, content = said.partition(" ")
+        output = self.kubectl("exec", "client", "--", "python3", "-c", ASK, *body)
+        status, _, content = output.partition(" ")
         return int(status), content
 
     def ready(self) -> None:
@@ -88,26 +88,28 @@ class Cluster:
 
     def pods(self) -> set[str]:
         return set(
-            self.kubectl("get", "pods", OURS, "--output=jsonpath={.items[*].metadata.uid}").split()
+            self.kubectl(
+                "get", "pods", SELECTOR, "--output=jsonpath={.items[*].metadata.uid}"
+            ).split()
         )
 
 
 @pytest.fixture
 def cluster() -> Iterator[Cluster]:
-    made = Cluster(f"notes-{secrets.token_hex(4)}")
-    made.kubectl("create", "namespace", made.namespace)
+    cluster = Cluster(f"notes-{secrets.token_hex(4)}")
+    cluster.kubectl("create", "namespace", cluster.namespace)
     try:
-        made.kubectl(
-            "label", "namespace", made.namespace, "pod-security.kubernetes.io/enforce=restricted"
+        cluster.kubectl(
+            "label", "namespace", cluster.namespace, "pod-security.kubernetes.io/enforce=restricted"
         )
-        yield made
+        yield cluster
     finally:
-        made.kubectl("delete", "namespace", made.namespace, "--wait=true", "--timeout=180s")
+        cluster.kubectl("delete", "namespace", cluster.namespace, "--wait=true", "--timeout=180s")
 
 
 @pytest.fixture
 def image() -> str:
-    """The app's image by digest, where the nodes can pull it."""
+    """The app's image by digest, in the registry of the nodes."""
     docker = os.environ.get("DOCKER", "docker")
     repository = f"{REGISTRY}/notes"
     base = os.environ.get("NOTES_BASE_IMAGE", f"{REGISTRY}/api-rest")
@@ -129,15 +131,15 @@ def image() -> str:
     return str(reference)
 
 
-def test_a_note_outlives_every_pod(cluster: Cluster, image: str) -> None:
+def test_a_note_survives_all_pods(cluster: Cluster, image: str) -> None:
     login = {"DB_DATABASE": "notes", "DB_USERNAME": "notes", "DB_PASSWORD": secrets.token_hex(16)}
     literals = [f"--from-literal={key}={value}" for key, value in login.items()]
     cluster.kubectl("create", "secret", "generic", "notes-database", *literals)
     database = os.environ.get("NOTES_DATABASE_REPOSITORY", f"{REGISTRY}/mariadb")
     repository, _, digest = image.partition("@")
-    told = {"components.app.image.repository": repository, "components.app.image.digest": digest}
-    told["components.mysql.image.repository"] = database
-    options = [part for key, value in told.items() for part in ("--set-string", f"{key}={value}")]
+    images = {"components.app.image.repository": repository, "components.app.image.digest": digest}
+    images["components.mysql.image.repository"] = database
+    options = [part for key, value in images.items() for part in ("--set-string", f"{key}={value}")]
     values = str(CHART / "examples" / "notes-mysql.yaml")
     installed = helm(
         *(
@@ -163,7 +165,7 @@ def test_a_note_outlives_every_pod(cluster: Cluster, image: str) -> None:
 
     before = cluster.pods()
     assert len(before) == 3
-    cluster.kubectl("delete", "pods", OURS, "--wait=true", "--timeout=180s")
+    cluster.kubectl("delete", "pods", SELECTOR, "--wait=true", "--timeout=180s")
     cluster.ready()
     assert not before & cluster.pods()
     status, content = cluster.ask()

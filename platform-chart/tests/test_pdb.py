@@ -10,7 +10,7 @@ from support import alone, find, names, render
 KIND = "PodDisruptionBudget"
 
 
-def test_one_pod_at_a_time_and_broken_ones_at_any() -> None:
+def test_a_drain_evicts_one_pod_at_a_time() -> None:
     spec = find(render(alone(replicas=2)), KIND, "platform-web")["spec"]
     assert spec == {
         "maxUnavailable": 1,
@@ -33,7 +33,7 @@ def test_one_pod_at_a_time_and_broken_ones_at_any() -> None:
         {"replicas": 5, "disruptionBudget": {"enabled": False}},
     ],
 )
-def test_none_where_it_would_protect_nothing(single: dict[str, Any]) -> None:
+def test_a_single_pod_has_none(single: dict[str, Any]) -> None:
     assert names(render(alone(**single)), KIND) == []
 
 
@@ -45,7 +45,7 @@ def test_a_minimum_replaces_the_maximum() -> None:
     assert "maxUnavailable" not in spec
 
 
-def test_scaling_counts_with_its_least() -> None:
+def test_scaling_counts_with_its_minimum() -> None:
     assert names(render(alone(replicas=1, scaling={"enabled": True, "min": 2})), KIND) == [
         "platform-web"
     ]

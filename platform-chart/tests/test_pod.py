@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from support import alone, container, pod, render
+from support import alone, by_name, container, pod, render, variables
 
 
 def web(**values: object) -> dict[str, Any]:
@@ -15,14 +15,11 @@ def web_pod(**values: object) -> dict[str, Any]:
     return pod(render(alone(**values)), "platform-web")
 
 
-def variables(**values: object) -> dict[str, Any]:
-    return {
-        each["name"]: each.get("value", each.get("valueFrom"))
-        for each in web(**values).get("env", [])
-    }
+def web_variables(**values: object) -> dict[str, Any]:
+    return variables(render(alone(**values)), "platform-web")
 
 
-def test_command_arguments_and_folder_are_the_images_own_if_not_given() -> None:
+def test_command_arguments_and_folder_replace_the_images() -> None:
     assert (
         not {"command", "args", "workingDir", "env", "envFrom", "ports", "lifecycle"} & web().keys()
     )
@@ -38,20 +35,26 @@ def test_ports_have_names_and_protocols() -> None:
 
 
 def test_literal_variables_are_text() -> None:
-    given = {"A": 1000000, "B": True, "C": "x: {y}", "D": 1.5, "E": ""}
-    assert variables(env=given) == {"A": "1000000", "B": "true", "C": "x: {y}", "D": "1.5", "E": ""}
+    env = {"A": 1000000, "B": True, "C": "x: {y}", "D": 1.5, "E": ""}
+    assert web_variables(env=env) == {
+        "A": "1000000",
+        "B": "true",
+        "C": "x: {y}",
+        "D": "1.5",
+        "E": "",
+    }
 
 
-def test_null_takes_a_variable_away() -> None:
-    assert variables(env={"A": None, "B": "b"}) == {"B": "b"}
+def test_null_removes_a_variable() -> None:
+    assert web_variables(env={"A": None, "B": "b"}) == {"B": "b"}
 
 
-def test_variables_in_kubernetes_own_way_come_last() -> None:
+def test_variables_in_kubernetes_syntax_are_last() -> None:
     extra = {"name": "NODE", "valueFrom": {"fieldRef": {"fieldPath": "spec.nodeName"}}}
     assert web(env={"Z": "z"}, extraEnv=[extra])["env"] == [{"name": "Z", "value": "z"}, extra]
 
 
-def test_secrets_become_variables_before_literal_ones() -> None:
+def test_variables_from_secrets_are_before_literal_ones() -> None:
     secrets = {
         "PASSWORD": {"secret": "login"},
         "USER_NAME": {"secret": "login", "key": "user", "optional": True},
@@ -66,12 +69,12 @@ def test_secrets_become_variables_before_literal_ones() -> None:
     ]
 
 
-def test_a_secret_by_value_is_read_from_the_charts_own() -> None:
-    reference = {"secretKeyRef": {"name": "platform-web", "key": "TOKEN"}}
-    assert variables(secrets={"TOKEN": {"value": "t"}}) == {"TOKEN": reference}
+def test_a_secret_by_value_is_in_a_secret_of_the_chart() -> None:
+    reference = {"name": "platform-web", "key": "TOKEN"}
+    assert web_variables(secrets={"TOKEN": {"value": "t"}}) == {"TOKEN": reference}
 
 
-def test_a_secret_of_another_component_is_read_from_there() -> None:
+def test_a_secret_may_come_from_another_component() -> None:
     values = alone(secrets={"PASSWORD": {"value": "p"}})
     values["components"]["store"] = {
         "image": {"repository": "store", "tag": "1"},
@@ -88,7 +91,7 @@ def test_a_secret_of_another_component_is_read_from_there() -> None:
     ]
 
 
-def test_whole_config_maps_and_secrets_become_variables_and_the_components_own_wins() -> None:
+def test_the_components_own_config_overrides_whole_config_maps_and_secrets() -> None:
     assert web(configFrom=["a"], secretsFrom=["b"], config={"C": 1})["envFrom"] == [
         {"configMapRef": {"name": "a"}},
         {"secretRef": {"name": "b"}},
@@ -96,24 +99,20 @@ def test_whole_config_maps_and_secrets_become_variables_and_the_components_own_w
     ]
 
 
-def test_the_platforms_parts_become_variables_and_what_is_given_wins() -> None:
+def test_the_users_variables_replace_those_of_backends() -> None:
     documents = render({"components": {"api-rest": {"env": {"DB_HOST": "elsewhere"}}}})
-    env = container(documents, "platform-api-rest", "api-rest")["env"]
-    names = [each["name"] for each in env]
+    names = [each["name"] for each in container(documents, "platform-api-rest")["env"]]
     assert len(names) == len(set(names))
-    told = {"BROKER_URL", "DB_HOST", "DB_PORT", "DB_DATABASE", "DB_USERNAME", "DB_PASSWORD"}
-    assert told <= set(names)
-    assert {"name": "DB_HOST", "value": "elsewhere"} in env
+    assert {"BROKER_URL", "DB_PORT", "DB_DATABASE", "DB_USERNAME", "DB_PASSWORD"} <= set(names)
+    assert variables(documents, "platform-api-rest")["DB_HOST"] == "elsewhere"
 
 
-def test_the_environment_is_told_under_the_name_that_the_app_knows() -> None:
+def test_the_variable_of_the_environment_has_a_name_of_choice() -> None:
     values = {**alone(variables={"environment": "STAGE"}), "environment": "staging"}
-    assert container(render(values), "platform-web")["env"] == [
-        {"name": "STAGE", "value": "staging"}
-    ]
+    assert variables(render(values), "platform-web") == {"STAGE": "staging"}
 
 
-def test_probes_are_as_given_and_distinct_for_both_apps() -> None:
+def test_the_probes_of_both_apps_check_different_paths() -> None:
     probe = {"tcpSocket": {"port": "http"}, "periodSeconds": 3}
     own = web(ports={"http": 80}, probes={"liveness": probe})
     assert own["livenessProbe"] == probe
@@ -127,7 +126,7 @@ def test_probes_are_as_given_and_distinct_for_both_apps() -> None:
         assert asked == {"startup": "/health", "liveness": "/health", "readiness": "/ready"}
 
 
-def test_a_probe_gives_way_to_another_kind() -> None:
+def test_a_probe_may_be_replaced_by_another_kind() -> None:
     probes = {"readiness": {"httpGet": None, "tcpSocket": {"port": "http"}}}
     app = container(
         render({"components": {"api-rest": {"probes": probes}}}), "platform-api-rest", "api-rest"
@@ -136,15 +135,16 @@ def test_a_probe_gives_way_to_another_kind() -> None:
     assert "httpGet" not in app["readinessProbe"]
 
 
-def test_an_app_that_does_not_linger_by_itself_is_kept_serving_by_a_sleep() -> None:
+def test_kubernetes_sleeps_for_an_app_that_cannot_linger() -> None:
     assert web(shutdown={"linger": 5})["lifecycle"] == {"preStop": {"sleep": {"seconds": 5}}}
     assert "lifecycle" not in web(shutdown={"linger": 5}, variables={"linger": "DELAY"})
     hook = {"preStop": {"exec": {"command": ["true"]}}}
     assert web(shutdown={"linger": 5}, lifecycle=hook)["lifecycle"] == hook
 
 
-def test_the_pod_is_what_a_restricted_namespace_admits() -> None:
+def test_the_security_context_of_a_restricted_namespace() -> None:
     spec = web_pod(user=1234)
+    assert (spec["automountServiceAccountToken"], spec["enableServiceLinks"]) == (False, False)
     assert spec["securityContext"] == {
         "runAsNonRoot": True,
         "runAsUser": 1234,
@@ -160,12 +160,7 @@ def test_the_pod_is_what_a_restricted_namespace_admits() -> None:
     }
 
 
-def test_the_pod_has_no_token_and_no_links() -> None:
-    spec = web_pod()
-    assert (spec["automountServiceAccountToken"], spec["enableServiceLinks"]) == (False, False)
-
-
-def test_security_contexts_are_merged_with_the_components_own() -> None:
+def test_security_contexts_of_the_component_are_merged() -> None:
     spec = web_pod(
         securityContext={"readOnlyRootFilesystem": False},
         podSecurityContext={"supplementalGroups": [5]},
@@ -176,7 +171,7 @@ def test_security_contexts_are_merged_with_the_components_own() -> None:
     assert spec["securityContext"]["runAsNonRoot"] is True
 
 
-def test_tmp_is_writable_until_it_is_taken_away() -> None:
+def test_tmp_is_writable_by_default() -> None:
     assert web()["volumeMounts"] == [{"name": "tmp", "mountPath": "/tmp"}]  # noqa: S108
     assert web_pod()["volumes"] == [{"name": "tmp", "emptyDir": {"sizeLimit": "64Mi"}}]
     without = web_pod(volumes={"tmp": None})
@@ -218,13 +213,13 @@ def test_volumes_of_every_kind() -> None:
         {"name": "f", "nfs": {"server": "s", "path": "/"}},
         {"name": "g", "emptyDir": {"medium": "Memory"}},
     ]
-    mounts = {each["name"]: each for each in spec["containers"][0]["volumeMounts"]}
+    mounts = by_name(spec["containers"][0]["volumeMounts"])
     assert mounts["a"] == {"name": "a", "mountPath": "/a", "subPath": "f.ini", "readOnly": True}
     assert mounts["e"] == {"name": "e", "mountPath": "/e", "readOnly": True}
     assert mounts["g"] == {"name": "g", "mountPath": "/g"}
 
 
-def test_containers_of_the_users_own_are_hardened_and_run_beside() -> None:
+def test_the_users_containers_get_the_required_security_context() -> None:
     own = {"name": "own", "image": "own:1", "securityContext": {"runAsUser": 7}}
     spec = web_pod(initContainers=[own], extraContainers=[own])
     hardened = {
@@ -240,13 +235,13 @@ def test_containers_of_the_users_own_are_hardened_and_run_beside() -> None:
     assert spec["containers"][1]["securityContext"] == hardened
 
 
-def test_the_proxy_starts_after_the_users_own_init_containers() -> None:
+def test_the_proxy_starts_after_the_users_init_containers() -> None:
     own = {"name": "own", "image": "own:1"}
     spec = pod(render({"components": {"api-rest": {"initContainers": [own]}}}), "platform-api-rest")
     assert [each["name"] for each in spec["initContainers"]] == ["own", "proxy"]
 
 
-def test_where_and_how_pods_run_is_handed_on() -> None:
+def test_settings_of_kubernetes_are_copied() -> None:
     toleration = {"key": "k", "operator": "Exists", "effect": "NoSchedule"}
     alias = {"ip": "10.0.0.1", "hostnames": ["h"]}
     spec = web_pod(
@@ -263,7 +258,7 @@ def test_where_and_how_pods_run_is_handed_on() -> None:
     )
 
 
-def test_pull_policy_and_secrets_are_those_of_all_images() -> None:
+def test_all_images_have_one_pull_policy_and_pull_secrets() -> None:
     spec = pod(
         render({**alone(), "image": {"pullPolicy": "Always", "pullSecrets": ["login"]}}),
         "platform-web",
@@ -272,7 +267,7 @@ def test_pull_policy_and_secrets_are_those_of_all_images() -> None:
     assert spec["containers"][0]["imagePullPolicy"] == "Always"
 
 
-def test_resources_are_the_components_over_the_defaults() -> None:
+def test_resources_are_merged_over_the_defaults() -> None:
     own = web(resources={"limits": {"cpu": 2, "ephemeral-storage": "1Gi"}})["resources"]
     assert own["limits"] == {"cpu": 2, "memory": "128Mi", "ephemeral-storage": "1Gi"}
     assert own["requests"] == {"cpu": "50m", "memory": "64Mi"}

@@ -1,4 +1,4 @@
-"""templates/proxy: the values in haproxy.cfg. What HAProxy makes of it is in test_proxy_running.py."""
+"""templates/proxy: the values in haproxy.cfg. test_proxy_running.py tests a running HAProxy."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ def settings(text: str, keyword: str) -> list[str]:
     return re.findall(rf"^ *{re.escape(keyword)} (.+)$", text, re.MULTILINE)
 
 
-def test_timeouts_are_the_values() -> None:
-    given = configuration(timeouts={"connect": 1, "request": 2, "response": 3, "idle": 4})
-    found = dict(line.split() for line in settings(given, "timeout"))
-    assert found == {
+def test_timeouts_come_from_the_values() -> None:
+    text = configuration(timeouts={"connect": 1, "request": 2, "response": 3, "idle": 4})
+    timeouts = dict(line.split() for line in settings(text, "timeout"))
+    assert timeouts == {
         "connect": "1s",
         "http-request": "2s",
         "client": "2s",
@@ -29,10 +29,10 @@ def test_timeouts_are_the_values() -> None:
         "http-keep-alive": "4s",
         "tunnel": "1h",
     }
-    assert settings(given, "hard-stop-after") == ["3s"]
+    assert settings(text, "hard-stop-after") == ["3s"]
 
 
-def test_the_app_gives_up_before_the_proxy_does() -> None:
+def test_the_proxys_timeout_is_longer_than_the_apps() -> None:
     # api-rest: a request has 30 s to arrive, DELIVERY_TIMEOUT is 60 at most.
     (server,) = [
         line for line in settings(configuration(), "timeout") if line.startswith("server ")
@@ -41,24 +41,24 @@ def test_the_app_gives_up_before_the_proxy_does() -> None:
 
 
 def test_connections_and_threads_are_limited() -> None:
-    given = configuration(maxConnections=123, threads=3)
-    assert settings(given, "maxconn") == ["123"]
-    assert settings(given, "nbthread") == ["3"]
+    text = configuration(maxConnections=123, threads=3)
+    assert settings(text, "maxconn") == ["123"]
+    assert settings(text, "nbthread") == ["3"]
 
 
 def test_limits_of_an_address() -> None:
-    given = configuration(limits={"connections": 7, "requestsPerSecond": 20})
-    assert "reject if { sc0_conn_cur gt 7 }" in given
-    assert "deny_status 429 if { sc0_http_req_rate gt 200 }" in given  # in 10 seconds
+    text = configuration(limits={"connections": 7, "requestsPerSecond": 20})
+    assert "reject if { sc0_conn_cur gt 7 }" in text
+    assert "deny_status 429 if { sc0_http_req_rate gt 200 }" in text  # in 10 seconds
 
 
-def test_without_limits_nobody_is_counted() -> None:
-    given = configuration(limits={"connections": 0, "requestsPerSecond": 0})
-    assert "sc0" not in given
-    assert "stick-table" not in given
+def test_without_limits_no_address_is_counted() -> None:
+    text = configuration(limits={"connections": 0, "requestsPerSecond": 0})
+    assert "sc0" not in text
+    assert "stick-table" not in text
 
 
-def test_what_a_client_says_about_itself_is_removed() -> None:
+def test_headers_about_the_client_are_removed() -> None:
     assert settings(configuration(), "http-request del-header") == [
         "forwarded",
         "x-real-ip",
@@ -67,31 +67,32 @@ def test_what_a_client_says_about_itself_is_removed() -> None:
     ]
 
 
-def test_a_trusted_proxy_is_believed() -> None:
-    given = configuration(trustedProxies=["10.0.0.0/8", "fd00::/8"])
-    assert settings(given, "acl trusted") == ["src 10.0.0.0/8 fd00::/8"]
-    removed = settings(given, "http-request del-header")
+def test_headers_of_a_trusted_proxy_are_kept() -> None:
+    text = configuration(trustedProxies=["10.0.0.0/8", "fd00::/8"])
+    assert settings(text, "acl trusted") == ["src 10.0.0.0/8 fd00::/8"]
+    removed = settings(text, "http-request del-header")
     assert [line for line in removed if not line.endswith(" unless trusted")] == ["proxy"]
-    assert settings(given, "tcp-request connection track-sc0") == [
+    assert settings(text, "tcp-request connection track-sc0") == [
         "src table clients unless trusted"
     ]
 
 
 @pytest.mark.parametrize("status", [400, 408, 429, 502, 503, 504])
-def test_its_own_errors_look_like_api_rests(status: int) -> None:
+def test_its_errors_have_the_form_of_api_rests(status: int) -> None:
     (line,) = settings(configuration(), f"http-error status {status}")
     assert re.search(r"""string '\{"error":\{"code":"[a-z-]+","message":"[^"']+"\}\}'""", line)
     assert ("hdr Retry-After 1" in line) == (status in {429, 503})
 
 
-def test_the_script_that_watches_the_certificate_is_beside_it() -> None:
-    held = find(render(), "ConfigMap", "platform-proxy")["data"]
-    assert (
-        held["certificate.lua"].strip()
-        == (CHART / "files/proxy/certificate.lua").read_text().strip()
-    )
-    assert settings(held["haproxy.cfg"], "lua-load") == [
-        "/usr/local/etc/haproxy/certificate.lua /certificate/certificate.pem /certificate/./certificate.pem"
+def test_it_loads_the_script_for_renewed_certificates() -> None:
+    data = find(render(), "ConfigMap", "platform-proxy")["data"]
+    script = (CHART / "files/proxy/certificate.lua").read_text()
+    assert data["certificate.lua"].strip() == script.strip()
+    (arguments,) = settings(data["haproxy.cfg"], "lua-load")
+    assert arguments.split() == [
+        "/usr/local/etc/haproxy/certificate.lua",
+        "/certificate/certificate.pem",
+        "/certificate/./certificate.pem",
     ]
 
 

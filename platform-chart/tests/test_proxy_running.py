@@ -1,8 +1,7 @@
-"""The proxy's files on a real HAProxy: what it does with connections, headers, certificates and its end."""
+"""The proxy's files with a running HAProxy: connections, headers, certificates and shutdown."""
 
 from __future__ import annotations
 
-import base64
 import contextlib
 import http.client
 import json
@@ -19,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from support import alone, container, find, render
+from support import SECURED, alone, container, find, render, secret
 from test_monitoring import PROXY_METRICS
 
 pytestmark = pytest.mark.engine
@@ -27,24 +26,19 @@ pytestmark = pytest.mark.engine
 IMAGE = os.environ.get("HAPROXY_IMAGE", "haproxy:3.0")
 PYTHON_IMAGE = os.environ.get("PYTHON_IMAGE", "")
 NAME = "platform-web.test.svc"
-WEB = {
-    "ports": {"http": 8000},
-    "service": {"enabled": True},
-    "tls": {"enabled": True, "backendPort": "http"},
-    "shutdown": {"linger": 1},
-}
-PATIENCE = 30.0
+WEB = {**SECURED, "ports": {"http": 8000}, "shutdown": {"linger": 1}}
+TIMEOUT = 30.0
 
-# The app behind the proxy: says what reached it, about /slow only once it is told to by SIGUSR1.
+# The app behind the proxy: returns the headers of a request, of /slow only after SIGUSR1.
 APP = """
 import http.server, json, signal, threading
-told = threading.Event()
-signal.signal(signal.SIGUSR1, lambda *_: told.set())
+ready = threading.Event()
+signal.signal(signal.SIGUSR1, lambda *_: ready.set())
 class App(http.server.BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
     def do_GET(self):
         if self.path == "/slow":
-            told.wait()
+            ready.wait()
         body = json.dumps([[name.lower(), value] for name, value in self.headers.items()]).encode()
         self.send_response(200)
         self.send_header("Content-Length", str(len(body)))
@@ -62,18 +56,18 @@ def docker(*arguments: str) -> str:
     return result.stdout.strip() + result.stderr.strip()
 
 
-def until(what: Callable[[], Any]) -> Any:
-    """Ask until there is an answer that counts; what is wrong in between is told at the end."""
-    deadline = time.monotonic() + PATIENCE
+def until(check: Callable[[], Any]) -> Any:
+    """Return the first true result of a check; raise its last error after a timeout."""
+    deadline = time.monotonic() + TIMEOUT
     problem: BaseException | None = None
     while time.monotonic() < deadline:
         try:
-            if answer := what():
-                return answer
+            if result := check():
+                return result
         except (OSError, http.client.HTTPException) as error:
             problem = error
         time.sleep(0.05)
-    raise AssertionError(problem or "it did not come")
+    raise AssertionError(problem or "the check stays false")
 
 
 class Proxy:
@@ -83,16 +77,15 @@ class Proxy:
         folder.chmod(0o755)
         self.folder = folder
         self.documents = render(alone(**WEB) | {"proxy": values})
-        held = find(self.documents, "ConfigMap", "platform-proxy")["data"]
+        files = find(self.documents, "ConfigMap", "platform-proxy")["data"]
         (folder / "proxy").mkdir()
-        for name, text in held.items():
-            # How often it looks for a renewed certificate.
-            (folder / "proxy" / name).write_text(
-                text.replace("local SECONDS = 5", "local SECONDS = 1")
-            )
+        for name, text in files.items():
+            # Check for a renewed certificate more often.
+            text = text.replace("local SECONDS = 5", "local SECONDS = 1")  # noqa: PLW2901
+            (folder / "proxy" / name).write_text(text)
         (folder / "certificate").mkdir()
         self.put_certificate(self.documents)
-        (folder / "ca.crt").write_bytes(self.secret(self.documents, "platform-ca")["ca.crt"])
+        (folder / "ca.crt").write_text(secret(self.documents, "platform-ca")["ca.crt"])
         self.name = f"chart-proxy-{uuid.uuid4().hex[:8]}"
         sidecar = container(self.documents, "platform-web", "proxy")
         user = sidecar["securityContext"]["runAsUser"]
@@ -134,24 +127,17 @@ class Proxy:
             "-c",
             APP,
         )
-        # Nothing is asked too early, which would count for how often this address asks.
+        # An earlier request would count for the limits of this address.
         until(lambda: "listening" in docker("logs", f"{self.name}-app"))
         until(lambda: self.ask()[0] == 200)
 
-    @staticmethod
-    def secret(documents: list[dict[str, Any]], name: str) -> dict[str, bytes]:
-        return {
-            key: base64.b64decode(value)
-            for key, value in find(documents, "Secret", name)["data"].items()
-        }
-
     def put_certificate(self, documents: list[dict[str, Any]]) -> None:
         """Replace both files at once, as the kubelet does."""
-        made = self.secret(documents, "platform-tls")
+        data = secret(documents, "platform-tls")
         new = self.folder / "certificate" / f"..{uuid.uuid4().hex}"
         new.mkdir(mode=0o755)
-        (new / "certificate.pem").write_bytes(made["tls.crt"])
-        (new / "certificate.pem.key").write_bytes(made["tls.key"])
+        (new / "certificate.pem").write_text(data["tls.crt"])
+        (new / "certificate.pem.key").write_text(data["tls.key"])
         link = self.folder / "certificate" / "..new"
         link.symlink_to(new.name)
         link.rename(self.folder / "certificate" / "..data")
@@ -181,12 +167,12 @@ class Proxy:
         own = connection or self.connect()
         own.request("GET", path, headers=headers or {})
         answer = own.getresponse()
-        found = answer.status, answer.read(), answer.headers
+        result = answer.status, answer.read(), answer.headers
         if connection is None:
             own.close()
-        return found
+        return result
 
-    def serial(self) -> str:
+    def certificate(self) -> str:
         connection = self.connect(unverified())
         assert isinstance(connection.sock, ssl.SSLSocket)
         text = ssl.DER_cert_to_PEM_cert(connection.sock.getpeercert(binary_form=True) or b"")
@@ -201,7 +187,7 @@ class Proxy:
 
 
 def unverified() -> ssl.SSLContext:
-    """A client that only looks: which certificate is served, after it was replaced by one of another CA."""
+    """Return the context of a client that accepts a certificate of any CA."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.check_hostname = False
     context.verify_mode = ssl.CERT_NONE
@@ -210,7 +196,7 @@ def unverified() -> ssl.SSLContext:
 
 @pytest.fixture(scope="module")
 def started(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..., Proxy]]:
-    """Starts a proxy with these values, and an app behind it."""
+    """Starts a proxy with these values and an app behind it."""
     if not PYTHON_IMAGE:
         pytest.skip("PYTHON_IMAGE names no image with Python")
     assert shutil.which("docker")
@@ -226,23 +212,23 @@ def started(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..., 
 
 @pytest.fixture(name="proxy", scope="module")
 def _proxy(started: Callable[..., Proxy]) -> Proxy:
-    """One that is not patient."""
+    """A proxy with short timeouts."""
     return started(timeouts={"request": 1, "response": 1})
 
 
 @pytest.fixture(scope="module")
 def strict(started: Callable[..., Proxy]) -> Proxy:
-    """One that allows an address little."""
+    """A proxy with low limits."""
     return started(limits={"connections": 6, "requestsPerSecond": 1})
 
 
 @pytest.fixture
 def own(started: Callable[..., Proxy]) -> Proxy:
-    """One that a test changes or ends."""
+    """A proxy that a test may change or stop."""
     return started()
 
 
-def test_requests_reach_the_app_with_the_proxys_word_for_who_asks(proxy: Proxy) -> None:
+def test_the_app_gets_the_proxys_headers_about_the_client(proxy: Proxy) -> None:
     lies = {
         "X-Forwarded-For": "1.2.3.4",
         "X-Forwarded-Proto": "http",
@@ -259,7 +245,7 @@ def test_requests_reach_the_app_with_the_proxys_word_for_who_asks(proxy: Proxy) 
     assert client != "1.2.3.4"
 
 
-def test_tls_1_2_is_the_oldest_and_http_1_1_all_that_is_spoken(proxy: Proxy) -> None:
+def test_tls_1_2_and_http_1_1_are_accepted(proxy: Proxy) -> None:
     old = proxy.context()
     old.minimum_version = old.maximum_version = ssl.TLSVersion.TLSv1_2
     connection = proxy.connect(old)
@@ -283,32 +269,33 @@ def test_tls_1_1_is_refused(proxy: Proxy) -> None:
         proxy.connect(older)
 
 
-def test_a_new_certificate_is_taken_a_broken_one_is_not_and_nobody_is_disturbed(own: Proxy) -> None:
+def test_a_new_certificate_is_loaded_and_an_invalid_one_refused_without_a_reconnect(
+    own: Proxy,
+) -> None:
     kept = own.connect()
     assert own.ask(connection=kept)[0] == 200
-    first = own.serial()
+    first = own.certificate()
     own.put_certificate(render(alone(**WEB) | {"tls": {"extraNames": ["second.example"]}}))
-    second = until(lambda: (now := own.serial()) != first and now)
-    # The key of another certificate: HAProxy must not take it, nor end.
-    broken = render(alone(**WEB) | {"tls": {"extraNames": ["third.example"]}})
-    other = find(
-        render(alone(**WEB) | {"tls": {"extraNames": ["fourth.example"]}}), "Secret", "platform-tls"
+    second = until(lambda: (now := own.certificate()) != first and now)
+    # With the key of another certificate, which HAProxy must refuse without stopping.
+    broken, other = (
+        render(alone(**WEB) | {"tls": {"extraNames": [name]}})
+        for name in ("third.example", "fourth.example")
     )
-    find(broken, "Secret", "platform-tls")["data"] = find(broken, "Secret", "platform-tls")[
-        "data"
-    ] | {"tls.key": other["data"]["tls.key"]}
+    key = find(other, "Secret", "platform-tls")["data"]["tls.key"]
+    find(broken, "Secret", "platform-tls")["data"]["tls.key"] = key
     own.put_certificate(broken)
     until(lambda: "the new certificate is unusable, the old one stays in use" in own.log())
-    assert own.serial() == second
+    assert own.certificate() == second
     own.put_certificate(render(alone(**WEB) | {"tls": {"extraNames": ["fifth.example"]}}))
-    until(lambda: own.serial() != second)
+    until(lambda: own.certificate() != second)
     assert own.ask(connection=kept)[0] == 200
     kept.close()
     assert own.log().count("the new certificate is in use") == 2
     assert own.log().count("the new certificate is unusable") == 1
 
 
-def test_at_its_end_clients_leave_what_rests_is_closed_and_what_is_under_way_is_answered(
+def test_a_shutdown_closes_idle_connections_and_finishes_requests(
     own: Proxy,
 ) -> None:
     resting, asking, slow = own.connect(), own.connect(), own.connect()
@@ -316,7 +303,7 @@ def test_at_its_end_clients_leave_what_rests_is_closed_and_what_is_under_way_is_
     hook = container(own.documents, "platform-web", "proxy")["lifecycle"]["preStop"]["exec"][
         "command"
     ]
-    telling = subprocess.Popen(["docker", "exec", own.name, *hook], stderr=subprocess.DEVNULL)
+    hook_process = subprocess.Popen(["docker", "exec", own.name, *hook], stderr=subprocess.DEVNULL)
     until(lambda: own.ask()[2]["Connection"] == "close")
     assert own.ask(connection=asking)[2]["Connection"] == "close"
     slow.request("GET", "/slow")
@@ -329,22 +316,22 @@ def test_at_its_end_clients_leave_what_rests_is_closed_and_what_is_under_way_is_
     assert answer.read()
     for connection in (resting, asking, slow):
         connection.close()
-    telling.wait()
+    hook_process.wait()
     assert docker("wait", own.name) == "0"
 
 
 # Python 3.11 leaves a socket open that was reset before its handshake began.
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
-def test_an_address_may_have_only_so_many_connections(strict: Proxy) -> None:
-    held = [strict.connect() for _ in range(6)]
+def test_the_limit_of_connections_of_an_address(strict: Proxy) -> None:
+    connections = [strict.connect() for _ in range(6)]
     with pytest.raises(OSError, match=r".+"):
         strict.connect()
-    for connection in held:
+    for connection in connections:
         connection.close()
     until(lambda: strict.ask()[0] == 200)
 
 
-def test_an_address_may_ask_only_so_often(strict: Proxy) -> None:
+def test_the_limit_of_requests_of_an_address(strict: Proxy) -> None:
     statuses = []
     connection = strict.connect()
     for _ in range(15):
@@ -356,7 +343,7 @@ def test_an_address_may_ask_only_so_often(strict: Proxy) -> None:
     assert json.loads(body)["error"]["code"] == "too-many-requests"
 
 
-def test_a_request_that_does_not_come_and_an_answer_that_does_not_are_given_up(
+def test_incomplete_requests_and_missing_responses_time_out(
     proxy: Proxy,
 ) -> None:
     stalled = proxy.connect()
@@ -366,7 +353,7 @@ def test_a_request_that_does_not_come_and_an_answer_that_does_not_are_given_up(
     stalled.close()
 
 
-def test_an_app_that_is_gone_is_said_in_json(proxy: Proxy) -> None:
+def test_the_error_for_a_stopped_app_is_json(proxy: Proxy) -> None:
     docker("kill", f"{proxy.name}-app")
     status, body, headers = proxy.ask()
     docker("start", f"{proxy.name}-app")
@@ -379,13 +366,13 @@ def test_an_app_that_is_gone_is_said_in_json(proxy: Proxy) -> None:
     assert '"status": 503' in proxy.log()
 
 
-def test_its_own_metrics_are_those_that_alerts_and_dashboard_ask_for(proxy: Proxy) -> None:
+def test_the_metrics_of_alerts_and_dashboard_exist(proxy: Proxy) -> None:
     connection = http.client.HTTPConnection(proxy.address, 8404, timeout=10)
     connection.request("GET", "/metrics")
-    there = set(
+    metrics = set(
         re.findall(r"^# TYPE (\S+)", connection.getresponse().read().decode(), re.MULTILINE)
     )
-    assert PROXY_METRICS - there == set()
+    assert PROXY_METRICS - metrics == set()
     connection.request("GET", "/health")
     assert connection.getresponse().status == 200
     connection.close()

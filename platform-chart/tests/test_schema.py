@@ -1,4 +1,4 @@
-"""values.schema.json: closed, but for the maps that are the user's own."""
+"""values.schema.json: closed, except for maps whose keys the user chooses."""
 
 from __future__ import annotations
 
@@ -8,158 +8,118 @@ from typing import Any
 
 import jsonschema
 import pytest
-from support import CHART, alone, beside, container, fails, load, pod, render
+from support import CHART, alone, container, fails, load, numbered, pod, render
 
 SCHEMA = json.loads((CHART / "values.schema.json").read_text(encoding="utf-8"))
 COMPONENT = SCHEMA["$defs"]["component"]["properties"]
+REQUIRED = "requiredDuringSchedulingIgnoredDuringExecution"
+VALUES = load((CHART / "values.yaml").read_text(encoding="utf-8"))
 
 
-def test_it_is_a_schema() -> None:
+def test_it_is_a_schema_that_the_defaults_fit() -> None:
     jsonschema.Draft7Validator.check_schema(SCHEMA)
-
-
-def test_every_default_is_valid_by_itself() -> None:
-    values = load((CHART / "values.yaml").read_text(encoding="utf-8"))
-    jsonschema.validate(values, SCHEMA, cls=jsonschema.Draft7Validator)
-    assert values["componentDefaults"].keys() <= COMPONENT.keys()
+    jsonschema.validate(VALUES, SCHEMA, cls=jsonschema.Draft7Validator)
 
 
 def test_every_key_of_a_component_has_a_default() -> None:
-    values = load((CHART / "values.yaml").read_text(encoding="utf-8"))
-    assert values["componentDefaults"].keys() == COMPONENT.keys()
+    assert VALUES["componentDefaults"].keys() == COMPONENT.keys()
 
 
-def objects(schema: dict[str, Any], at: str) -> Iterator[tuple[str, dict[str, Any]]]:
-    """Every schema of an object with keys of its own, and where it is."""
+def objects(schema: dict[str, Any], path: str) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Yield every schema of an object with fixed keys, with its path."""
     if "allOf" in schema:
-        return  # narrows what is closed elsewhere
+        return  # it narrows another schema
     if "properties" in schema:
-        yield at, schema
-    for name, below in [
-        *schema.get("properties", {}).items(),
-        ("*", schema.get("additionalProperties")),
-    ]:
-        if isinstance(below, dict):
-            yield from objects(below, f"{at}.{name}")
-    if isinstance(schema.get("items"), dict):
-        yield from objects(schema["items"], f"{at}[]")
+        yield path, schema
+    children = {**schema.get("properties", {}), "*": schema.get("additionalProperties")}
+    for name, child in {**children, "[]": schema.get("items")}.items():
+        if isinstance(child, dict):
+            yield from objects(child, f"{path}.{name}")
 
 
 @pytest.mark.parametrize("name", [*SCHEMA["$defs"], ""])
-def test_an_object_with_keys_has_no_others(name: str) -> None:
+def test_an_object_with_fixed_keys_is_closed(name: str) -> None:
     schema = SCHEMA["$defs"][name] if name else {**SCHEMA, "$defs": {}}
-    found = [
-        at for at, each in objects(schema, name) if each.get("additionalProperties") is not False
-    ]
-    assert found == []
+    for path, each in objects(schema, name):
+        assert each.get("additionalProperties") is False, path
 
 
-TYPOS: list[tuple[dict[str, Any], str]] = [
-    ({"replica": 2}, "additional properties 'replica' not allowed"),
-    ({"kind": "DaemonSet"}, "value must be one of 'Deployment', 'StatefulSet'"),
-    ({"image": {"repositry": "x"}}, "additional properties 'repositry' not allowed"),
-    ({"image": {"repository": "Upper/Case"}}, "does not match pattern"),
-    ({"image": {"repository": "web:1.0"}}, "does not match pattern"),
-    ({"image": {"repository": "web", "digest": "sha256:abc"}}, "does not match pattern"),
-    ({"user": 0}, "minimum: got 0, want 1"),
-    ({"ports": {"http": 70000}}, "maximum: got 70,000, want 65,535"),
-    ({"ports": {"http": "80"}}, "got string, want"),
-    ({"ports": {"much-too-long-name": 80}}, "'much-too-long-name'"),
+# A component's values, and the message. test_an_object_with_fixed_keys_is_closed covers more keys.
+MISTAKES = [
+    ("replica: 2", "additional properties 'replica' not allowed"),
+    ("kind: DaemonSet", "value must be one of 'Deployment', 'StatefulSet'"),
+    ("image: {repository: Upper/Case}", "does not match pattern"),
+    ("image: {repository: 'web:1.0'}", "does not match pattern"),
+    ("image: {repository: web, digest: 'sha256:abc'}", "does not match pattern"),
+    ("user: 0", "minimum: got 0, want 1"),
+    ("ports: {http: 70000}", "maximum: got 70,000, want 65,535"),
+    ("ports: {http: '80'}", "got string, want"),
+    ("ports: {much-too-long-name: 80}", "'much-too-long-name'"),
+    ("ports: {http: {port: 80, protocol: HTTP}}", "value must be one of 'TCP', 'UDP', 'SCTP'"),
+    ("env: {A B: x}", "'A B' does not match pattern"),
+    ("env: {A: [x]}", "got array, want"),
+    ("config: {A: {b: c}}", "got object, want"),
+    ("secrets: {A: x}", "got string, want"),
+    ("uses: [redis]", "value must be one of 'kafka', 'database'"),
+    ("volumes: {v: {mountPath: relative}}", "does not match pattern '^/'"),
+    ("volumes: {v: {mountPath: /v, source: {nfs: {}, csi: {}}}}", "maxProperties"),
+    ("claims: {v: {mountPath: /v, size: 1 GB}}", "'1 GB' does not match pattern"),
+    ("claims: {v: {accessModes: [RWO]}}", "value must be one of 'ReadWriteOnce'"),
+    ("probes: {liveness: {httpGet: {path: /health}}}", "missing property 'port'"),
+    ("resources: {limits: {cpu: 5x}}", "'5x' does not match pattern"),
+    ("replicas: -1", "minimum: got -1, want 0"),
+    ("rollout: {strategy: Rolling}", "value must be one of 'RollingUpdate', 'Recreate'"),
+    ("rollout: {maxSurge: a quarter}", "does not match pattern"),
+    ("shutdown: {linger: 1.5}", "got number, want integer"),
+    ("service: {type: Internal}", "value must be one of 'ClusterIP'"),
+    ("capacityType: {prefer: sport}", "value must be one of 'spot', 'ondemand'"),
     (
-        {"ports": {"http": {"port": 80, "protocol": "HTTP"}}},
-        "value must be one of 'TCP', 'UDP', 'SCTP'",
-    ),
-    ({"env": {"A B": "x"}}, "'A B' does not match pattern"),
-    ({"env": {"A": ["x"]}}, "got array, want"),
-    ({"config": {"A": {"b": "c"}}}, "got object, want"),
-    ({"secrets": {"A": "x"}}, "got string, want"),
-    ({"secrets": {"A": {"secrt": "x"}}}, "additional properties 'secrt' not allowed"),
-    ({"uses": ["redis"]}, "value must be one of 'kafka', 'database'"),
-    ({"volumes": {"v": {"mountPath": "relative"}}}, "does not match pattern '^/'"),
-    ({"volumes": {"v": {"mountPath": "/v", "source": {"nfs": {}, "csi": {}}}}}, "maxProperties"),
-    ({"claims": {"v": {"mountPath": "/v", "size": "1 GB"}}}, "'1 GB' does not match pattern"),
-    (
-        {"claims": {"v": {"mountPath": "/v", "accessModes": ["RWO"]}}},
-        "value must be one of 'ReadWriteOnce'",
-    ),
-    ({"probes": {"livness": {}}}, "additional properties 'livness' not allowed"),
-    ({"probes": {"liveness": {"httpGet": {"path": "/health"}}}}, "missing property 'port'"),
-    (
-        {"probes": {"liveness": {"tcpSocket": {"port": 80}, "periodSecond": 1}}},
-        "'periodSecond' not allowed",
-    ),
-    ({"resources": {"limits": {"cpu": "5x"}}}, "'5x' does not match pattern"),
-    ({"resources": {"limit": {}}}, "additional properties 'limit' not allowed"),
-    ({"replicas": -1}, "minimum: got -1, want 0"),
-    ({"replicas": "2"}, "got string, want integer"),
-    ({"scaling": {"minReplicas": 1}}, "additional properties 'minReplicas' not allowed"),
-    (
-        {"rollout": {"strategy": "Rolling"}},
-        "value must be one of 'RollingUpdate', 'Recreate', 'OnDelete'",
-    ),
-    ({"rollout": {"maxSurge": "a quarter"}}, "does not match pattern"),
-    ({"shutdown": {"linger": 1.5}}, "got number, want integer"),
-    ({"service": {"enabled": True, "type": "Internal"}}, "value must be one of 'ClusterIP'"),
-    ({"networkPolicy": {"allow": []}}, "additional properties 'allow' not allowed"),
-    ({"networkPolicy": {"ingress": [{"form": []}]}}, "additional properties 'form' not allowed"),
-    ({"capacityType": {"prefer": "sport"}}, "value must be one of 'spot', 'ondemand'"),
-    ({"affinity": {"nodeAfinity": {}}}, "additional properties 'nodeAfinity' not allowed"),
-    (
-        {
-            "affinity": {
-                "nodeAffinity": {
-                    "requiredDuringSchedulingIgnoredDuringExecution": {"nodeSelectorTerms": [{}]}
-                }
-            }
-        },
+        f"affinity: {{nodeAffinity: {{{REQUIRED}: {{nodeSelectorTerms: [{{}}]}}}}}}",
         "minProperties",
     ),
-    ({"tolerations": [{"effects": "NoSchedule"}]}, "additional properties 'effects' not allowed"),
-    ({"topologySpreadConstraints": [{"maxSkew": 1}]}, "missing properties"),
-    ({"hostAliases": [{"ip": "1.1.1.1"}]}, "missing property 'hostnames'"),
-    ({"podLabels": {"a": "not a label"}}, "does not match pattern"),
-    ({"initContainers": [{"image": "x"}]}, "missing property 'name'"),
+    ("topologySpreadConstraints: [{maxSkew: 1}]", "missing properties"),
+    ("hostAliases: [{ip: 1.1.1.1}]", "missing property 'hostnames'"),
+    ("podLabels: {a: not a label}", "does not match pattern"),
+    ("initContainers: [{image: x}]", "missing property 'name'"),
 ]
 
 
-@pytest.mark.parametrize(
-    ("number", "message"), [(number, message) for number, (_, message) in enumerate(TYPOS)]
-)
-def test_a_typo_is_refused_with_its_place(number: int, message: str) -> None:
-    # Each in a component of its own, so that helm has to be asked but once.
-    said = fails(
-        beside([values for values, _ in TYPOS], [f"web-{each}" for each in range(len(TYPOS))])
-    )
-    places = (f"'/components/web-{number}'", f"'/components/web-{number}/")
-    own = [line for line in said.splitlines() if any(place in line for place in places)]
-    # Of a property's name helm does not say where it is.
+@pytest.mark.parametrize("number", range(len(MISTAKES)), ids=[values for values, _ in MISTAKES])
+def test_a_mistake_in_a_component_is_refused_with_its_path(number: int) -> None:
+    # All components in one run of helm; every mistake is reported.
+    lines = fails(numbered(values for values, _ in MISTAKES)).splitlines()
+    paths = (f"'/components/web-{number}'", f"'/components/web-{number}/")
+    own = [line for line in lines if any(path in line for path in paths)]
+    # Helm does not name the path of an invalid key.
     assert any(
-        message in line for line in own or [line for line in said.splitlines() if "at ''" in line]
+        MISTAKES[number][1] in line for line in own or [line for line in lines if "at ''" in line]
     )
 
 
 @pytest.mark.parametrize(
     ("values", "message"),
     [
-        ({"component": {}}, "additional properties 'component' not allowed"),
-        ({"components": {"Web_App": {}}}, "'Web_App' does not match pattern"),
-        (
-            {"componentDefaults": {"replica": 1}},
-            "at '/componentDefaults': additional properties 'replica' not allowed",
-        ),
-        ({"image": {"pullPolicy": "Sometimes"}}, "at '/image/pullPolicy': value must be one of"),
-        ({"capacityTypeLabel": "not a label"}, "at '/capacityTypeLabel'"),
-        (
-            {"networkPolicy": {"scrapers": [{"namespace": "x"}]}},
-            "additional properties 'namespace' not allowed",
-        ),
+        ("component: {}", "additional properties 'component' not allowed"),
+        ("components: {Web_App: {}}", "'Web_App' does not match pattern"),
+        ("componentDefaults: {replica: 1}", "at '/componentDefaults': additional properties"),
+        ("componentDefaults: {probes: null}", "at '/componentDefaults': missing property 'probes'"),
+        ("image: {pullPolicy: Sometimes}", "at '/image/pullPolicy': value must be one of"),
+        ("capacityTypeLabel: not a label", "at '/capacityTypeLabel'"),
+        ("proxy: {trustedProxies: [10.0.0.0/33]}", "at '/proxy/trustedProxies/0'"),
+        ("tls: {extraNames: [a..b]}", "at '/tls/extraNames/0'"),
+        ("kafka: {replicas: 2}", "at '/kafka/replicas': value must be one of 1, 3, 5"),
+        ('kafka: {config: {a: "b\\nlisteners=x"}}', "at '/kafka/config/a'"),
+        ("kafka: {resources: {limits: {memory: null}}}", "missing property 'memory'"),
+        ("database: {username: root}", "at '/database/username'"),
+        ("database: {accounts: {reader: {tables: {t: [DROP]}}}}", "must be one of 'SELECT'"),
+        ('database: {config: {a: "b\\n[client]"}}', "at '/database/config/a'"),
     ],
 )
-def test_a_typo_outside_of_a_component_is_refused_too(values: dict[str, Any], message: str) -> None:
+def test_a_mistake_outside_of_components_is_refused_too(values: str, message: str) -> None:
     assert message in fails(values)
 
 
-def test_the_users_own_maps_are_open() -> None:
+def test_maps_of_the_users_own_keys_are_open() -> None:
     assert render(
         alone(
             env={"ANY_name.1": 1},
@@ -181,32 +141,13 @@ def test_the_users_own_maps_are_open() -> None:
     )
 
 
-def test_null_takes_away_every_map_and_list_of_a_component() -> None:
-    nullable = [
-        key for key, schema in COMPONENT.items() if "null" in resolved(schema).get("type", [])
-    ]
-    assert {
-        "probes",
-        "env",
-        "volumes",
-        "affinity",
-        "capacityType",
-        "resources",
-        "tolerations",
-    } <= set(nullable)
-    documents = render(alone(**dict.fromkeys(set(nullable) - {"tls"})))
+def test_null_removes_every_map_and_list_of_a_component() -> None:
+    nullable = {
+        key
+        for key, schema in COMPONENT.items()
+        if "null" in SCHEMA["$defs"].get(schema.get("$ref", "")[8:], schema).get("type", [])
+    }
+    assert nullable >= {"probes", "env", "volumes", "affinity", "resources", "tolerations"}
+    documents = render(alone(**dict.fromkeys(nullable - {"tls"})))
     assert container(documents, "platform-web")["resources"] == {}
     assert "volumes" not in pod(documents, "platform-web")
-
-
-def test_the_defaults_are_not_taken_away() -> None:
-    assert "at '/componentDefaults': missing property 'probes'" in fails(
-        {"componentDefaults": {"probes": None}}
-    )
-
-
-def resolved(schema: dict[str, Any]) -> dict[str, Any]:
-    found: dict[str, Any] = (
-        SCHEMA["$defs"][schema["$ref"].rsplit("/", 1)[-1]] if "$ref" in schema else schema
-    )
-    return found

@@ -1,4 +1,4 @@
-"""templates/components/service.yaml: how others reach a component."""
+"""templates/components/service.yaml."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ def service(**values: object) -> dict[str, Any]:
 
 
 def spec(**values: object) -> dict[str, Any]:
-    found: dict[str, Any] = service(**values)["spec"]
-    return found
+    result: dict[str, Any] = service(**values)["spec"]
+    return result
 
 
-def test_the_api_is_reached_at_443_alone_and_the_worker_not_at_all() -> None:
+def test_the_api_has_port_443_only_and_the_worker_no_service() -> None:
     documents = render()
     api = find(documents, "Service", "platform-api-rest")["spec"]
     assert api["type"] == "ClusterIP"
@@ -27,11 +27,11 @@ def test_the_api_is_reached_at_443_alone_and_the_worker_not_at_all() -> None:
     assert "platform-async-worker" not in names(documents, "Service")
 
 
-def test_there_is_none_until_it_is_asked_for() -> None:
+def test_there_is_none_by_default() -> None:
     assert names(render(alone(ports={"http": 80})), "Service") == []
 
 
-def test_the_ports_are_the_components_own_if_not_given() -> None:
+def test_the_default_ports_are_the_components() -> None:
     own = spec(
         ports={"http": 5000, "dns": {"port": 53, "protocol": "UDP"}}, service={"enabled": True}
     )
@@ -41,7 +41,7 @@ def test_the_ports_are_the_components_own_if_not_given() -> None:
     ]
 
 
-def test_ports_lead_to_the_port_of_their_name_or_to_another() -> None:
+def test_the_target_of_a_port_has_its_name_by_default() -> None:
     ports = {
         "http": 80,
         "web": {"port": 8080, "targetPort": "http"},
@@ -55,7 +55,7 @@ def test_ports_lead_to_the_port_of_their_name_or_to_another() -> None:
     }
 
 
-def test_a_ports_protocol_is_the_components() -> None:
+def test_a_port_has_the_protocol_of_the_components_port() -> None:
     own = spec(
         ports={"dns": {"port": 53, "protocol": "UDP"}},
         service={"enabled": True, "ports": {"dns": 53}},
@@ -72,7 +72,7 @@ def test_a_ports_protocol_is_the_components() -> None:
         ("Deployment", True, True),
     ],
 )
-def test_a_statefulsets_service_is_headless_if_nothing_else_is_said(
+def test_the_service_of_a_statefulset_is_headless_by_default(
     kind: str, *, headless: bool | None, expected: bool
 ) -> None:
     own = {"enabled": True} if headless is None else {"enabled": True, "headless": headless}
@@ -87,7 +87,7 @@ def test_it_selects_the_components_pods() -> None:
     }
 
 
-def test_type_annotations_and_unready_addresses_are_handed_on() -> None:
+def test_type_annotations_and_unready_addresses_are_copied() -> None:
     own = service(
         ports={"http": 80},
         service={

@@ -12,13 +12,13 @@ def test_each_component_has_an_account_of_its_own_without_a_token() -> None:
         assert pod(documents, name)["serviceAccountName"] == name
 
 
-def test_it_can_have_another_name_and_annotations() -> None:
+def test_it_may_have_another_name_and_annotations() -> None:
     documents = render(alone(serviceAccount={"name": "own", "annotations": {"role": "arn"}}))
     assert find(documents, "ServiceAccount", "own")["metadata"]["annotations"] == {"role": "arn"}
     assert pod(documents, "platform-web")["serviceAccountName"] == "own"
 
 
-def test_an_existing_one_is_used() -> None:
+def test_an_existing_account_is_used() -> None:
     documents = render(alone(serviceAccount={"create": False, "name": "theirs"}))
     assert names(documents, "ServiceAccount") == []
     assert pod(documents, "platform-web")["serviceAccountName"] == "theirs"

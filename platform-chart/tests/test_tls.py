@@ -1,14 +1,26 @@
-"""templates/tls and templates/_tls.tpl: where the certificate comes from, and the sidecar that uses it."""
+"""templates/tls and templates/_tls.tpl: the sources of the certificate, and the proxy."""
 
 from __future__ import annotations
 
-import base64
 import ssl
 from pathlib import Path
 from typing import Any
 
 import pytest
-from support import alone, container, find, names, of_kind, pod, pod_annotations, render
+from support import (
+    SECURED,
+    Document,
+    alone,
+    by_name,
+    container,
+    find,
+    load,
+    names,
+    pod,
+    pod_annotations,
+    render,
+    secret,
+)
 
 FOUR = [
     "platform-web",
@@ -16,48 +28,34 @@ FOUR = [
     "platform-web.test.svc",
     "platform-web.test.svc.cluster.local",
 ]
-EXISTING = {"tls": {"existingSecret": "bought", "selfSigned": {"enabled": False}}}
-ISSUED = {
-    "tls": {
-        "certManager": {"enabled": True, "issuerRef": {"name": "ca"}},
-        "selfSigned": {"enabled": False},
-    }
-}
+EXISTING = "tls: {existingSecret: bought, selfSigned: {enabled: false}}"
+ISSUED = """
+tls:
+  certManager: {enabled: true, issuerRef: {name: ca}}
+  selfSigned: {enabled: false}
+"""
 
 
-def secured(values: dict[str, Any] | None = None, **component: object) -> list[dict[str, Any]]:
-    """Render a component with TLS, and nothing else."""
-    given = {
-        "ports": {"http": 5000},
-        "service": {"enabled": True},
-        "tls": {"enabled": True, "backendPort": "http"},
-    }
-    return render(alone(**(given | component)) | (values or {}))
+def secured(values: str = "{}", **component: object) -> list[Document]:
+    """Return the objects of one component with TLS."""
+    return render(alone(**(SECURED | component)) | load(values))
 
 
-def sidecar(documents: list[dict[str, Any]]) -> dict[str, Any]:
+def proxy(documents: list[Document]) -> Document:
     return container(documents, "platform-web", "proxy")
 
 
-def data(documents: list[dict[str, Any]], secret: str) -> dict[str, bytes]:
-    return {
-        key: base64.b64decode(value)
-        for key, value in find(documents, "Secret", secret)["data"].items()
-    }
-
-
 class Handshake:
-    """A TLS handshake in memory between a careful client and a server with a Secret's certificate."""
+    """A TLS handshake in memory: a client that verifies, and a server with the certificate."""
 
-    def __init__(self, documents: list[dict[str, Any]], folder: Path) -> None:
-        made = data(documents, "platform-tls")
+    def __init__(self, documents: list[Document], folder: Path) -> None:
+        data = secret(documents, "platform-tls")
         for name in ("tls.crt", "tls.key"):
-            (folder / name).write_bytes(made[name])
+            (folder / name).write_text(data[name])
         self.server = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         self.server.load_cert_chain(folder / "tls.crt", folder / "tls.key")
-        self.client = ssl.create_default_context(
-            cadata=data(documents, "platform-ca")["ca.crt"].decode()
-        )
+        ca = secret(documents, "platform-ca")["ca.crt"]
+        self.client = ssl.create_default_context(cadata=ca)
         self.client.verify_flags |= ssl.VERIFY_X509_STRICT
 
     def with_name(self, name: str) -> None:
@@ -76,22 +74,16 @@ class Handshake:
 # The self-signed certificate.
 
 
-@pytest.mark.parametrize("name", FOUR)
-def test_a_careful_client_takes_the_certificate_for_each_name_of_the_service(
-    name: str, tmp_path: Path
-) -> None:
-    Handshake(secured(), tmp_path).with_name(name)
-
-
-def test_it_is_for_these_names_alone(tmp_path: Path) -> None:
+def test_clients_verify_the_certificate_for_the_names_of_the_service_only(tmp_path: Path) -> None:
+    handshake = Handshake(secured(), tmp_path)
+    for name in FOUR:
+        handshake.with_name(name)
     with pytest.raises(ssl.SSLCertVerificationError, match="Hostname mismatch"):
-        Handshake(secured(), tmp_path).with_name("platform-web.other.svc")
+        handshake.with_name("platform-web.other.svc")
 
 
-def test_further_names_and_another_cluster_domain(tmp_path: Path) -> None:
-    documents = secured(
-        {"tls": {"extraNames": ["ledger.example"], "clusterDomain": "corp.internal"}}
-    )
+def test_extra_names_and_another_cluster_domain(tmp_path: Path) -> None:
+    documents = secured("tls: {extraNames: [ledger.example], clusterDomain: corp.internal}")
     handshake = Handshake(documents, tmp_path)
     handshake.with_name("ledger.example")
     handshake.with_name("platform-web.test.svc.corp.internal")
@@ -100,14 +92,8 @@ def test_further_names_and_another_cluster_domain(tmp_path: Path) -> None:
 
 
 def test_one_certificate_serves_every_component(tmp_path: Path) -> None:
-    component = {
-        "image": {"repository": "x", "tag": "1"},
-        "ports": {"http": 80},
-        "service": {"enabled": True},
-    }
-    component["tls"] = {"enabled": True, "backendPort": "http"}
-    values = alone(**component)
-    values["components"]["other"] = component
+    values = alone(**SECURED)
+    values["components"]["other"] = values["components"]["web"]
     documents = render(values)
     handshake = Handshake(documents, tmp_path)
     handshake.with_name("platform-web.test.svc")
@@ -115,143 +101,108 @@ def test_one_certificate_serves_every_component(tmp_path: Path) -> None:
     assert names(documents, "Secret") == ["platform-ca", "platform-ca-key", "platform-tls"]
 
 
-def test_annotations_say_what_helm_cannot_read_out_of_a_certificate() -> None:
+def test_annotations_have_names_and_expiry_which_helm_cannot_read_from_a_certificate() -> None:
     documents = secured()
-    noted = find(documents, "Secret", "platform-tls")["metadata"]["annotations"]
-    assert noted["shipay.com.br/certificate-names"].split(",") == FOUR
-    until = {
-        name: find(documents, "Secret", name)["metadata"]["annotations"][
-            "shipay.com.br/certificate-expires"
-        ]
+    certificate, ca = (
+        find(documents, "Secret", name)["metadata"]["annotations"]
         for name in ("platform-tls", "platform-ca-key")
-    }
-    assert all(len(day.split("-")) == 3 for day in until.values())
-    assert until["platform-tls"] < until["platform-ca-key"]
+    )
+    assert certificate["shipay.com.br/certificate-names"].split(",") == FOUR
+    key = "shipay.com.br/certificate-expires"
+    assert len(certificate[key].split("-")) == 3
+    assert certificate[key] < ca[key]
 
 
-def test_clients_get_the_ca_without_any_key() -> None:
+def test_clients_get_the_ca_and_no_pod_gets_its_key() -> None:
     documents = secured()
-    assert set(data(documents, "platform-ca")) == {"ca.crt"}
-    authority = data(documents, "platform-ca-key")
-    assert (
-        authority["tls.crt"]
-        == data(documents, "platform-ca")["ca.crt"]
-        == data(documents, "platform-tls")["ca.crt"]
-    )
-    assert authority["tls.key"] != data(documents, "platform-tls")["tls.key"]
+    assert set(secret(documents, "platform-ca")) == {"ca.crt"}
+    ca, certificate = secret(documents, "platform-ca-key"), secret(documents, "platform-tls")
+    assert ca["tls.crt"] == secret(documents, "platform-ca")["ca.crt"] == certificate["ca.crt"]
+    assert ca["tls.key"] != certificate["tls.key"]
+    assert "platform-ca-key" not in str([each for each in documents if each["kind"] != "Secret"])
 
 
-def test_no_pod_mounts_the_key_of_the_ca() -> None:
-    assert "platform-ca-key" not in str(
-        [document for document in secured() if document["kind"] != "Secret"]
-    )
-
-
-def test_nothing_is_made_where_nothing_speaks_tls() -> None:
+def test_without_tls_there_is_no_certificate_and_no_proxy() -> None:
     documents = render(alone(ports={"http": 80}))
-    assert names(documents, "Secret") == []
-    assert names(documents, "ConfigMap") == []
+    assert names(documents, "Secret") == names(documents, "ConfigMap") == []
     assert "initContainers" not in pod(documents, "platform-web")
 
 
 # The other sources.
 
 
-def test_an_existing_secret_is_mounted_and_nothing_made() -> None:
+def certificate_volume(documents: list[Document]) -> Document:
+    volume: Document = by_name(pod(documents, "platform-web")["volumes"])["certificate"]["secret"]
+    return volume
+
+
+def test_an_existing_secret_is_mounted() -> None:
     documents = secured(EXISTING)
     assert names(documents, "Secret") == []
     assert certificate_volume(documents)["secretName"] == "bought"
 
 
-def test_cert_manager_is_asked_for_the_same_names() -> None:
+def test_cert_manager_issues_a_certificate_for_the_same_names() -> None:
     documents = secured(ISSUED)
     assert names(documents, "Secret") == []
-    certificate = find(documents, "Certificate", "platform-tls")
-    assert certificate["apiVersion"] == "cert-manager.io/v1"
-    spec = certificate["spec"]
+    spec = find(documents, "Certificate", "platform-tls")["spec"]
     assert spec["secretName"] == "platform-tls" == certificate_volume(documents)["secretName"]
     assert spec["dnsNames"] == FOUR
     assert spec["issuerRef"] == {"name": "ca", "kind": "Issuer", "group": "cert-manager.io"}
     assert (spec["duration"], spec["renewBefore"]) == ("2160h", "720h")
 
 
-def certificate_volume(documents: list[dict[str, Any]]) -> dict[str, Any]:
-    volumes = {volume["name"]: volume for volume in pod(documents, "platform-web")["volumes"]}
-    found: dict[str, Any] = volumes["certificate"]["secret"]
-    return found
+# The proxy.
 
 
-# The sidecar.
-
-
-def test_it_is_a_native_sidecar_that_listens_where_the_service_leads() -> None:
-    proxy = sidecar(secured())
-    assert proxy["restartPolicy"] == "Always"
-    assert {port["name"]: port["containerPort"] for port in proxy["ports"]} == {
-        "https": 8443,
-        "proxy-metrics": 8404,
-    }
+def test_the_proxy_is_a_native_sidecar_without_rights() -> None:
+    sidecar = proxy(secured())
+    assert sidecar["restartPolicy"] == "Always"
+    ports = {name: port["containerPort"] for name, port in by_name(sidecar["ports"]).items()}
+    assert ports == {"https": 8443, "proxy-metrics": 8404}
+    security = sidecar["securityContext"]
+    assert (security["runAsUser"], security["runAsGroup"]) == (99, 99)
+    assert security["readOnlyRootFilesystem"] is True
+    assert security["capabilities"] == {"drop": ["ALL"]}
 
 
 @pytest.mark.parametrize(
     ("ports", "backend"),
     [({"http": 5000}, "http"), ({"http": {"port": 5000}}, "http"), ({"http": 80}, 5000)],
 )
-def test_it_forwards_to_the_apps_port_by_name_or_number(
-    ports: dict[str, Any], backend: str | int
-) -> None:
-    proxy = sidecar(secured(ports=ports, tls={"enabled": True, "backendPort": backend}))
-    assert proxy["env"] == [{"name": "BACKEND_PORT", "value": "5000"}]
+def test_it_forwards_to_a_port_by_name_or_number(ports: dict[str, Any], backend: object) -> None:
+    documents = secured(ports=ports, tls={"enabled": True, "backendPort": backend})
+    assert proxy(documents)["env"] == [{"name": "BACKEND_PORT", "value": "5000"}]
 
 
-def test_the_key_is_where_haproxy_looks_for_it() -> None:
+def test_only_the_proxy_mounts_the_key_where_haproxy_reads_it() -> None:
     documents = secured()
     assert certificate_volume(documents)["items"] == [
         {"key": "tls.crt", "path": "certificate.pem"},
         {"key": "tls.key", "path": "certificate.pem.key"},
     ]
-    mounts = {mount["name"]: mount["mountPath"] for mount in sidecar(documents)["volumeMounts"]}
+    mounts = {each["name"]: each["mountPath"] for each in proxy(documents)["volumeMounts"]}
     assert mounts == {"proxy": "/usr/local/etc/haproxy", "certificate": "/certificate"}
-    assert "certificate" not in {
-        mount["name"] for mount in container(documents, "platform-web").get("volumeMounts", [])
-    }
+    assert "certificate" not in by_name(container(documents, "platform-web")["volumeMounts"])
 
 
-def test_it_asks_clients_to_leave_at_once_and_stops_while_the_app_still_serves() -> None:
-    command = sidecar(secured(shutdown={"linger": 8}))["lifecycle"]["preStop"]["exec"]["command"]
-    assert command[:2] == ["bash", "-c"]
-    assert command[2] == "exec 3<>/dev/tcp/127.0.0.1/8405; sleep 5.333; kill -USR1 1"
+def test_before_its_shutdown_it_asks_clients_to_reconnect_while_the_app_lingers() -> None:
+    hook = proxy(secured(shutdown={"linger": 8}))["lifecycle"]["preStop"]["exec"]["command"]
+    assert hook[:2] == ["bash", "-c"]
+    assert hook[2] == "exec 3<>/dev/tcp/127.0.0.1/8405; sleep 5.333; kill -USR1 1"
+    assert "lifecycle" not in proxy(secured(shutdown={"linger": 0}))
 
 
-def test_an_app_that_does_not_linger_is_not_waited_for() -> None:
-    assert "lifecycle" not in sidecar(secured(shutdown={"linger": 0}))
-
-
-def test_it_runs_as_the_images_own_user_with_nothing_to_write() -> None:
-    security = sidecar(secured())["securityContext"]
-    assert (security["runAsUser"], security["runAsGroup"]) == (99, 99)
-    assert security["readOnlyRootFilesystem"] is True
-    assert security["capabilities"] == {"drop": ["ALL"]}
-
-
-def test_its_image_is_taken_by_digest() -> None:
+def test_its_image_may_have_a_digest() -> None:
     digest = f"sha256:{'a' * 64}"
-    assert (
-        sidecar(secured({"proxy": {"image": {"repository": "r/haproxy", "digest": digest}}}))[
-            "image"
-        ]
-        == f"r/haproxy@{digest}"
-    )
+    image = f"{{repository: r/haproxy, digest: '{digest}'}}"
+    assert proxy(secured(f"proxy: {{image: {image}}}"))["image"] == f"r/haproxy@{digest}"
 
 
 def test_its_configuration_restarts_the_pods_and_its_certificate_does_not() -> None:
-    def noted(values: dict[str, Any] | None = None) -> dict[str, str]:
+    def annotations(values: str = "{}") -> dict[str, str]:
         return pod_annotations(secured(values), "platform-web")
 
-    assert noted() == noted(EXISTING) == noted({"tls": {"extraNames": ["ledger.example"]}})
-    assert noted() != noted({"proxy": {"timeouts": {"response": 90}}})
-
-
-def test_every_object_is_the_releases() -> None:
-    for document in of_kind(secured(), "Secret"):
-        assert document["metadata"]["labels"]["app.kubernetes.io/instance"] == "platform"
+    assert annotations() == annotations(EXISTING)
+    assert annotations() == annotations("tls: {extraNames: [ledger.example]}")
+    assert annotations() != annotations("proxy: {timeouts: {response: 90}}")

@@ -1,115 +1,87 @@
-"""templates/_validate.tpl: mistakes are reported together, before anything else can fail."""
+"""templates/_validate.tpl: mistakes are reported together, before any other template fails."""
 
 from __future__ import annotations
 
 import os
-from typing import Any
 
 import pytest
-from support import CHART, alone, fails, helm, helms, render
+from support import CHART, SECURED, alone, fails, helm, helms, load, of_kind, render
 
-TLS = {
-    "ports": {"http": 80},
-    "service": {"enabled": True},
-    "tls": {"enabled": True, "backendPort": "http"},
-}
-CERT_MANAGER = {"enabled": True, "issuerRef": {"name": "ca"}}
-OFF = {"enabled": False}
+ISSUER = "{enabled: true, issuerRef: {name: ca}}"
+ONE_DAY = "{enabled: true, issuerRef: {name: ca}, duration: 24h, renewBefore: 24h}"
 
-MISTAKES: list[tuple[dict[str, Any], str]] = [
+MISTAKES = [
+    ("existingSecret: x", "tls: existingSecret and selfSigned are set; keep one"),
+    (f"certManager: {ISSUER}", "tls: certManager and selfSigned are set; keep one"),
     (
-        {"existingSecret": "x"},
-        "tls: existingSecret and selfSigned are set; keep one",
-    ),
-    (
-        {"certManager": CERT_MANAGER},
-        "tls: certManager and selfSigned are set; keep one",
-    ),
-    (
-        {"existingSecret": "x", "certManager": CERT_MANAGER, "selfSigned": OFF},
+        f"{{existingSecret: x, certManager: {ISSUER}, selfSigned: {{enabled: false}}}}",
         "tls: existingSecret and certManager are set; keep one",
     ),
-    ({"selfSigned": OFF}, "tls: no certificate for web;"),
+    ("selfSigned: {enabled: false}", "tls: no certificate for web;"),
     (
-        {"certManager": {"enabled": True}, "selfSigned": OFF},
+        "{certManager: {enabled: true}, selfSigned: {enabled: false}}",
         "tls.certManager.issuerRef.name: it is empty",
     ),
     (
-        {
-            "certManager": CERT_MANAGER | {"duration": "24h", "renewBefore": "24h"},
-            "selfSigned": OFF,
-        },
+        f"{{certManager: {ONE_DAY}, selfSigned: {{enabled: false}}}}",
         "tls.certManager.renewBefore: 24h is not less than duration (24h)",
     ),
     (
-        {"selfSigned": {"days": 30, "renewBeforeDays": 30}},
+        "selfSigned: {days: 30, renewBeforeDays: 30}",
         "tls.selfSigned.renewBeforeDays: 30 is not less than days (30)",
     ),
     (
-        {"selfSigned": {"days": 300, "renewBeforeDays": 65, "caDays": 365}},
+        "selfSigned: {days: 300, renewBeforeDays: 65, caDays: 365}",
         "tls.selfSigned.caDays: 365 is not more than",
     ),
-    ({"publicCA": True}, "tls.publicCA: the CA of a self-signed certificate is not public;"),
+    ("publicCA: true", "tls.publicCA: the CA of a self-signed certificate is not public;"),
 ]
 
 
-@pytest.mark.parametrize(("tls", "said"), MISTAKES)
-def test_a_mistake_about_the_certificate(tls: dict[str, Any], said: str) -> None:
-    assert f"\n\none mistake in the values:\n\n  - {said}" in fails(alone(**TLS) | {"tls": tls})
+@pytest.mark.parametrize(("tls", "message"), MISTAKES)
+def test_a_mistake_in_the_certificate(tls: str, message: str) -> None:
+    values = alone(**SECURED) | {"tls": load(tls)}
+    assert f"\n\none mistake in the values:\n\n  - {message}" in fails(values)
 
 
 @pytest.mark.parametrize(
-    ("component", "said"),
+    ("component", "message"),
     [
-        (
-            {"tls": {"enabled": True}},
-            "components.web.tls.backendPort: it is empty;",
-        ),
-        (
-            {"tls": {"enabled": True, "backendPort": "htp"}},
-            "components.web.tls.backendPort: there is no port htp; name one of http",
-        ),
-        (
-            {"ports": {"http": 8443}},
-            "components.web.tls.backendPort: the proxy listens on 8443",
-        ),
+        ("tls: {enabled: true}", "it is empty;"),
+        ("tls: {enabled: true, backendPort: htp}", "there is no port htp; name one of http"),
+        ("ports: {http: 8443}", "the proxy listens on 8443"),
     ],
 )
-def test_a_mistake_about_a_component_with_tls(component: dict[str, Any], said: str) -> None:
-    assert f"\n\none mistake in the values:\n\n  - {said}" in fails(alone(**(TLS | component)))
-
-
-def test_the_limits_themselves_are_no_mistake() -> None:
-    render(
-        alone(**TLS) | {"tls": {"selfSigned": {"days": 300, "renewBeforeDays": 64, "caDays": 365}}}
+def test_a_mistake_in_a_component_with_tls(component: str, message: str) -> None:
+    values = alone(**(SECURED | load(component)))
+    assert f"one mistake in the values:\n\n  - components.web.tls.backendPort: {message}" in fails(
+        values
     )
-    render(alone(**TLS) | {"tls": {"existingSecret": "x", "selfSigned": OFF, "publicCA": True}})
-    # Nothing speaks TLS: no certificate is needed.
-    render(alone() | {"tls": {"selfSigned": OFF}})
 
 
-def test_the_image_of_the_tests_needs_a_tag_or_a_digest() -> None:
-    assert "- tests.image: it has neither a tag nor a digest" in fails(
-        {"tests": {"image": {"repository": "python"}}}
-    )
+def test_values_at_the_limits_are_rendered() -> None:
+    selfsigned = {"days": 300, "renewBeforeDays": 64, "caDays": 365}
+    render(alone(**SECURED) | {"tls": {"selfSigned": selfsigned}})
+    bought = {"existingSecret": "x", "selfSigned": {"enabled": False}, "publicCA": True}
+    render(alone(**SECURED) | {"tls": bought})
+    # Without TLS, no certificate is needed.
+    render(alone() | {"tls": {"selfSigned": {"enabled": False}}})
 
 
 @pytest.mark.parametrize("program", helms(), ids=os.path.basename)
 def test_mistakes_of_all_parts_are_reported_together_and_first(program: str) -> None:
-    settings = [
-        "tls.existingSecret=x",  # ours
-        "components.api-rest.tls.backendPort=htp",  # ours, and what templates of components would stumble over
-        "components.api-rest.capacityType.require=ondemand",  # the components', which has `prefer` already
-        "kafka.enabled=false",  # the backends'
-    ]
-    said = helm(
-        "template", "platform", str(CHART), "--set", ",".join(settings), program=program
+    values = """
+        tls: {existingSecret: x}
+        components:
+          api-rest: {tls: {backendPort: htp}, capacityType: {require: ondemand}}
+        kafka: {enabled: false}
+        """
+    message = helm(
+        "template", "x", str(CHART), "--values", "-", program=program, stdin=values
     ).stderr
-    assert "5 mistakes in the values:" in said
-    listed = [
-        line.split(":")[0].strip(" -") for line in said.splitlines() if line.startswith("  - ")
-    ]
-    assert listed == [
+    assert "5 mistakes in the values:" in message
+    mistakes = [line for line in message.splitlines() if line.startswith("  - ")]
+    assert [mistake.split(":")[0].strip(" -") for mistake in mistakes] == [
         "tls",
         "components.api-rest.tls.backendPort",
         "components.api-rest.capacityType",
@@ -118,7 +90,9 @@ def test_mistakes_of_all_parts_are_reported_together_and_first(program: str) -> 
     ]
 
 
-def test_the_tests_stay_out_where_the_component_that_they_ask_was_taken_out() -> None:
-    documents = render({"components": {"api-rest": None}})
-    assert [document for document in documents if document["kind"] == "Pod"] == []
-    assert "there is no component web" in fails({"tests": {"component": "web"}})
+def test_helm_test_needs_a_component_and_an_image() -> None:
+    # Without api-rest, the default, there are no tests.
+    assert of_kind(render("components: {api-rest: null}"), "Pod") == []
+    assert "there is no component web" in fails("tests: {component: web}")
+    message = fails("tests: {image: {repository: python}}")
+    assert "- tests.image: it has neither a tag nor a digest" in message

@@ -1,4 +1,4 @@
-"""What every environment's values render: linted, valid for each Kubernetes, admitted where Pod Security is restricted."""
+"""The values of every environment and example: valid for each Kubernetes, and admitted by it."""
 
 from __future__ import annotations
 
@@ -35,56 +35,40 @@ EVERYTHING = ["", *VALUES_FILES, *EXAMPLES]
 UNITS = {"m": 0.001, "Ki": 2**10, "Mi": 2**20, "Gi": 2**30, "": 1}
 
 
-def files(name: str) -> list[str]:
-    return [name] if name else []
+@pytest.mark.parametrize("file", ["Chart.yaml", "values.yaml", *VALUES_FILES, *EXAMPLES])
+def test_no_file_has_a_duplicate_key(file: str) -> None:
+    assert load((CHART / file).read_text(encoding="utf-8"))
 
 
-@pytest.mark.parametrize("name", ["Chart.yaml", "values.yaml", *VALUES_FILES, *EXAMPLES])
-def test_no_file_gives_a_key_twice(name: str) -> None:
-    assert load((CHART / name).read_text(encoding="utf-8"))
-
-
-@pytest.mark.parametrize("name", EVERYTHING)
-def test_no_object_has_a_key_twice(name: str) -> None:
-    assert render(values_files=files(name))
-
-
-@pytest.mark.parametrize("text", ["a: 1\na: 2", "a: {b: 1, b: 1}", "- {a: 1, 'a': 2}"])
-def test_a_key_given_twice_would_be_found(text: str) -> None:
+@pytest.mark.parametrize("text", ["a: 1\na: 2", "- {a: 1, 'a': 2}"])
+def test_a_duplicate_key_would_be_found(text: str) -> None:
     with pytest.raises(yaml.YAMLError, match="more than once"):
         load(text)
 
 
 @pytest.mark.parametrize("program", helms())
-@pytest.mark.parametrize("name", EVERYTHING)
-def test_helm_lint_finds_nothing(name: str, program: str) -> None:
-    options = [values_option(file) for file in files(name)]
+@pytest.mark.parametrize("file", EVERYTHING)
+def test_helm_lint_accepts_the_chart(file: str, program: str) -> None:
+    options = [values_option(file)] if file else []
     result = helm("lint", "--strict", str(CHART), *options, program=program)
     assert result.returncode == 0, result.stdout + result.stderr
 
 
-@pytest.mark.parametrize("name", EVERYTHING)
-def test_every_helm_renders_the_same(name: str) -> None:
-    options = [values_option(file) for file in files(name)]
-    rendered = [
-        helm(
-            "template",
-            "platform",
-            str(CHART),
-            "--kube-version",
-            "1.34.0",
-            *options,
-            program=program,
-        ).stdout
-        for program in (helms() if len(helms()) > 1 else 2 * helms())
+@pytest.mark.parametrize("file", EVERYTHING)
+def test_every_helm_renders_the_same(file: str) -> None:
+    arguments = ["template", "platform", str(CHART), "--kube-version", "1.34.0"]
+    if file:
+        arguments.append(values_option(file))
+    programs = helms() if len(helms()) > 1 else 2 * helms()
+    first, *others = [
+        without_generated(helm(*arguments, program=program).stdout) for program in programs
     ]
-    steady = [without_generated(text) for text in rendered]
-    assert steady[0]
-    assert all(each == steady[0] for each in steady)
+    assert first
+    assert all(other == first for other in others)
 
 
 def without_generated(text: str) -> list[dict[str, Any]]:
-    """What is rendered, but for Secrets' data: some of it is made anew where no cluster can be asked for it."""
+    """Return the objects without the data of Secrets: helm generates some without a cluster."""
     return [
         {**each, "data": sorted(each["data"])} if each["kind"] == "Secret" else each
         for each in load_all(text)
@@ -93,32 +77,27 @@ def without_generated(text: str) -> list[dict[str, Any]]:
 
 @pytest.fixture(scope="module")
 def _schemas_read_once() -> Iterator[None]:
-    """Keep the validator from reading its schemas, which are large, anew for each object."""
+    """Keep the validator from reading its large schemas for each object."""
     with pytest.MonkeyPatch.context() as patch:
         for name in ("all_versions", "schema_contents"):
-            patch.setattr(
-                kubernetes_validate.utils,
-                name,
-                functools.cache(getattr(kubernetes_validate.utils, name)),
-            )
+            cached = functools.cache(getattr(kubernetes_validate.utils, name))
+            patch.setattr(kubernetes_validate.utils, name, cached)
         yield
 
 
 @pytest.mark.usefixtures("_schemas_read_once")
 @pytest.mark.parametrize("minor", range(OLDEST, NEWEST + 1))
-def test_what_is_rendered_is_valid_for_every_kubernetes(minor: int) -> None:
-    # Most objects are the same in several environments: each is looked at once.
-    objects = {
-        json.dumps(each): each for name in EVERYTHING for each in render(values_files=files(name))
-    }
+def test_the_objects_are_valid_for_every_kubernetes(minor: int) -> None:
+    # Most objects are the same in several environments; each is validated once.
+    objects = {json.dumps(each): each for file in EVERYTHING for each in render("", file)}
     assert len(objects) > len(EVERYTHING)
     for document in objects.values():
         kubernetes_validate.validate(document, f"1.{minor}", strict=True)
 
 
-@pytest.mark.parametrize("name", VALUES_FILES)
-def test_the_oldest_kubernetes_will_do(name: str) -> None:
-    assert render(values_files=[name], kube_version=f"1.{OLDEST}.0")
+@pytest.mark.parametrize("file", VALUES_FILES)
+def test_the_oldest_kubernetes_is_accepted(file: str) -> None:
+    assert render("", file, kube_version=f"1.{OLDEST}.0")
 
 
 def test_the_validator_would_find_a_mistake() -> None:
@@ -128,41 +107,38 @@ def test_the_validator_would_find_a_mistake() -> None:
         kubernetes_validate.validate(document, f"1.{OLDEST}", strict=True)
 
 
-@pytest.mark.parametrize("name", EVERYTHING)
-def test_every_pod_is_what_a_restricted_namespace_admits(name: str) -> None:
-    found = list(pods(render(values_files=files(name))))
-    assert found
-    for where, spec in found:
+ADMITTED_VOLUMES = {
+    "configMap",
+    "csi",
+    "downwardAPI",
+    "emptyDir",
+    "ephemeral",
+    "persistentVolumeClaim",
+    "projected",
+    "secret",
+}
+
+
+@pytest.mark.parametrize("file", EVERYTHING)
+def test_a_restricted_namespace_admits_every_pod(file: str) -> None:
+    workloads = list(pods(render("", file)))
+    assert workloads
+    for name, spec in workloads:
         context = spec["securityContext"]
-        assert context["runAsNonRoot"] is True, where
-        assert context["seccompProfile"]["type"] == "RuntimeDefault", where
-        assert spec["automountServiceAccountToken"] is False, where
-        assert not {"hostNetwork", "hostPID", "hostIPC"} & spec.keys(), where
-        allowed = {
-            "configMap",
-            "csi",
-            "downwardAPI",
-            "emptyDir",
-            "ephemeral",
-            "persistentVolumeClaim",
-            "projected",
-            "secret",
-        }
-        assert all(set(volume) - {"name"} <= allowed for volume in spec.get("volumes", [])), where
+        assert context["runAsNonRoot"] is True, name
+        assert context["seccompProfile"]["type"] == "RuntimeDefault", name
+        assert spec["automountServiceAccountToken"] is False, name
+        assert not {"hostNetwork", "hostPID", "hostIPC"} & spec.keys(), name
+        for volume in spec.get("volumes", []):
+            assert set(volume) - {"name"} <= ADMITTED_VOLUMES, name
         for each in [*spec["containers"], *spec.get("initContainers", [])]:
             own = each["securityContext"]
-            assert own["allowPrivilegeEscalation"] is False, (where, each["name"])
-            assert own["capabilities"]["drop"] == ["ALL"], (where, each["name"])
-            assert own["readOnlyRootFilesystem"] is True, (where, each["name"])
-            assert own.get("runAsUser", context["runAsUser"]) > 0, (where, each["name"])
-
-
-@pytest.mark.parametrize("name", EVERYTHING)
-def test_every_container_has_requests_and_limits(name: str) -> None:
-    for where, spec in pods(render(values_files=files(name))):
-        for each in [*spec["containers"], *spec.get("initContainers", [])]:
+            assert own["allowPrivilegeEscalation"] is False, (name, each["name"])
+            assert own["capabilities"]["drop"] == ["ALL"], (name, each["name"])
+            assert own["readOnlyRootFilesystem"] is True, (name, each["name"])
+            assert own.get("runAsUser", context["runAsUser"]) > 0, (name, each["name"])
             for kind in ("requests", "limits"):
-                assert {"cpu", "memory"} <= each["resources"][kind].keys(), (where, each["name"])
+                assert {"cpu", "memory"} <= each["resources"][kind].keys(), (name, each["name"])
 
 
 def quantity(text: str | int) -> float:
@@ -172,68 +148,61 @@ def quantity(text: str | int) -> float:
 
 def test_a_local_platform_fits_2_cpus_and_4_gib() -> None:
     total = {"cpu": 0.0, "memory": 0.0}
-    for document in render(values_files=["values-local.yaml"]):
+    for document in render("", "values-local.yaml"):
         if document["kind"] not in {"Deployment", "StatefulSet"}:
             continue
         spec = document["spec"]["template"]["spec"]
-        # Sidecars run as long as the pod; other init containers are done before.
-        sidecars = [
-            each for each in spec.get("initContainers", []) if each.get("restartPolicy") == "Always"
-        ]
+        # Sidecars run as long as the pod; other init containers end before the app starts.
+        init = spec.get("initContainers", [])
+        sidecars = [each for each in init if each.get("restartPolicy") == "Always"]
         for each in [*spec["containers"], *sidecars]:
             for resource in total:
-                total[resource] += (
-                    quantity(each["resources"]["limits"][resource]) * document["spec"]["replicas"]
-                )
+                limit = quantity(each["resources"]["limits"][resource])
+                total[resource] += limit * document["spec"]["replicas"]
     assert total["cpu"] <= 2
     assert total["memory"] <= 4 * 2**30
 
 
-def test_the_environments_differ_where_they_have_to() -> None:
-    local, develop, staging, production = (render(values_files=[file]) for file in VALUES_FILES)
-    assert (
-        names(local, "HorizontalPodAutoscaler") == names(develop, "HorizontalPodAutoscaler") == []
-    )
-    scaled = [
-        find(each, "HorizontalPodAutoscaler", "platform-api-rest")["spec"]
-        for each in (staging, production)
-    ]
-    assert [(each["minReplicas"], each["maxReplicas"]) for each in scaled] == [(2, 4), (3, 10)]
+def test_the_environments_have_different_sizes() -> None:
+    local, develop, staging, production = (render("", file) for file in VALUES_FILES)
+    scaler = "HorizontalPodAutoscaler"
+    assert names(local, scaler) == names(develop, scaler) == []
+    for documents, limits in ((staging, (2, 4)), (production, (3, 10))):
+        spec = find(documents, scaler, "platform-api-rest")["spec"]
+        assert (spec["minReplicas"], spec["maxReplicas"]) == limits
     workers = [
-        find(each, "Deployment", "platform-async-worker")
-        for each in (local, develop, staging, production)
+        find(documents, "Deployment", "platform-async-worker")["spec"]["replicas"]
+        for documents in (local, develop, staging, production)
     ]
-    assert [each["spec"]["replicas"] for each in workers] == [1, 1, 2, 3]
-    budgets = "PodDisruptionBudget"
-    assert "platform-async-worker" not in names(local, budgets)
-    assert {"platform-api-rest", "platform-async-worker"} <= set(names(production, budgets))
+    assert workers == [1, 1, 2, 3]
+    budget = "PodDisruptionBudget"
+    assert "platform-async-worker" not in names(local, budget)
+    assert {"platform-api-rest", "platform-async-worker"} <= set(names(production, budget))
     assert pod(production, "platform-api-rest")["terminationGracePeriodSeconds"] == 15 + 20 + 10
 
 
 @pytest.mark.parametrize("file", VALUES_FILES)
-def test_an_environment_knows_its_name(file: str) -> None:
+def test_the_apps_get_the_name_of_the_environment(file: str) -> None:
     environment = Path(file).stem.removeprefix("values-")
     for name in ("api-rest", "async-worker"):
-        env = container(render(values_files=[file]), f"platform-{name}", name)["env"]
+        env = container(render("", file), f"platform-{name}", name)["env"]
         assert {"name": "ENVIRONMENT", "value": environment} in env
 
 
-@pytest.mark.parametrize("name", EVERYTHING)
-def test_every_object_says_whose_it_is(name: str) -> None:
-    for document in render(values_files=files(name)):
+@pytest.mark.parametrize("file", EVERYTHING)
+def test_every_object_is_rendered_once_with_the_labels_of_the_release(file: str) -> None:
+    documents = render("", file)
+    for document in documents:
         labels = document["metadata"]["labels"]
         assert labels["app.kubernetes.io/instance"] == "platform"
         assert labels["app.kubernetes.io/managed-by"] == "Helm"
         assert labels["app.kubernetes.io/name"]
+    identities = [(each["kind"], each["metadata"]["name"]) for each in documents]
+    assert len(identities) == len(set(identities))
 
 
-@pytest.mark.parametrize("name", EVERYTHING)
-def test_no_object_is_rendered_twice(name: str) -> None:
-    found = [(each["kind"], each["metadata"]["name"]) for each in render(values_files=files(name))]
-    assert len(found) == len(set(found))
-
-
-def test_what_is_rendered_has_no_trailing_blanks() -> None:
-    own = [part for part in render_text().split("\n---\n") if "templates/components/" in part]
+def test_components_have_no_trailing_blanks() -> None:
+    text = render_text()
+    own = [part for part in text.split("\n---\n") if "templates/components/" in part]
     assert own
     assert not [line for part in own for line in part.splitlines() if line != line.rstrip()]

@@ -1,18 +1,28 @@
-"""templates/components/workload.yaml: what runs, and how it is replaced."""
+"""templates/components/workload.yaml."""
 
 from __future__ import annotations
 
 from typing import Any
 
 import pytest
-from support import alone, container, find, names, of_kind, pod, pod_annotations, render
+from support import (
+    alone,
+    container,
+    find,
+    names,
+    of_kind,
+    pod,
+    pod_annotations,
+    render,
+    variables,
+)
 
 
 def workload(**values: object) -> dict[str, Any]:
     return find(render(alone(**values)), str(values.get("kind", "Deployment")), "platform-web")
 
 
-def test_the_defaults_are_the_api_and_the_worker() -> None:
+def test_the_default_components_are_api_rest_and_async_worker() -> None:
     assert names(render(), "Deployment") == ["platform-api-rest", "platform-async-worker"]
 
 
@@ -26,13 +36,13 @@ def test_a_component_is_added_by_values_alone() -> None:
 
 
 @pytest.mark.parametrize("off", [{"enabled": False}, None])
-def test_a_default_component_is_taken_out(off: dict[str, bool] | None) -> None:
-    left = render({"components": {"api-rest": off}})
-    assert names(left, "Deployment") == ["platform-async-worker"]
-    assert not [each for each in left if each["metadata"]["name"] == "platform-api-rest"]
+def test_a_default_component_can_be_removed(off: dict[str, bool] | None) -> None:
+    documents = render({"components": {"api-rest": off}})
+    assert names(documents, "Deployment") == ["platform-async-worker"]
+    assert not [each for each in documents if each["metadata"]["name"] == "platform-api-rest"]
 
 
-def test_a_name_comes_from_the_release_or_its_override() -> None:
+def test_names_begin_with_the_release_or_its_override() -> None:
     assert names(render(alone(), release="other"), "Deployment") == ["other-web"]
     assert names(render({**alone(), "fullnameOverride": "own"}), "Deployment") == ["own-web"]
 
@@ -47,7 +57,7 @@ def test_a_digest_wins_over_a_tag() -> None:
     )
 
 
-def test_a_new_version_surges_by_one_and_takes_nothing_away() -> None:
+def test_a_rollout_adds_one_pod_and_removes_none() -> None:
     for name in ("platform-api-rest", "platform-async-worker"):
         strategy = find(render(), "Deployment", name)["spec"]["strategy"]
         assert strategy == {
@@ -76,12 +86,12 @@ def test_rollout_settings_reach_the_deployment() -> None:
     assert spec["strategy"]["rollingUpdate"]["maxSurge"] == "25%"
 
 
-def test_replicas_are_left_to_the_autoscaler() -> None:
+def test_the_autoscaler_sets_the_replicas() -> None:
     assert workload(replicas=4)["spec"]["replicas"] == 4
     assert "replicas" not in workload(scaling={"enabled": True})["spec"]
 
 
-def test_none_is_a_number_of_replicas() -> None:
+def test_zero_replicas() -> None:
     assert workload(replicas=0)["spec"]["replicas"] == 0
 
 
@@ -110,12 +120,12 @@ def test_a_statefulset_has_its_service_and_claims() -> None:
     }
 
 
-def test_a_statefulset_names_nothing_that_only_a_deployment_has() -> None:
+def test_a_statefulset_has_no_fields_of_a_deployment() -> None:
     spec = workload(kind="StatefulSet")["spec"]
     assert not {"strategy", "progressDeadlineSeconds"} & spec.keys()
 
 
-def test_claim_templates_never_change_with_the_chart() -> None:
+def test_claim_templates_do_not_change_with_the_chart() -> None:
     claims = {"data": {"mountPath": "/data", "size": "1Gi"}}
     labels = workload(kind="StatefulSet", claims=claims)["spec"]["volumeClaimTemplates"][0][
         "metadata"
@@ -123,7 +133,7 @@ def test_claim_templates_never_change_with_the_chart() -> None:
     assert labels == {"app.kubernetes.io/name": "web", "app.kubernetes.io/instance": "platform"}
 
 
-def test_annotations_are_the_workloads_and_the_pods() -> None:
+def test_annotations_of_the_workload_and_of_its_pods() -> None:
     documents = render(
         alone(annotations={"a": 1}, podAnnotations={"b": True}, podLabels={"c": "d"})
     )
@@ -134,26 +144,22 @@ def test_annotations_are_the_workloads_and_the_pods() -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "seconds", "variables"),
+    ("name", "env"),
     [
-        ("api-rest", 5 + 7 + 3, {"SHUTDOWN_DELAY": "5", "SHUTDOWN_TIMEOUT": "7"}),
-        ("async-worker", 5 + 7 + 3, {}),
+        ("api-rest", {"SHUTDOWN_DELAY": "5", "SHUTDOWN_TIMEOUT": "7"}),
+        ("async-worker", {}),
     ],
 )
-def test_grace_and_the_apps_times_come_from_one_place(
-    name: str, seconds: int, variables: dict[str, str]
+def test_the_grace_period_and_the_apps_variables_come_from_shutdown(
+    name: str, env: dict[str, str]
 ) -> None:
     shutdown = {"linger": 5, "drain": 7, "margin": 3}
     documents = render({"components": {name: {"shutdown": shutdown}}})
-    assert pod(documents, f"platform-{name}")["terminationGracePeriodSeconds"] == seconds
-    env = {
-        each["name"]: each.get("value")
-        for each in container(documents, f"platform-{name}", name)["env"]
-    }
-    assert {key: value for key, value in env.items() if key.startswith("SHUTDOWN_")} == variables
+    assert pod(documents, f"platform-{name}")["terminationGracePeriodSeconds"] == 15
+    assert variables(documents, f"platform-{name}", "SHUTDOWN_") == env
 
 
-def test_component_defaults_reach_every_component_that_says_nothing_else() -> None:
+def test_component_defaults_apply_to_every_component() -> None:
     documents = render(
         {"componentDefaults": {"shutdown": {"margin": 50}, "priorityClassName": "high"}}
     )

@@ -1,4 +1,4 @@
-"""Notes in a MySQL-compatible database: POST /notes takes {"text": …}, GET /notes lists them, the oldest first."""
+"""Notes in a MySQL-compatible database: POST /notes with {"text": …}, GET /notes by age."""
 
 from __future__ import annotations
 
@@ -12,13 +12,17 @@ import bottle
 import pymysql
 import waitress
 
-TABLE = "CREATE TABLE IF NOT EXISTS notes (id INT AUTO_INCREMENT PRIMARY KEY, text VARCHAR(1000) NOT NULL)"
+TABLE = """
+CREATE TABLE IF NOT EXISTS notes (
+    id INT AUTO_INCREMENT PRIMARY KEY, text VARCHAR(1000) NOT NULL
+)
+"""
 
 app = bottle.Bottle()
 
 
 def query(statement: str, *values: str) -> list[str]:
-    """Run a statement in a connection of its own, and return the first column of what it brings."""
+    """Run a statement in a new connection, and return the first column of the result."""
     connection = pymysql.connect(
         host=os.environ["DB_HOST"],
         port=int(os.environ["DB_PORT"]),
