@@ -98,11 +98,9 @@ def bump_of(message: str) -> str:
     return "minor" if header and header["type"].lower() == "feat" else "patch"
 
 
-def newest_tag(tags: Iterable[Tag], subproject: str, *, merged: bool = True) -> Tag | None:
-    """A subproject's tag with the highest version, of the merged ones or of all."""
-    candidates = [
-        tag for tag in tags if tag.subproject == subproject and (tag.merged or not merged)
-    ]
+def newest_tag(tags: Iterable[Tag], subproject: str) -> Tag | None:
+    """A subproject's merged tag with the highest version."""
+    candidates = [tag for tag in tags if tag.subproject == subproject and tag.merged]
     return max(candidates, key=_number, default=None)
 
 
@@ -127,7 +125,7 @@ def counting_start(tags: Iterable[Tag], base: Tag, bump: str) -> Tag:
 
 
 def newer_tags(tags: Iterable[Tag], subproject: str) -> list[Tag]:
-    """The tags of a subproject above its newest merged tag, the highest first."""
+    """The tags of a subproject above its newest merged tag, if it has any; the highest first."""
     candidates = [tag for tag in tags if tag.subproject == subproject]
     last = newest_tag(candidates, subproject)
     newer = [tag for tag in candidates if not last or _number(tag) > _number(last)]
@@ -237,8 +235,8 @@ class _Subproject:
 
     def _first(self) -> _Change:
         """Why it gets its first version."""
-        if tag := newest_tag(self.facts.tags, self.name, merged=False):
-            return _Change("first", f"{tag.name} is not in HEAD's history")
+        if tags := newer_tags(self.facts.tags, self.name):
+            return _Change("first", f"{tags[0].name} is not in HEAD's history")
         return _Change("first", "it has no version tag yet")
 
     def _above(self, base: Tag, others: Mapping[str, Version]) -> tuple[_Change, str]:
