@@ -101,7 +101,7 @@ class _Content(BaseModel):
 
 
 def folder() -> Path:
-    """The folder in which events wait, DELIVERY_OUTBOX or a default outside the cache; it is created.
+    """The folder in which events wait: DELIVERY_OUTBOX, else outside the cache; it is created.
 
     Events that wait where earlier versions kept them are moved to it. When that fails, a warning is
     printed once: old events must not keep new ones from being added.
@@ -114,7 +114,7 @@ def folder() -> Path:
             take_over()
         except DeliveryError as error:
             _not_taken_over.add(former)
-            sys.stderr.write(f"warning: {error.message}; they stay in that folder\n")
+            sys.stderr.write(f"warning: {error.message}; they stay in it\n")
             sys.stderr.flush()
     return path
 

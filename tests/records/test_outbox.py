@@ -336,7 +336,7 @@ def test_events_that_cannot_be_taken_over_stay_and_new_ones_are_added(
         ):
             outbox.take_over()
     assert capsys.readouterr().err == (
-        f"warning: cannot take over the events in {former}: Permission denied; they stay in that folder\n"
+        f"warning: cannot take over the events in {former}: Permission denied; they stay in it\n"
     )
     assert {event.file.parent for event in outbox.waiting()} == {state}
     assert len(list(former.rglob("*.json"))) == 3
