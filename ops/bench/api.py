@@ -1,4 +1,4 @@
-"""api-rest beside its FastAPI twin: the same requests, the same work, in turn."""
+"""api-rest beside its FastAPI twin: the same requests and the same work."""
 
 from __future__ import annotations
 

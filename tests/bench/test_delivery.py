@@ -78,7 +78,7 @@ def test_peers_build_the_same_images_each_in_its_own_path() -> None:
     assert built == {name: name for name in IMAGES}
     baked = (ROOT / module.PEERS / "docker-bake.hcl").read_text()
     assert 'targets = ["base-image", "api-rest", "async-worker"]' in baked
-    assert len({one.path for one in contenders()}) == len(contenders())
+    assert len({contender.path for contender in contenders()}) == len(contenders())
 
 
 @pytest.fixture
@@ -97,10 +97,10 @@ def test_every_change_is_unique(sources: Sources, tmp_path: Path) -> None:
     """An engine's cache has earlier builds: it would serve the same line again."""
     another = Sources(tmp_path / "another", Relay(1), 1, "")
     shutil.copytree(sources.folder, another.folder)
-    for one in (sources, another):
-        one.change()
-        one.change()
-    files = [one.folder / module.CHANGED for one in (sources, another)]
+    copies = (sources, another)
+    for copy in (*copies, *copies):
+        copy.change()
+    files = [copy.folder / module.CHANGED for copy in copies]
     lines = [line for file in files for line in file.read_text().splitlines()[1:]]
     assert len(set(lines)) == len(lines) == 4
 

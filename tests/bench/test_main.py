@@ -1,4 +1,4 @@
-"""`python -m ops.bench`: what is wrong is told in a line, by an exit code of its own."""
+"""`python -m ops.bench`: its options, and one line for an error."""
 
 from pathlib import Path
 

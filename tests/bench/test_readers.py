@@ -22,10 +22,10 @@ def test_the_readers_begin_before_the_load_and_end_after_it(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     posted = threading.Event()
-    asked: list[tuple[str, int]] = []
+    loads: list[tuple[str, int]] = []
 
     def measured(_address: str, path: str, *, seconds: int, **_: object) -> http.Load:
-        asked.append((path, seconds))
+        loads.append((path, seconds))
         if path == "/":
             assert posted.wait(30)
         elif seconds != MARGIN:
@@ -34,7 +34,7 @@ def test_the_readers_begin_before_the_load_and_end_after_it(
 
     monkeypatch.setattr(http, "load", measured)
     assert _post_beside_readers("api", 4) == (load(5, 0.001), 5)
-    assert sorted(asked) == [("/", 4 + 2 * MARGIN), ("/deployments", MARGIN), ("/deployments", 4)]
+    assert sorted(loads) == [("/", 4 + 2 * MARGIN), ("/deployments", MARGIN), ("/deployments", 4)]
 
 
 def test_a_failed_post_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -61,7 +61,7 @@ def echo(_method: str, _path: str, _headers: dict[str, str], body: bytes) -> Ans
     return 201, {}, body[::-1]
 
 
-def ask(port: int, count: int = 1) -> list[bytes]:
+def put(port: int, count: int = 1) -> list[bytes]:
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=10)
     answers = []
     for _ in range(count):
@@ -96,7 +96,7 @@ def test_concurrent_requests_are_unchanged_and_counted_once() -> None:
     answers: list[bytes] = []
     with serving(echo) as (address, seen), relay(int(address.rpartition(":")[2])) as between:
         work = [
-            threading.Thread(target=lambda: answers.extend(ask(between.port, 5))) for _ in range(8)
+            threading.Thread(target=lambda: answers.extend(put(between.port, 5))) for _ in range(8)
         ]
         for thread in work:
             thread.start()

@@ -12,9 +12,9 @@ from typing import Any
 
 import requests
 
+from delivery.platform import lifecycle
 from delivery.project.facts import parse_ref
 from delivery.project.files import ROOT
-from delivery.release.released import Release
 from tests.e2e.cluster import Cluster
 from tests.integration import small
 from tests.jenkins.harness import Approval, Case, Clones, Credential, Event, Run, perform
@@ -26,7 +26,7 @@ __all__ = [
     "PipelineRun",
     "Pipelines",
     "Webhook",
-    "docker",
+    "machine_variables",
     "make_project",
     "upstream_base",
     "use_base",
@@ -34,6 +34,14 @@ __all__ = [
 
 ENVIRONMENTS = ("develop", "staging", "production")
 COMPONENTS = ("api-rest", "async-worker")
+_OF_THE_MACHINE = (
+    "DOCKER_HOST",
+    "DOCKER_CONTEXT",
+    "DELIVERY_BUILD_CA",
+    "REQUESTS_CA_BUNDLE",
+    "SSL_CERT_FILE",
+    "XDG_CACHE_HOME",
+)
 _PROJECT = "delivery-platform"  # its name in the Jenkinsfile
 _PARTS = ("base-image", "apps", "platform-chart", _PROJECT)
 # Sessions with the tags of the real noxfile, and a check that fails for a wrong commit.
@@ -199,26 +207,18 @@ def use_base(folder: Path, base: str) -> None:
     file.write_text(text.replace(declared, f'"{base}"', 1))
 
 
-def upstream_base(release: Release, docker: Callable[..., str]) -> str:
+def upstream_base(environment: Mapping[str, str]) -> str:
     """The project's base image under a name that an upstream image may have."""
-    pinned = release.images["base-image"]
-    name = f"pipeline-test/python:{pinned.key}"
-    docker("pull", "--quiet", pinned.pinned)
-    docker("tag", pinned.pinned, name)
+    release = lifecycle.released()
+    assert release, "run `./run inv images.ensure` first"
+    image = release.images["base-image"]
+    name = f"pipeline-test/python:{image.key}"
+    for command in (["pull", "--quiet", image.pinned], ["tag", image.pinned, name]):
+        argv = ["docker", *command]
+        subprocess.run(argv, env=dict(environment), capture_output=True, check=True, timeout=120)
     return name
 
 
-def docker(environment: Mapping[str, str]) -> Callable[..., str]:
-    """A function that runs docker commands on the tests' engine."""
-
-    def run(*arguments: str) -> str:
-        return subprocess.run(
-            ["docker", *arguments],
-            env=dict(environment),
-            capture_output=True,
-            text=True,
-            check=True,
-            timeout=120,
-        ).stdout
-
-    return run
+def machine_variables(environment: Mapping[str, str]) -> dict[str, str]:
+    """The variables for this machine's engine and network; a Jenkins agent has such ones, too."""
+    return {name: environment[name] for name in _OF_THE_MACHINE if name in environment}

@@ -14,11 +14,10 @@ from typing import Any
 
 import pytest
 
-from delivery.platform import lifecycle
 from delivery.project import files
 from tests.e2e.cluster import wait_for
 from tests.e2e.conftest import Say
-from tests.e2e.pipelines import ENVIRONMENTS, Pipelines, docker, upstream_base, use_base
+from tests.e2e.pipelines import ENVIRONMENTS, Pipelines, machine_variables, upstream_base, use_base
 from tests.e2e.platform import API, Platform
 from tests.integration import small
 
@@ -31,15 +30,6 @@ API_REST, WORKER, CHART = COMPONENTS = ("api-rest", "async-worker", "platform-ch
 DOCKERFILE = "FROM base-image\nCOPY file /api-rest\n"
 # Python ends at once without its library.
 CRASHING = f"{DOCKERFILE}ENV PYTHONHOME=/nowhere\n"
-# The variables for this machine's engine and network.
-_OWN = (
-    "DOCKER_HOST",
-    "DOCKER_CONTEXT",
-    "DELIVERY_BUILD_CA",
-    "REQUESTS_CA_BUNDLE",
-    "SSL_CERT_FILE",
-    "XDG_CACHE_HOME",
-)
 
 
 class History:
@@ -108,8 +98,6 @@ def history(
     platform: Platform, tmp_path_factory: pytest.TempPathFactory, say: Say
 ) -> Iterator[History]:
     """The project, not deployed yet; its namespace is deleted after the test."""
-    released = lifecycle.released()
-    assert released, "run `./run inv images.ensure` first"
     variables = platform.checkout.environment
     folder = tmp_path_factory.mktemp("history")
     run = uuid.uuid4().hex[:8]
@@ -118,14 +106,14 @@ def history(
     (folder / "project").mkdir()
     targets = dict.fromkeys((LOCAL, *ENVIRONMENTS), (CONTEXT, namespace))
     project = small.make(folder / "project", registry, targets)
-    use_base(project.folder, upstream_base(released, docker(variables)))
+    use_base(project.folder, upstream_base(variables))
     project.commit("build: use a base with Python")
     with platform.cluster.forwarded(f"deployment/{platform.name(API)}", 8000) as port:
         environment = {
             "DELIVERY_LEDGER": f"http://localhost:{port}",
             "DELIVERY_OUTBOX": str(folder / "outbox"),
             "KUBECONFIG": str(platform.checkout.kubeconfig),
-            **{name: variables[name] for name in _OWN if name in variables},
+            **machine_variables(variables),
         }
         try:
             yield History(Pipelines(project, platform.cluster, folder, environment, {}, say))

@@ -14,7 +14,6 @@ from typing import Any
 import pytest
 
 from delivery.host import programs
-from delivery.platform import lifecycle
 from delivery.project import files
 from tests.e2e.cluster import wait_for
 from tests.e2e.conftest import Say
@@ -24,7 +23,7 @@ from tests.e2e.pipelines import (
     PipelineRun,
     Pipelines,
     Webhook,
-    docker,
+    machine_variables,
     make_project,
     upstream_base,
 )
@@ -35,15 +34,6 @@ from tests.registries import serving
 pytestmark = [pytest.mark.engine, pytest.mark.cluster]
 
 STAGES = ("prepare", "test", "plan", "build", "scan", "push", "deploy", "verify", "record")
-# The variables for this machine's engine and network; a Jenkins agent has such variables, too.
-_OWN = (
-    "DOCKER_HOST",
-    "DOCKER_CONTEXT",
-    "DELIVERY_BUILD_CA",
-    "REQUESTS_CA_BUNDLE",
-    "SSL_CERT_FILE",
-    "XDG_CACHE_HOME",
-)
 PASSWORD = "only-for-tests"  # of a key made by this test
 
 
@@ -60,12 +50,10 @@ def pipelines(
     folder = tmp_path_factory.mktemp("pipelines")
     for name in ("groovy", "gitleaks", "cosign"):
         programs.ensure(name)
-    released = lifecycle.released()
-    assert released, "run `./run inv images.ensure` first"
     variables = platform.checkout.environment
     registry = f"{files.load_declaration().registry.address}/pipeline-{uuid.uuid4().hex[:8]}"
     context = "kind-delivery-e2e"
-    base = upstream_base(released, docker(variables))
+    base = upstream_base(variables)
     project = make_project(
         folder / "project", registry, base, context, {"COSIGN_PASSWORD": PASSWORD, **variables}
     )
@@ -91,8 +79,8 @@ def pipelines(
             "DELIVERY_REGISTRY": registry,
             "DELIVERY_LEDGER": f"http://localhost:{port}",
             "DELIVERY_OUTBOX": str(folder / "outbox"),
+            **machine_variables(variables),
         }
-        environment |= {name: variables[name] for name in _OWN if name in variables}
         yield Pipelines(project, platform.cluster, folder, environment, credentials, say)
     namespaces = [f"pipeline-{name}" for name in ENVIRONMENTS]
     platform.cluster.kubectl(

@@ -74,7 +74,7 @@ class Target:
     context: ssl.SSLContext | None = None
 
 
-# Returns the target of an attempt; raises OSError if there is none. Retries count up the argument.
+# Returns the target of an attempt; raises OSError without one. Retries count up the argument.
 Pick = Callable[[int], Awaitable[Target]]
 
 
@@ -239,8 +239,9 @@ class Generator:
             ticking.cancel()
             with suppress(asyncio.CancelledError):
                 await ticking
-            for connection in (one for idle in self._idle.values() for one in idle):
-                connection.close()
+            for connections in self._idle.values():
+                for connection in connections:
+                    connection.close()
         usage = resource.getrusage(resource.RUSAGE_SELF)
         self._write(
             {
