@@ -49,7 +49,10 @@ class Row:
         decision, versions = self.checkout.decision, self.checkout.versions.values()
         where = decision.environment or ("nowhere" if decision.pushes else "not pushed")
         where = "refused" if self.problems else where
-        shown = [f"**{one.published}**" if one.changed else one.published for one in versions]
+        shown = [
+            f"**{version.published}**" if version.changed else version.published
+            for version in versions
+        ]
         return [self.step, f"`{decision.ref.name}`", *shown, where]
 
 
@@ -75,7 +78,9 @@ class Scenario(Repository):
     def prepare(self) -> None:
         """Write what release.prepare writes: the next versions."""
         versions = gather.load_checkout(PROJECT, self.root).versions
-        self._write_versions({name: one.next for name, one in versions.items() if one.changed})
+        self._write_versions(
+            {name: version.next for name, version in versions.items() if version.changed}
+        )
         self.commit("chore(release): prepare")
 
     def finish(self) -> None:

@@ -75,11 +75,11 @@ def facts(
     lacking has tags that HEAD lacks, with the commits that those lack.
     """
     tags = [Tag(f"{name}-v{last}", name, last, merged=True, commit="c0") for name in NAMES if last]
-    apart = {tag.name: frozenset(one.sha for one in commits) for tag in tags}
+    apart = {tag.name: frozenset(commit.sha for commit in commits) for tag in tags}
     for tag, lacks in (lacking or {}).items():
         subproject, _, number = tag.rpartition("-v")
         tags.append(Tag(tag, subproject, number, merged=False, commit="x"))
-        apart[tag] = frozenset(one.sha for one in lacks)
+        apart[tag] = frozenset(commit.sha for commit in lacks)
     plain = Facts(
         ref=Ref("branch", branch),
         commit="c9",

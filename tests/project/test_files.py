@@ -88,7 +88,7 @@ def test_a_charts_files_are_the_packaged_bytes(chart: Path) -> None:
     before = files.chart_files(chart)
     packed = chart_package.package(chart, before, {}, epoch=0)
     with tarfile.open(fileobj=io.BytesIO(packed)) as tar:
-        content = {one.name.removeprefix("platform/"): tar.extractfile(one) for one in tar}
+        content = {item.name.removeprefix("platform/"): tar.extractfile(item) for item in tar}
         digests = {
             path: hashlib.sha256(file.read()).hexdigest() for path, file in content.items() if file
         }

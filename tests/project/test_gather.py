@@ -43,20 +43,20 @@ def look(root: Path, branch: str = "") -> Facts:
 
 def published(clone: Path) -> list[str]:
     """The versions that a clone is published as."""
-    return [one.published for one in gather.load_checkout(PROJECT, clone).versions.values()]
+    return [version.published for version in gather.load_checkout(PROJECT, clone).versions.values()]
 
 
-def subjects(found: Facts, name: str = "apps") -> list[str]:
-    return [commit.subject for commit in commits_since_tag(found, name)]
+def subjects(given: Facts, name: str = "apps") -> list[str]:
+    return [commit.subject for commit in commits_since_tag(given, name)]
 
 
 def test_the_ref_is_the_users_else_the_ci_servers_else_gits(
     repository: Repository, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     repository.branch("feature/x")
-    found = look(repository.root)
-    assert (found.ref, found.checked_out) == (Ref("branch", "feature/x"), "feature/x")
-    assert found.commit == repository.git("rev-parse", "HEAD")
+    given = look(repository.root)
+    assert (given.ref, given.checked_out) == (Ref("branch", "feature/x"), "feature/x")
+    assert given.commit == repository.git("rev-parse", "HEAD")
     repository.switch("apps-v1.0.0")
     assert look(repository.root).ref == Ref("", "")
     monkeypatch.setenv("BRANCH_NAME", "develop")
@@ -69,9 +69,9 @@ def test_commits_are_counted_from_a_subprojects_own_tag(repository: Repository) 
     repository.commit("fix: one", "api-rest/src/a")
     repository.tag("apps-v1.0.1")
     repository.commit("fix: two", "api-rest/src/a")
-    found = look(repository.root)
-    assert subjects(found) == ["fix: two"]
-    assert subjects(found, "platform-chart") == ["fix: two", "fix: one"]
+    given = look(repository.root)
+    assert subjects(given) == ["fix: two"]
+    assert subjects(given, "platform-chart") == ["fix: two", "fix: one"]
 
 
 def test_tags_that_are_no_versions_are_ignored(repository: Repository) -> None:
@@ -103,9 +103,9 @@ def test_a_tag_that_head_lacks_is_not_merged(repository: Repository) -> None:
 
 def test_a_tag_on_a_merge_without_changes_of_its_own_is_merged(repository: Repository) -> None:
     merged(repository)
-    found = look(repository.root)
-    assert all(tag.merged for tag in found.tags)
-    assert subjects(found) == []
+    given = look(repository.root)
+    assert all(tag.merged for tag in given.tags)
+    assert subjects(given) == []
 
 
 def test_a_tag_on_a_merge_with_changes_of_its_own_is_not_merged(repository: Repository) -> None:
@@ -153,8 +153,8 @@ def test_branches_of_the_remote_count_too(
 def test_without_develop_nothing_is_unmerged(repository: Repository) -> None:
     repository.commit("fix: x", "a")
     repository.write("new", "x")
-    found = look(repository.root)
-    assert (found.unmerged, found.uncommitted) == ((), ("new",))
+    given = look(repository.root)
+    assert (given.unmerged, given.uncommitted) == ((), ("new",))
 
 
 # --- incomplete clones ---
@@ -361,7 +361,7 @@ def test_three_thousand_commits_take_less_than_a_second_of_processor_time(
     repository.git("fast-import", "--quiet", text="".join(stream))
     repository.git("reset", "--quiet", "--hard")
     before = os.times()
-    found = look(repository.root)
+    given = look(repository.root)
     after = os.times()
-    assert len(commits_since_tag(found, "apps")) == 3000
+    assert len(commits_since_tag(given, "apps")) == 3000
     assert sum(after[:4]) - sum(before[:4]) < 1  # of this process and of git

@@ -121,7 +121,7 @@ def test_paths_and_messages_may_have_other_encodings(repository: Repository) -> 
     repository.commit("fix: after", "a")
     latin = ("-c", "i18n.commitEncoding=ISO-8859-1")
     repository.git(*latin, "commit", "--quiet", "--allow-empty", "--file=-", text=b"caf\xe9\n")
-    assert [(one.subject, one.paths) for one in read(repository.root)] == [
+    assert [(commit.subject, commit.paths) for commit in read(repository.root)] == [
         ("café", ()),
         ("fix: after", ("a",)),
         ("feat: café", ("caf\ufffd",)),
@@ -158,7 +158,7 @@ def test_a_merge_has_its_own_changes_and_those_of_both_sides(
         repository.commit("main", path)
     repository.git("merge", "--quiet", "--no-commit", "--no-ff", "side")
     sha = repository.commit("merged", *own)
-    merge = next(one for one in read(repository.root) if one.sha == sha)
+    merge = next(commit for commit in read(repository.root) if commit.sha == sha)
     assert (merge.paths, sorted(merge.merged_paths)) == (paths, merged_paths)
 
 
@@ -197,7 +197,7 @@ def test_a_project_in_a_folder_of_a_clone_has_only_its_own_paths(repository: Rep
     sha = repository.commit("second", "other")
     clone = git.load_clone(repository.root / "sample")
     assert clone.prefix == "sample/"
-    assert [one.paths for one in read(repository.root / "sample")] == [(), ("a",)]
+    assert [commit.paths for commit in read(repository.root / "sample")] == [(), ("a",)]
     assert git.text_at(clone, sha, "a") is not None
     assert git.text_at(clone, sha, "other") is None
     first = next(iter(reversed(git.history(clone, []))))

@@ -296,11 +296,11 @@ def test_no_part_of_a_branch_name_reaches_a_registry_or_a_cluster(
     name: str, kind: str, patterned: str
 ) -> None:
     decision = decide(Ref(kind, patterned + name), PROJECT)
-    found = facts([commit(1, "fix: x", APPS)], ref=decision.ref)
-    published = [version.published for version in versions.decide(PROJECT, found).versions.values()]
-    assert all(re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,127}", one) for one in published)
+    given = facts([commit(1, "fix: x", APPS)], ref=decision.ref)
+    published = [version.published for version in versions.decide(PROJECT, given).versions.values()]
+    assert all(re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,127}", number) for number in published)
     assert all(
-        re.fullmatch(r"[0-9]+\.[0-9]+\.[0-9]+(-(dev|rc)\.[0-9]+)?", one) for one in published
+        re.fullmatch(r"[0-9]+\.[0-9]+\.[0-9]+(-(dev|rc)\.[0-9]+)?", number) for number in published
     )
     assert decision.environment in {"", *PROJECT.environments}
 

@@ -1,4 +1,4 @@
-"""What keeps a commit from being published, and what users are told about it."""
+"""The problems that keep a commit from being published, and the notes for users."""
 
 from dataclasses import replace
 
@@ -18,8 +18,8 @@ FINISH = "then `./run inv release.finish` on the release line"
 FIX = commit(1, "fix: x", CHART)
 
 
-def problems(found: Facts) -> list[tuple[str, str]]:
-    return [(one.message, one.hint) for one in git_problems(decide(PROJECT, found))]
+def problems(given: Facts) -> list[tuple[str, str]]:
+    return [(problem.message, problem.hint) for problem in git_problems(decide(PROJECT, given))]
 
 
 def changelog(*versions: str) -> str:
@@ -46,8 +46,8 @@ def test_an_unprepared_version_is_a_problem(branch: str, hint: str) -> None:
 
 
 def test_all_problems_are_reported_at_once() -> None:
-    found = problems(facts([commit(1, "fix: x", BASE)], "main", uncommitted=("a",)))
-    assert [message.partition(" needs ")[0] for message, _ in found[1:]] == list(NAMES)
+    reported = problems(facts([commit(1, "fix: x", BASE)], "main", uncommitted=("a",)))
+    assert [message.partition(" needs ")[0] for message, _ in reported[1:]] == list(NAMES)
 
 
 def test_develop_need_not_be_prepared() -> None:
@@ -55,8 +55,8 @@ def test_develop_need_not_be_prepared() -> None:
 
 
 def test_a_prepared_version_needs_a_section_in_the_changelog() -> None:
-    found = facts([FIX], "main")
-    written = replace(found, file_versions={**found.file_versions, "platform-chart": "1.0.1"})
+    given = facts([FIX], "main")
+    written = replace(given, file_versions={**given.file_versions, "platform-chart": "1.0.1"})
     expected = [("the changelog of platform-chart has no section [1.0.1]", ON_MAIN)]
     assert problems(written) == expected
     changelogs = {"platform-chart": changelog("1.0.1", "1.0.0")}
@@ -64,17 +64,17 @@ def test_a_prepared_version_needs_a_section_in_the_changelog() -> None:
 
 
 def test_a_first_release_has_to_be_prepared_too() -> None:
-    found = facts([commit(1, "feat: x", BASE)], "main", last="", written="0.1.0")
-    assert [message for message, _ in problems(found)] == [
+    given = facts([commit(1, "feat: x", BASE)], "main", last="", written="0.1.0")
+    assert [message for message, _ in problems(given)] == [
         f"the changelog of {name} has no section [0.1.0]" for name in NAMES
     ]
-    assert problems(replace(found, changelogs=dict.fromkeys(NAMES, changelog("0.1.0")))) == []
+    assert problems(replace(given, changelogs=dict.fromkeys(NAMES, changelog("0.1.0")))) == []
 
 
 def test_a_version_with_an_unmerged_tag_is_a_problem() -> None:
-    found = facts([FIX], "hotfix/x", lacking={"platform-chart-v1.0.1": [FIX]})
+    given = facts([FIX], "hotfix/x", lacking={"platform-chart-v1.0.1": [FIX]})
     message = "tag platform-chart-v1.0.1 exists already, on a commit that HEAD lacks"
-    assert problems(found) == [(message, "run `git merge platform-chart-v1.0.1`")]
+    assert problems(given) == [(message, "run `git merge platform-chart-v1.0.1`")]
 
 
 def tagged(name: str = "apps-v1.0.0", **more: object) -> Facts:
@@ -94,7 +94,7 @@ def test_a_tag_needs_only_what_its_subproject_is_built_on_to_be_prepared() -> No
 
 
 @pytest.mark.parametrize(
-    ("found", "message", "hint"),
+    ("given", "message", "hint"),
     [
         (tagged("apps-v3.0.0"), "this clone has no tag apps-v3.0.0", "run `git fetch --tags`"),
         (
@@ -110,9 +110,9 @@ def test_a_tag_needs_only_what_its_subproject_is_built_on_to_be_prepared() -> No
     ],
 )
 def test_a_tag_that_does_not_fit_the_commit_is_a_problem(
-    found: Facts, message: str, hint: str
+    given: Facts, message: str, hint: str
 ) -> None:
-    assert problems(found)[0] == (message, hint)
+    assert problems(given)[0] == (message, hint)
 
 
 # --- notes ---
@@ -140,12 +140,12 @@ UNMERGED = [
 FIRST: dict[str, list[Commit]] = {"apps-v1.0.0": [], "platform-chart-v1.1.0": []}
 
 
-def noted(found: Facts) -> list[str]:
-    return notes(decide(PROJECT, found))
+def noted(given: Facts) -> list[str]:
+    return notes(decide(PROJECT, given))
 
 
 @pytest.mark.parametrize(
-    ("found", "expected"),
+    ("given", "expected"),
     [
         (facts(checked_out="develop"), ""),
         *UNMERGED,
@@ -156,8 +156,8 @@ def noted(found: Facts) -> list[str]:
         (facts(last="", lacking=FIRST, unmerged=(UNMERGED_FIX,)), UNTAGGED),
     ],
 )
-def test_a_note(found: Facts, expected: str) -> None:
-    assert noted(found)[-1:] == [expected][: bool(expected)]
+def test_a_note(given: Facts, expected: str) -> None:
+    assert noted(given)[-1:] == [expected][: bool(expected)]
 
 
 @pytest.mark.parametrize("name", ["1.0.1", "1.0", "v1.0.1", "1.x", "summer"])

@@ -64,9 +64,9 @@ DAY = "2026-02-01"
 
 def checkout(*versions: Version, message: str = "", **more: object) -> Checkout:
     """A checkout with these versions; the others are tagged as 1.0.0. A commit has this message."""
-    found = replace(facts([commit(1, message)]), **more)  # type: ignore[arg-type]
-    decided = {name: version(name) for name in NAMES} | {one.subproject: one for one in versions}
-    return Checkout(PROJECT, found, gitflow.decide(found.ref, PROJECT), decided)
+    given = replace(facts([commit(1, message)]), **more)  # type: ignore[arg-type]
+    decided = {name: version(name) for name in NAMES} | {made.subproject: made for made in versions}
+    return Checkout(PROJECT, given, gitflow.decide(given.ref, PROJECT), decided)
 
 
 def patch(name: str, following: str, because: str, *commits: str) -> Version:

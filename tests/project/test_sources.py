@@ -83,9 +83,9 @@ def test_versions_and_changelogs_are_read_from_the_files(repository: Repository)
     repository.write("api-rest/pyproject.toml", '[project]\nversion = "1.2.0"\n')
     repository.write("platform-chart/Chart.yaml", 'version: "1.3.0" # new\n')
     repository.write("api-rest/CHANGELOG.md", "# It\n")
-    found = look(repository)
-    assert tuple(found.file_versions[name] for name in NAMES) == ("1.1.0", "1.2.0", "1.3.0")
-    assert found.changelogs == {"base-image": "", "apps": "# It\n", "platform-chart": ""}
+    given = look(repository)
+    assert tuple(given.file_versions[name] for name in NAMES) == ("1.1.0", "1.2.0", "1.3.0")
+    assert given.changelogs == {"base-image": "", "apps": "# It\n", "platform-chart": ""}
 
 
 @pytest.mark.parametrize(
@@ -150,6 +150,6 @@ def test_other_build_arguments_than_at_the_last_tag_are_a_change(
     repository.commit("chore: as it was")
     repository.tag(*PATCHES)
     repository.commit("chore: as it is", **{"delivery.toml": DECLARATION})
-    found = look(repository).build_changes
-    assert tuple(found) == anew
-    assert found.get("apps", "") == because
+    given = look(repository).build_changes
+    assert tuple(given) == anew
+    assert given.get("apps", "") == because

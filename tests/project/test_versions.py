@@ -22,12 +22,12 @@ from tests.project.examples import APPS, BASE, CHART, PROJECT, commit, facts
 DOCS = "README.md"
 
 
-def decided(found: Facts) -> dict[str, Version]:
-    return dict(decide(PROJECT, found).versions)
+def decided(given: Facts) -> dict[str, Version]:
+    return dict(decide(PROJECT, given).versions)
 
 
-def published(found: Facts) -> list[str]:
-    return [one.published for one in decided(found).values()]
+def published(given: Facts) -> list[str]:
+    return [version.published for version in decided(given).values()]
 
 
 @pytest.mark.parametrize(
@@ -68,12 +68,12 @@ SAME = "it has not changed since platform-chart-v1.0.0"
 
 def with_chart_version(number: str, *commits: Commit) -> Facts:
     """Facts with this version in the chart's files."""
-    found = facts(commits)
-    return replace(found, file_versions={**found.file_versions, "platform-chart": number})
+    given = facts(commits)
+    return replace(given, file_versions={**given.file_versions, "platform-chart": number})
 
 
 @pytest.mark.parametrize(
-    ("found", "published", "bump", "because"),
+    ("given", "published", "bump", "because"),
     [
         (facts([FIX], last="1.2.3"), "1.2.4-dev.1", "patch", "fix: x"),
         (facts([FEAT], last="1.9.9"), "1.10.0-dev.1", "minor", "feat: x"),
@@ -136,9 +136,9 @@ def with_chart_version(number: str, *commits: Commit) -> Facts:
     ],
 )
 def test_the_charts_version_and_its_reason(
-    found: Facts, published: str, bump: str, because: str
+    given: Facts, published: str, bump: str, because: str
 ) -> None:
-    chart = decided(found)["platform-chart"]
+    chart = decided(given)["platform-chart"]
     assert (chart.published, chart.bump, chart.because) == (published, bump, because)
 
 
@@ -157,21 +157,21 @@ def test_a_version_has_its_commits_and_its_last_version() -> None:
     ],
 )
 def test_a_new_version_gives_a_patch_to_what_is_built_on_it(path: str, expected: list[str]) -> None:
-    found = facts([commit(1, "feat!: x", path)])
-    assert published(found) == expected
+    given = facts([commit(1, "feat!: x", path)])
+    assert published(given) == expected
     if path == BASE:
-        reasons = [one.because for one in decided(found).values()]
+        reasons = [version.because for version in decided(given).values()]
         assert reasons == ["feat!: x", "base-image 2.0.0", "base-image 2.0.0, apps 1.0.1"]
 
 
-def tagged(found: Facts, name: str, lacks: Sequence[Commit]) -> Facts:
+def tagged(given: Facts, name: str, lacks: Sequence[Commit]) -> Facts:
     """The facts with 1.0.1 of a subproject tagged; the tag lacks these commits."""
     tag = Tag(f"{name}-v1.0.1", name, "1.0.1", merged=True, commit="c1")
     return replace(
-        found,
-        tags=(*found.tags, tag),
-        commits_since={**found.commits_since, tag.name: frozenset(one.sha for one in lacks)},
-        file_versions={**found.file_versions, name: "1.0.1"},
+        given,
+        tags=(*given.tags, tag),
+        commits_since={**given.commits_since, tag.name: frozenset(commit.sha for commit in lacks)},
+        file_versions={**given.file_versions, name: "1.0.1"},
     )
 
 
@@ -193,10 +193,13 @@ def test_a_change_of_the_base_alone_is_a_patch_above_an_unmerged_release() -> No
 
 
 def test_other_build_arguments_give_a_patch() -> None:
-    found = facts([CHORE], build_changes={"base-image": "how", "apps": "why"})
-    assert published(found) == ["1.0.1-dev.1"] * 3
-    assert [one.because for one in decided(found).values()][:2] == ["how", "base-image 1.0.1"]
-    assert decided(replace(found, build_changes={"apps": "why"}))["apps"].because == "why"
+    given = facts([CHORE], build_changes={"base-image": "how", "apps": "why"})
+    assert published(given) == ["1.0.1-dev.1"] * 3
+    assert [version.because for version in decided(given).values()][:2] == [
+        "how",
+        "base-image 1.0.1",
+    ]
+    assert decided(replace(given, build_changes={"apps": "why"}))["apps"].because == "why"
 
 
 def test_n_counts_the_commits_that_may_change_the_bytes() -> None:
@@ -220,8 +223,8 @@ def test_n_does_not_start_again_at_a_lower_version() -> None:
 
 def test_versions_are_compared_as_numbers() -> None:
     tags = [
-        Tag(f"apps-v{one}", "apps", one, merged=one != "1.11.0")
-        for one in ("1.9.0", "1.10.0", "1.11.0", "1.2.0")
+        Tag(f"apps-v{number}", "apps", number, merged=number != "1.11.0")
+        for number in ("1.9.0", "1.10.0", "1.11.0", "1.2.0")
     ]
     newest = newest_tag(tags, "apps")
     assert newest
@@ -233,7 +236,7 @@ def test_versions_are_compared_as_numbers() -> None:
     ("how", "first"), [("major", "1.9.1"), ("minor", "1.10.2"), ("patch", "1.10.3"), ("", "1.10.3")]
 )
 def test_n_is_counted_from_the_oldest_tag_of_the_series(how: str, first: str) -> None:
-    tags = [Tag(one, "apps", one, merged=True) for one in ("1.10.3", "1.10.2", "1.9.1", "0.1.0")]
+    tags = [Tag(name, "apps", name, merged=True) for name in ("1.10.3", "1.10.2", "1.9.1", "0.1.0")]
     tags.append(Tag("1.0.0", "base-image", "1.0.0", merged=True))
     assert counting_start(tags, tags[0], how).version == first
 
@@ -255,8 +258,8 @@ def test_versions_never_go_down_as_a_branch_grows(commits: list[Commit], last: s
     before = [Number.parse(last)] * 3
     for count in range(len(commits) + 1):
         current = [
-            Number.parse(one)
-            for one in published(facts(commits[len(commits) - count :], last=last))
+            Number.parse(number)
+            for number in published(facts(commits[len(commits) - count :], last=last))
         ]
         assert all(new >= old for new, old in zip(current, before, strict=True))
         before = [max(new, Number.parse(last)) for new in current]
@@ -266,8 +269,8 @@ def test_versions_never_go_down_as_a_branch_grows(commits: list[Commit], last: s
 def test_the_version_changes_exactly_with_the_published_paths(
     commits: list[Commit], last: str
 ) -> None:
-    paths = {path for one in commits for path in one.paths}
+    paths = {path for commit in commits for path in commit.paths}
     changed = [BASE in paths, bool({BASE, APPS} & paths), bool({BASE, APPS, CHART} & paths)]
     versions = decided(facts(commits, last=last))
-    assert [one.changed for one in versions.values()] == changed
-    assert all((one.next == last) is not one.changed for one in versions.values())
+    assert [version.changed for version in versions.values()] == changed
+    assert all((version.next == last) is not version.changed for version in versions.values())
