@@ -39,6 +39,13 @@ app.kubernetes.io/part-of: {{ include "platform.fullname" .root }}
 app.kubernetes.io/managed-by: {{ .root.Release.Service }}
 {{- end -}}
 
+{{/* An object's name, by default that of its part, and its labels. (dict root name object) */}}
+{{- define "platform.metadata" -}}
+name: {{ .object | default (include "platform.name" .) }}
+labels:
+  {{- include "platform.labels" . | nindent 2 }}
+{{- end -}}
+
 {{/* An image's reference: by digest if it has one, else by tag. (dict image) */}}
 {{- define "platform.image" -}}
 {{- if .image.digest -}}

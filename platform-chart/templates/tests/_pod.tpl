@@ -20,9 +20,7 @@ its log can be read. (dict root name weight script args)
 apiVersion: v1
 kind: Pod
 metadata:
-  name: {{ include "platform.name" . }}
-  labels:
-    {{- include "platform.labels" . | nindent 4 }}
+  {{- include "platform.metadata" . | nindent 2 }}
   annotations:
     helm.sh/hook: test
     helm.sh/hook-weight: {{ .weight | quote }}
