@@ -145,6 +145,15 @@ EXAMPLES: dict[str, Example] = {
     "a missing credential": Example(
         pipeline(stage("a", more="environment { W = credentials('missing') }")), (), "FAILURE"
     ),
+    "post runs without the pipeline's agent and credentials": Example(
+        pipeline(
+            stage("a"),
+            more="environment { W = credentials('missing') }\n"
+            "post { always { node('n') { sh 'p' } } }",
+        ),
+        ("p",),
+        "FAILURE",
+    ),
     "a secret file needs an agent": Example(
         pipeline(
             stage("a", "script { env.V = 'x' }", "environment { F = credentials('paper') }"),

@@ -200,6 +200,11 @@ def test_a_recording_is_read_as_it_was_written() -> None:
     assert read.accepted == {0, 2, 4, 6, 8}
 
 
+def test_slow_posts_are_posts_too() -> None:
+    requests = recording(request(1), request(2), request(4, kind="slow POST"))
+    assert [post.number for post in requests.posts] == [2, 4]
+
+
 @pytest.mark.parametrize(
     ("broken", "problem"),
     [
