@@ -8,7 +8,7 @@ from api_rest.answers import Answering, address, answer, exposition, request_id
 from api_rest.errors import Busy, Problem, Unavailable
 from api_rest.metrics import Metrics
 from bottle import Bottle
-from ledger.tracing import OtlpTracing, Tracing
+from ledger.tracing import Tracing, export_to
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from opentelemetry.trace import SpanKind, StatusCode
 from webtest import TestApp
@@ -167,7 +167,7 @@ def exporter() -> InMemorySpanExporter:
 
 
 def traced(exporter: InMemorySpanExporter, error: Exception | None = None) -> Any:
-    tracing = OtlpTracing(exporter, service="api-rest", environment="test", version="1")
+    tracing = export_to(exporter, service="api-rest", environment="test", version="1")
     world = World(tracing)
     world.error = error
     carrier = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"

@@ -25,7 +25,7 @@ from api_rest.metrics import Metrics
 from api_rest.runs import Run, Running, runs
 from api_rest.state import State
 from api_rest.tokens import Tokens
-from ledger.tracing import OtlpTracing, Tracing
+from ledger.tracing import Tracing, export_to
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from webtest import TestApp, TestRequest, TestResponse
 
@@ -896,7 +896,7 @@ def test_the_event_carries_its_requests_id(world: World, deployment: dict[str, A
 
 def test_a_trace_goes_on_in_the_events_headers(deployment: dict[str, Any]) -> None:
     exporter = InMemorySpanExporter()
-    tracing = OtlpTracing(exporter, service="api-rest", environment="test", version="1")
+    tracing = export_to(exporter, service="api-rest", environment="test", version="1")
     world = World(tracing)
     world.post(deployment, status=202)
     tracing.close()

@@ -11,6 +11,7 @@ from async_worker.metrics import Metrics
 from async_worker.store import Stored
 from async_worker.worker import Worker
 from ledger.tracing import Tracing
+from opentelemetry.trace import SpanKind
 
 
 class Broker:
@@ -106,15 +107,15 @@ class Ledger:
 class Traces(Tracing):
     """Notes the spans."""
 
-    enabled = True
-
     def __init__(self) -> None:
-        self.spans: list[tuple[str, str, int, Mapping[str, str], Mapping[str, Any]]] = []
+        super().__init__()
+        self.enabled = True
+        self.spans: list[tuple[str, SpanKind, int, Mapping[str, str], Mapping[str, Any]]] = []
 
     def record(
         self,
         name: str,
-        kind: str,
+        kind: SpanKind,
         *,
         start_ns: int,
         carrier: Mapping[str, str],
@@ -443,8 +444,8 @@ def test_each_event_is_a_span_below_its_request(
     traces = Traces()
     world.make_worker(traces).turn()
     assert [span[:4] for span in traces.spans] == [
-        ("process deployments", "consumer", 77, {"traceparent": parent}),
-        ("process deployments", "consumer", 77, {}),
+        ("process deployments", SpanKind.CONSUMER, 77, {"traceparent": parent}),
+        ("process deployments", SpanKind.CONSUMER, 77, {}),
     ]
     assert traces.spans[1][4]["deployment.id"] == event_id(1)
     assert traces.spans[1][4]["messaging.kafka.offset"] == 1

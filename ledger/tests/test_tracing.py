@@ -1,4 +1,4 @@
-from ledger.tracing import OtlpTracing, Tracing, start
+from ledger.tracing import Tracing, export_to, start
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from opentelemetry.trace import SpanKind, StatusCode
 
@@ -7,35 +7,40 @@ PARENT = "b7ad6b7169203331"
 CARRIER = {"traceparent": f"00-{TRACE}-{PARENT}-01"}
 
 
-def tracing(exporter: InMemorySpanExporter) -> OtlpTracing:
-    return OtlpTracing(exporter, service="s", environment="e", version="1")
+def tracing(exporter: InMemorySpanExporter) -> Tracing:
+    return export_to(exporter, service="s", environment="e", version="1")
 
 
-def test_nothing_is_traced_without_an_endpoint() -> None:
-    none = start("", service="s", environment="e", version="1")
-    assert type(none) is Tracing
-    with none.span("a", "server") as span:
-        span.set({"x": 1})
-        span.fail("bad")
-    none.record("b", "consumer", start_ns=0, carrier=CARRIER, attributes={})
-    assert (none.carrier(), none.trace_id(), none.enabled) == ({}, None, False)
-    none.close()
+def test_without_an_endpoint_no_span_is_recorded() -> None:
+    tracing = start("", service="s", environment="e", version="1")
+    with tracing.span("a", SpanKind.SERVER) as span:
+        assert not span.is_recording()
+        assert (tracing.carrier(), tracing.trace_id()) == ({}, None)
+    tracing.record("b", SpanKind.CONSUMER, start_ns=0, carrier={}, attributes={})
+    assert not tracing.enabled
+    tracing.close()
+
+
+def test_without_an_endpoint_the_trace_of_a_request_is_passed_on() -> None:
+    tracing = Tracing()
+    with tracing.span("a", SpanKind.SERVER, carrier=CARRIER):
+        assert (tracing.carrier(), tracing.trace_id()) == (CARRIER, TRACE)
 
 
 def test_an_endpoint_starts_the_sdk() -> None:
-    found = start("http://127.0.0.1:1/", service="s", environment="e", version="1")
-    assert type(found) is OtlpTracing
-    found.close()
+    tracing = start("http://127.0.0.1:1/", service="s", environment="e", version="1")
+    assert tracing.enabled
+    tracing.close()
 
 
 def test_a_span_continues_the_carriers_trace_and_hands_it_on() -> None:
     exporter = InMemorySpanExporter()
     traced = tracing(exporter)
-    with traced.span("POST", "server", carrier=CARRIER, attributes={"a": 1}) as outer:
-        outer.set({"b": 2})
+    with traced.span("POST", SpanKind.SERVER, carrier=CARRIER, attributes={"a": 1}) as outer:
+        outer.set_attribute("b", 2)
         assert traced.trace_id() == TRACE
-        with traced.span("send", "producer") as inner:
-            inner.fail("no broker")
+        with traced.span("send", SpanKind.PRODUCER) as inner:
+            inner.set_status(StatusCode.ERROR, "no broker")
             handed_on = traced.carrier()["traceparent"]
     traced.close()
     send, post = exporter.get_finished_spans()
@@ -56,9 +61,11 @@ def test_a_span_continues_the_carriers_trace_and_hands_it_on() -> None:
 def test_work_that_is_done_is_recorded_below_its_carrier() -> None:
     exporter = InMemorySpanExporter()
     traced = tracing(exporter)
-    traced.record("process", "consumer", start_ns=5, carrier=CARRIER, attributes={"offset": 7})
     traced.record(
-        "process", "consumer", start_ns=5, carrier={"traceparent": "nonsense"}, attributes={}
+        "process", SpanKind.CONSUMER, start_ns=5, carrier=CARRIER, attributes={"offset": 7}
+    )
+    traced.record(
+        "process", SpanKind.CONSUMER, start_ns=5, carrier={"traceparent": "nonsense"}, attributes={}
     )
     traced.close()
     child, root = exporter.get_finished_spans()

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import structlog
 from bottle import HTTPError, HTTPResponse, request
+from opentelemetry.trace import SpanKind, StatusCode
 
 from .errors import Busy, Problem, Unavailable
 from .listing import read
@@ -59,8 +60,7 @@ class Answering:
     ) -> Callable[..., HTTPResponse]:
         """Turn what the route raises into its answer, and tell of the request."""
         rule = address(route.rule)
-        traced = self._tracing.enabled and rule not in PROBES
-        respond = self._traced(handler, rule) if traced else _responding(handler)
+        respond = _responding(handler) if rule in PROBES else self._traced(handler, rule)
 
         def answered(**arguments: str) -> HTTPResponse:
             started = time.perf_counter()
@@ -106,13 +106,17 @@ class Answering:
                 "url.path": request.path,
             }
             with self._tracing.span(
-                f"{request.method} {rule}", "server", carrier=carrier, attributes=attributes
+                f"{request.method} {rule}",
+                SpanKind.SERVER,
+                carrier=carrier,
+                attributes=attributes,
             ) as span:
-                structlog.contextvars.bind_contextvars(trace_id=self._tracing.trace_id())
+                if trace_id := self._tracing.trace_id():
+                    structlog.contextvars.bind_contextvars(trace_id=trace_id)
                 response = respond(**arguments)
-                span.set({"http.response.status_code": response.status_code})
+                span.set_attribute("http.response.status_code", response.status_code)
                 if response.status_code >= 500:  # noqa: PLR2004  a client's mistake is no failure of this span
-                    span.fail(response.status_line)
+                    span.set_status(StatusCode.ERROR, response.status_line)
                 return response
 
         return traced

@@ -12,6 +12,7 @@ from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from bottle import Bottle, HTTPResponse, request
+from opentelemetry.trace import SpanKind
 from structlog.contextvars import bind_contextvars
 
 from . import badge, idempotency
@@ -131,7 +132,7 @@ class Ledger:
             "messaging.system": "kafka",
             "messaging.message.id": str(event_id),
         }
-        with self._tracing.span("send deployments", "producer", attributes=attributes):
+        with self._tracing.span("send deployments", SpanKind.PRODUCER, attributes=attributes):
             headers = {"request-id": request_id(), **self._tracing.carrier()}
             self._backends.broker.use(
                 lambda broker: broker.publish(key=component, value=body, headers=headers)

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
 
 import structlog
+from opentelemetry.trace import SpanKind
 
 from .errors import Unavailable, Undecodable
 from .event import Deployment, Heartbeat, Message, decode, decode_heartbeat, encode_heartbeat
@@ -223,7 +224,7 @@ class Worker:
             }
             self._tracing.record(
                 f"process {message.topic}",
-                "consumer",
+                SpanKind.CONSUMER,
                 start_ns=began_ns,
                 carrier=carrier,
                 attributes={

@@ -1,181 +1,115 @@
-"""OpenTelemetry traces, when an endpoint for them is configured; else nothing of it is imported and nothing is measured."""
+"""OpenTelemetry traces: sent where an endpoint is configured, else OpenTelemetry's no-op tracer."""
 
 from __future__ import annotations
 
-from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import TYPE_CHECKING
 
+from opentelemetry.trace import (
+    NoOpTracerProvider,
+    Span,
+    SpanKind,
+    TracerProvider,
+    format_trace_id,
+    get_current_span,
+)
+from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
+
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Mapping
+    from contextlib import AbstractContextManager
 
     from opentelemetry.sdk.trace.export import SpanExporter
 
-__all__ = ["OtlpTracing", "Tracing", "start"]
+__all__ = ["Tracing", "export_to", "start"]
 
 Attributes = dict[str, str | int]
 
-
-class Span:
-    """What the work inside a span may add to it; this one keeps nothing."""
-
-    def set(self, attributes: Attributes) -> None:
-        """Add attributes."""
-
-    def fail(self, reason: str) -> None:
-        """Mark the work as failed."""
-
-
-_NO_SPAN = nullcontext(Span())
+_PROPAGATOR = TraceContextTextMapPropagator()
 
 
 class Tracing:
-    """Makes no spans: what the app uses while no endpoint is configured."""
+    """Makes spans. A carrier is the headers traceparent and tracestate of W3C Trace Context."""
 
-    enabled = False
+    def __init__(self, provider: TracerProvider | None = None) -> None:
+        self.enabled = provider is not None
+        self._provider = provider or NoOpTracerProvider()
+        self._tracer = self._provider.get_tracer("ledger")
 
     def span(
         self,
         name: str,
-        kind: str,
+        kind: SpanKind,
         *,
         carrier: Mapping[str, str] | None = None,
         attributes: Attributes | None = None,
     ) -> AbstractContextManager[Span]:
-        """Measure the body as a span (kind: server, producer, consumer, client), below the carrier's or the current one."""
-        del name, kind, carrier, attributes
-        return _NO_SPAN
+        """Measure the body as a child of the carrier's span, or else of the current span.
+
+        An exception in the body marks the span as failed.
+        """
+        parent = None if carrier is None else _PROPAGATOR.extract(carrier)
+        return self._tracer.start_as_current_span(name, parent, kind, attributes)
 
     def record(
         self,
         name: str,
-        kind: str,
+        kind: SpanKind,
         *,
         start_ns: int,
         carrier: Mapping[str, str],
         attributes: Attributes,
     ) -> None:
-        """Note work that is done: from Unix time start_ns, in nanoseconds, until now, as a child of the carrier's span."""
+        """Record finished work, from Unix time start_ns in nanoseconds until now."""
+        parent = _PROPAGATOR.extract(carrier)
+        span = self._tracer.start_span(name, parent, kind, attributes, start_time=start_ns)
+        span.end()
 
     def carrier(self) -> dict[str, str]:
-        """Return the headers that make what receives them a child of the current span (W3C traceparent)."""
-        return {}
-
-    def trace_id(self) -> str | None:
-        """Return the current trace's id, 32 hexadecimal digits, or None outside of one."""
-        return None
-
-    def close(self) -> None:
-        """Send what is left."""
-
-
-class OtlpTracing(Tracing):
-    """Sends spans by OTLP over HTTP, in batches and from a thread of its own; what cannot be sent in time is dropped."""
-
-    enabled = True
-
-    def __init__(
-        self, exporter: SpanExporter, *, service: str, environment: str, version: str
-    ) -> None:
-        from opentelemetry.sdk.resources import Resource  # noqa: PLC0415  only where traces are wanted
-        from opentelemetry.sdk.trace import TracerProvider  # noqa: PLC0415
-        from opentelemetry.sdk.trace.export import BatchSpanProcessor  # noqa: PLC0415
-        from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator  # noqa: PLC0415
-
-        resource = Resource.create(
-            {
-                "service.name": service,
-                "service.version": version,
-                "deployment.environment.name": environment,
-            }
-        )
-        self._provider = TracerProvider(resource=resource, shutdown_on_exit=False)
-        self._provider.add_span_processor(BatchSpanProcessor(exporter))
-        self._tracer = self._provider.get_tracer(service)
-        self._propagator = TraceContextTextMapPropagator()
-
-    def span(
-        self,
-        name: str,
-        kind: str,
-        *,
-        carrier: Mapping[str, str] | None = None,
-        attributes: Attributes | None = None,
-    ) -> AbstractContextManager[Span]:
-        """Measure the body; what it raises marks the span as failed."""
-        return self._span(name, kind, carrier, attributes)
-
-    @contextmanager
-    def _span(
-        self, name: str, kind: str, carrier: Mapping[str, str] | None, attributes: Attributes | None
-    ) -> Iterator[Span]:
-        from opentelemetry.trace import SpanKind  # noqa: PLC0415
-
-        # None means the current span's context, whatever the thread is in the middle of.
-        parent = None if carrier is None else self._propagator.extract(carrier)
-        with self._tracer.start_as_current_span(
-            name, context=parent, kind=SpanKind[kind.upper()], attributes=attributes
-        ) as span:
-            yield _OtelSpan(span)
-
-    def record(
-        self,
-        name: str,
-        kind: str,
-        *,
-        start_ns: int,
-        carrier: Mapping[str, str],
-        attributes: Attributes,
-    ) -> None:
-        """Note work that is done as one span."""
-        from opentelemetry.trace import SpanKind  # noqa: PLC0415
-
-        parent = self._propagator.extract(carrier)
-        self._tracer.start_span(
-            name,
-            context=parent,
-            kind=SpanKind[kind.upper()],
-            attributes=attributes,
-            start_time=start_ns,
-        ).end()
-
-    def carrier(self) -> dict[str, str]:
-        """Return traceparent (and tracestate) of the current span."""
+        """The headers that make their receiver's spans children of the current span."""
         carrier: dict[str, str] = {}
-        self._propagator.inject(carrier)
+        _PROPAGATOR.inject(carrier)
         return carrier
 
     def trace_id(self) -> str | None:
-        """Return the current trace's id."""
-        from opentelemetry.trace import format_trace_id, get_current_span  # noqa: PLC0415
-
+        """The current trace's id, 32 hexadecimal digits; None outside of a trace."""
         context = get_current_span().get_span_context()
         return format_trace_id(context.trace_id) if context.is_valid else None
 
     def close(self) -> None:
-        """Send what is left, and stop."""
-        self._provider.shutdown()
-
-
-class _OtelSpan(Span):
-    def __init__(self, span: object) -> None:
-        self._span = span
-
-    def set(self, attributes: Attributes) -> None:
-        """Add attributes."""
-        self._span.set_attributes(attributes)  # type: ignore[attr-defined]
-
-    def fail(self, reason: str) -> None:
-        """Mark the work as failed."""
-        from opentelemetry.trace import Status, StatusCode  # noqa: PLC0415
-
-        self._span.set_status(Status(StatusCode.ERROR, reason))  # type: ignore[attr-defined]
+        """Send the last spans."""
+        if shutdown := getattr(self._provider, "shutdown", None):
+            shutdown()
 
 
 def start(endpoint: str, *, service: str, environment: str, version: str) -> Tracing:
-    """Return tracing to the endpoint (http://host:4318; /v1/traces is added, as the standard says), or none if it is empty."""
+    """Tracing to an OTLP endpoint, such as http://host:4318; without one no span is recorded.
+
+    /v1/traces is added to the endpoint, as the OTLP specification says.
+    """
     if not endpoint:
         return Tracing()
-    from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter  # noqa: PLC0415
+    # Slow to import, and needed only here.
+    from opentelemetry.exporter.otlp.proto.http.trace_exporter import (  # noqa: PLC0415
+        OTLPSpanExporter,
+    )
 
     exporter = OTLPSpanExporter(endpoint=f"{endpoint.rstrip('/')}/v1/traces")
-    return OtlpTracing(exporter, service=service, environment=environment, version=version)
+    return export_to(exporter, service=service, environment=environment, version=version)
+
+
+def export_to(exporter: SpanExporter, *, service: str, environment: str, version: str) -> Tracing:
+    """Tracing to an exporter, in batches and in a thread; spans that cannot be sent are dropped."""
+    from opentelemetry.sdk.resources import Resource  # noqa: PLC0415
+    from opentelemetry.sdk.trace import TracerProvider as SdkProvider  # noqa: PLC0415
+    from opentelemetry.sdk.trace.export import BatchSpanProcessor  # noqa: PLC0415
+
+    resource = Resource.create(
+        {
+            "service.name": service,
+            "service.version": version,
+            "deployment.environment.name": environment,
+        }
+    )
+    provider = SdkProvider(resource=resource, shutdown_on_exit=False)
+    provider.add_span_processor(BatchSpanProcessor(exporter))
+    return Tracing(provider)
