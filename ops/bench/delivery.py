@@ -13,13 +13,13 @@ import sys
 import tempfile
 import time
 import tomllib
-import urllib.error
-import urllib.request
 import uuid
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from http import HTTPStatus
+from http.client import HTTPConnection, HTTPException
 from pathlib import Path
 from statistics import median
 
@@ -166,9 +166,7 @@ class Sources:
             tags = dict.fromkeys(("platform-chart", "release"), released["version"])
             tags |= {name: image["digest"] for name, image in released["images"].items()}
         for name, tag in tags.items():
-            if not _exists(
-                f"http://127.0.0.1:{self.direct}/v2/{contender.path}/{name}/manifests/{tag}"
-            ):
+            if not _exists(self.direct, f"{contender.path}/{name}/manifests/{tag}"):
                 raise BenchError(f"measure: {contender.title} has not pushed {name}:{tag}")
 
 
@@ -345,7 +343,7 @@ def _registry() -> Iterator[int]:
     try:
         port = int(docker("port", container, "5000/tcp").splitlines()[0].rpartition(":")[2])
         deadline = time.monotonic() + 30
-        while not _exists(f"http://127.0.0.1:{port}/v2/"):
+        while not _exists(port, ""):
             if time.monotonic() > deadline:
                 log = docker("logs", container)
                 raise BenchError(f"start a registry: it does not answer. Its log:\n{log}")
@@ -386,15 +384,16 @@ def _output(argv: Sequence[str], cwd: Path, environment: Mapping[str, str]) -> s
     return done.stdout
 
 
-def _exists(url: str) -> bool:
-    request = urllib.request.Request(  # noqa: S310
-        url, headers={"Accept": _ACCEPT}, method="HEAD" if "/manifests/" in url else "GET"
-    )  # http to this machine
+def _exists(port: int, path: str) -> bool:
+    """Whether the registry at a port of this machine answers a path with 200."""
+    connection = HTTPConnection("127.0.0.1", port, timeout=30)
     try:
-        with urllib.request.urlopen(request, timeout=30) as answer:  # noqa: S310
-            return int(answer.status) == 200  # noqa: PLR2004
-    except (OSError, urllib.error.URLError):
+        connection.request("GET", f"/v2/{path}", headers={"Accept": _ACCEPT})
+        return connection.getresponse().status == HTTPStatus.OK
+    except (OSError, HTTPException):
         return False
+    finally:
+        connection.close()
 
 
 def _say(text: str) -> None:

@@ -6,6 +6,7 @@ import json
 import os
 import time
 from dataclasses import dataclass
+from http import HTTPStatus
 from http.client import HTTPConnection, HTTPException
 from pathlib import Path
 from typing import Any
@@ -52,7 +53,7 @@ def first_200(address: str, path: str, *, port: int = PORT, timeout: float = TIM
     deadline = time.monotonic() + timeout
     while time.monotonic() < deadline:
         try:
-            if request(address, "GET", path, port=port)[0] == 200:  # noqa: PLR2004
+            if request(address, "GET", path, port=port)[0] == HTTPStatus.OK:
                 return time.time()
         except (OSError, HTTPException):
             pass

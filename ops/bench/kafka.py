@@ -19,7 +19,7 @@ logging.getLogger("aiokafka").addHandler(logging.NullHandler())
 
 def make(port: int, topics: Iterable[str]) -> None:
     """Make topics."""
-    from aiokafka.admin import (  # type: ignore[import-not-found]  # noqa: PLC0415
+    from aiokafka.admin import (  # type: ignore[import-not-found]  # noqa: PLC0415  as above
         AIOKafkaAdminClient,
         NewTopic,
     )
@@ -37,7 +37,7 @@ def make(port: int, topics: Iterable[str]) -> None:
 
 def fill(port: int, topic: str, values: Iterable[dict[str, str]]) -> None:
     """Write events and wait until Kafka has all of them."""
-    from aiokafka import AIOKafkaProducer  # type: ignore[import-not-found]  # noqa: PLC0415
+    from aiokafka import AIOKafkaProducer  # type: ignore[import-not-found]  # noqa: PLC0415  above
 
     async def work() -> None:
         producer = AIOKafkaProducer(bootstrap_servers=f"127.0.0.1:{port}", acks="all", linger_ms=20)
@@ -58,7 +58,7 @@ def fill(port: int, topic: str, values: Iterable[dict[str, str]]) -> None:
 
 def end_offset(port: int, topic: str) -> int:
     """How many messages a topic has ever had."""
-    from aiokafka import AIOKafkaConsumer, TopicPartition  # noqa: PLC0415
+    from aiokafka import AIOKafkaConsumer, TopicPartition  # noqa: PLC0415  as above
 
     async def work() -> int:
         consumer = AIOKafkaConsumer(bootstrap_servers=f"127.0.0.1:{port}")

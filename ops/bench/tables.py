@@ -6,16 +6,19 @@ from collections.abc import Iterable, Sequence
 
 __all__ = ["markdown", "milliseconds"]
 
+TENTH = 0.1
+
 
 def markdown(head: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
-    """Return a Markdown table; all columns but the first are numbers."""
+    """A Markdown table; all columns but the first are numbers."""
     lines = [_line(head), _line(["---", *["---:"] * (len(head) - 1)])]
     return "\n".join([*lines, *(_line([str(cell) for cell in row]) for row in rows)])
 
 
 def milliseconds(seconds: float) -> str:
-    """Return a time with as many digits as mean something."""
-    return f"{seconds * 1000:.1f}" if seconds < 0.1 else f"{seconds * 1000:.0f}"  # noqa: PLR2004
+    """A time in milliseconds with its significant digits."""
+    digits = 1 if seconds < TENTH else 0
+    return f"{seconds * 1000:.{digits}f}"
 
 
 def _line(cells: Sequence[str]) -> str:

@@ -71,11 +71,9 @@ def bring(images: Mapping[str, str], tmp_path_factory: pytest.TempPathFactory, s
     def bring(
         environment: Mapping[str, str], services: Sequence[str] = SERVICES
     ) -> AbstractContextManager[Stack]:
-        name = f"ledger-test-{uuid.uuid4().hex[:8]}"
-        say(f"bring up {name}: {', '.join(images.values())}")
+        say(f"bring up {', '.join(images.values())}")
         return running(
             engines.require(),
-            name,
             tmp_path_factory.mktemp("stack"),
             images=images,
             environment=environment,

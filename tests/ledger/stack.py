@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import subprocess
+import uuid
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
@@ -219,7 +220,6 @@ def _lag(consumer: KafkaConsumer) -> int:
 @contextmanager
 def running(
     engine: Engine,
-    name: str,
     folder: Path,
     *,
     images: Mapping[str, str],
@@ -232,7 +232,7 @@ def running(
     file.write_text(
         json.dumps(doubled(declared(engine, images, ports), ports, environment)), encoding="utf-8"
     )
-    stack = Stack(engine, name, file, ports)
+    stack = Stack(engine, f"ledger-test-{uuid.uuid4().hex[:8]}", file, ports)
     try:
         try:
             stack.compose("up", "--detach", "--wait", "--wait-timeout", "240", *services)

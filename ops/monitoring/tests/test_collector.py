@@ -165,17 +165,15 @@ def stack(collector: Collector, tmp_path_factory: pytest.TempPathFactory) -> Ite
         "OTEL_EXPORTER_OTLP_ENDPOINT": f"http://{HOST}:{collector.port}",
         "OTEL_BSP_SCHEDULE_DELAY": "200",
     }
-    name, folder = f"collector-test-{secrets.token_hex(4)}", tmp_path_factory.mktemp("stack")
     with running(
         engines.require(),
-        name,
-        folder,
+        tmp_path_factory.mktemp("stack"),
         images=images,
         environment=environment,
         services=("api-rest", "async-worker"),
-    ) as made:
-        made.wait_ready("api-rest")
-        yield made
+    ) as stack:
+        stack.wait_ready("api-rest")
+        yield stack
 
 
 @dataclass(frozen=True)
@@ -217,7 +215,7 @@ def test_one_trace_leads_from_the_request_through_kafka_to_the_worker(
     path = [last]
     while parent := spans.get(path[-1]["parentSpanId"]):
         path.append(parent)
-    print(  # noqa: T201
+    print(  # noqa: T201  `nox -s collector` shows it
         "\n".join(
             f"{span['traceId']} {span['service']:12} {span['name']}" for span in reversed(path)
         )
@@ -242,7 +240,7 @@ def test_the_apps_lines_are_read_as_records(collector: Collector, stack: Stack, 
 
     wait_for("the request's record", lambda: bool(records()), seconds=TIMEOUT)
     (record,) = records()
-    print(  # noqa: T201
+    print(  # noqa: T201  `nox -s collector` shows it
         json.dumps(
             {name: value for name, value in record.items() if name != "attributes"}, indent=2
         )
