@@ -57,7 +57,7 @@ def _prune_images(engine: Engine, days: int) -> str:
 def clean(*, yes: bool) -> None:
     """Remove the cache and the private engine in it, after a confirmation unless yes."""
     console.say(describe())
-    _keep_events()
+    _check_outbox()
     if not yes:
         if not prompt.is_interactive():
             raise DeclarationError(
@@ -73,9 +73,8 @@ def clean(*, yes: bool) -> None:
         step.done("removed")
 
 
-def _keep_events() -> None:
-    """Move undelivered events out of the cache; raise DeliveryError if the outbox is in it."""
-    outbox.take_over()
+def _check_outbox() -> None:
+    """Raise DeliveryError if the cache has an outbox with undelivered events."""
     if events := outbox.undelivered_in(cache.folder()):
         count = "1 event in it was" if len(events) == 1 else f"{len(events)} events in it were"
         raise DeliveryError(

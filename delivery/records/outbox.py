@@ -7,11 +7,9 @@ process that adds events needs none.
 from __future__ import annotations
 
 import contextlib
-import errno
 import json
 import os
 import re
-import sys
 import time
 import uuid
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -36,7 +34,6 @@ __all__ = [
     "folder",
     "rejected",
     "retry_rejected",
-    "take_over",
     "to_json",
     "undelivered_in",
     "waiting",
@@ -48,10 +45,8 @@ _SUFFIX = ".json"
 _NAME = re.compile(r"\d{20}-")  # nanoseconds since 1970
 _TEMPORARY = ".tmp"
 _UNREADABLE = "it is not an event, or incomplete"
-_TAKE_OVER_SECONDS = 10.0  # more than another process takes to move a few files
 _ABANDONED_SECONDS = 3600  # a temporary file of this age belongs to a process that was killed
 _last_stamp = [0]
-_not_taken_over: set[Path] = set()  # former outboxes that a warning was printed for
 
 
 @dataclass(frozen=True)
@@ -101,21 +96,10 @@ class _Content(BaseModel):
 
 
 def folder() -> Path:
-    """The folder in which events wait: DELIVERY_OUTBOX, else outside the cache; it is created.
-
-    Events that wait where earlier versions kept them are moved to it. When that fails, a warning is
-    printed once: old events must not keep new ones from being added.
-    """
+    """The folder in which events wait: DELIVERY_OUTBOX, else outside the cache; it is created."""
     path = _folder()
     with _errors(f"make the outbox {path}"):
         path.mkdir(parents=True, exist_ok=True)
-    if not os.environ.get(_VARIABLE) and (former := _former()) not in _not_taken_over:
-        try:
-            take_over()
-        except DeliveryError as error:
-            _not_taken_over.add(former)
-            sys.stderr.write(f"warning: {error.message}; they stay in it\n")
-            sys.stderr.flush()
     return path
 
 
@@ -128,47 +112,9 @@ def _default() -> Path:
     return cache.state_home() / "outbox"
 
 
-def _former() -> Path:
-    """The outbox of earlier versions, in the cache; another clone may still use it."""
-    return cache.cache_home() / "outbox"
-
-
-def take_over() -> None:
-    """Move events from the cache, where earlier versions kept them, to the default outbox.
-
-    Raises DeliveryError when an event cannot be moved.
-    """
-    source, target = _former(), _default()
-    folders = [(source, target), (source / _REJECTED, target / _REJECTED)]
-    with _errors(f"take over the events in {source}"):
-        if source.resolve() == target.resolve() or not any(_files(old) for old, _ in folders):
-            return
-        target.mkdir(parents=True, exist_ok=True)
-        with _lock(target / ".take-over.lock", _TAKE_OVER_SECONDS):
-            for old, new in folders:
-                _move(_files(old), new)
-
-
-def _move(files: Iterable[Path], target: Path) -> None:
-    """Move files into a folder, except those that an earlier version delivers meanwhile."""
-    target.mkdir(exist_ok=True)
-    for file in files:
-        with contextlib.suppress(FileNotFoundError):
-            try:
-                file.rename(target / file.name)
-            except OSError as error:
-                if error.errno != errno.EXDEV:
-                    raise
-                # On another file system the event exists twice for a moment. If both are sent, the
-                # ledger ignores the second by its key.
-                _write_bytes(target / file.name, file.read_bytes())
-                file.unlink()
-    _sync(target)
-
-
 def undelivered_in(folder: Path) -> list[Path]:
     """The files of the events, waiting or rejected, that are inside a folder."""
-    outboxes = {path.resolve() for path in (_folder(), _default(), _former())}
+    outboxes = {path.resolve() for path in (_folder(), _default())}
     inside = sorted(path for path in outboxes if path.is_relative_to(folder.resolve()))
     return [file for path in inside for file in (*_files(path), *_files(path / _REJECTED))]
 

@@ -43,31 +43,10 @@ def at_terminal(monkeypatch: pytest.MonkeyPatch, answer: str) -> None:
     monkeypatch.setattr("builtins.input", lambda _prompt: answer)
 
 
-def outbox_in_cache(root: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """An outbox in the cache, as in earlier versions, with an event."""
-    with monkeypatch.context() as patch:
-        patch.setenv("DELIVERY_OUTBOX", str(root / "outbox"))
-        outbox.add("http://ledger", [EVENT])
-    return root / "outbox"
-
-
 def test_clean_removes_only_this_cache(root: Path) -> None:
     outbox.add("http://ledger", [EVENT])
     run(cached.clean, yes=True)
     assert [path.name for path in root.parent.iterdir()] == ["another-program"]
-    assert [waiting.event for waiting in outbox.waiting()] == [EVENT]
-
-
-@pytest.mark.parametrize("own", ["", "other-outbox"])
-def test_events_in_the_cache_are_moved_first(
-    root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, own: str
-) -> None:
-    outbox_in_cache(root, monkeypatch)
-    if own:
-        monkeypatch.setenv("DELIVERY_OUTBOX", str(tmp_path / own))
-    run(cached.clean, yes=True)
-    assert not root.exists()
-    monkeypatch.delenv("DELIVERY_OUTBOX", raising=False)
     assert [waiting.event for waiting in outbox.waiting()] == [EVENT]
 
 
@@ -86,20 +65,6 @@ def test_a_configured_outbox_in_the_cache_prevents_its_removal(
     assert [waiting.event for waiting in outbox.waiting()] == [EVENT]
     assert (root / "engine" / "data" / "layer").exists()
     assert engine.poll() is None
-
-
-def test_an_event_that_cannot_be_moved_prevents_the_removal(
-    root: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    folder = outbox_in_cache(root, monkeypatch)
-
-    def refuse(*_: Path) -> None:
-        raise PermissionError(13, "Permission denied")
-
-    monkeypatch.setattr("delivery.records.outbox.os.rename", refuse)
-    with pytest.raises(DeliveryError, match=str(folder)):
-        run(cached.clean, yes=True)
-    assert len(list(folder.glob("*.json"))) == 1
 
 
 @pytest.mark.parametrize(

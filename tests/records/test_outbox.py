@@ -1,6 +1,5 @@
 """Events wait on the disk until the ledger has accepted them: in order, each with its key."""
 
-import errno
 import json
 import os
 import random
@@ -219,137 +218,16 @@ def state(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path / "state" / "delivery-platform" / "outbox"
 
 
-@pytest.fixture
-def former(state: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The outbox in the cache, as earlier versions had it: two events wait, one was rejected."""
-    del state
-    folder = tmp_path / "cache" / "delivery-platform" / "outbox"
-    with monkeypatch.context() as patch:
-        patch.setenv("DELIVERY_OUTBOX", str(folder))
-        outbox.add(LEDGER, events("bad", "a", "b"))
-        send = FakeSend(bad=SendResult.REJECTED, a=SendResult.UNAVAILABLE)
-        outbox.deliver(send, seconds=5)
-    return folder
-
-
 def test_the_default_outbox_is_outside_the_cache(state: Path) -> None:
     assert outbox.folder() == state
 
 
-def test_events_in_the_cache_are_taken_over(former: Path, state: Path) -> None:
-    outbox.add(LEDGER, events("c"))
-    assert statuses() == ["a", "b", "c"]
-    assert [event.why for event in outbox.rejected()] == ["because of bad"]
-    assert {event.file.parent for event in outbox.waiting()} == {state}
-    assert list(former.rglob("*.json")) == []
-
-
-def test_events_in_the_cache_are_taken_over_from_another_file_system(
-    former: Path, state: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    files = {file.name: file.read_bytes() for file in former.rglob("*.json")}
-    rename = os.rename
-
-    def across(source: Path, target: Path) -> None:
-        if Path(source).parent != Path(target).parent:
-            raise OSError(errno.EXDEV, "Invalid cross-device link")
-        rename(source, target)
-
-    monkeypatch.setattr("delivery.records.outbox.os.rename", across)
-    outbox.folder()
-    assert {file.name: file.read_bytes() for file in state.rglob("*.json")} == files
-    assert {stat.S_IMODE(file.stat().st_mode) for file in state.rglob("*.json")} == {0o600}
-    assert list(former.rglob("*.json")) == []
-
-
-def test_nothing_is_taken_over_to_a_folder_of_the_variable(
-    former: Path, place: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("DELIVERY_OUTBOX", str(place))
-    assert outbox.folder() == place
-    assert len(list(former.rglob("*.json"))) == 3
-
-
-def test_nothing_is_taken_over_within_the_same_folder(
-    former: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "cache"))
-    assert outbox.folder() == former
-    assert len(outbox.waiting()) == 2
-
-
-OPENING = """
-from delivery.records import outbox
-print("ready", flush=True)
-input()
-outbox.folder()
-print(*[entry.event["status"] for entry in outbox.waiting()])
-"""
-
-
-def test_processes_that_take_over_at_once_lose_and_duplicate_nothing(
-    former: Path, state: Path
-) -> None:
-    names = [str(number) for number in range(50)]
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("DELIVERY_OUTBOX", str(former))
-        outbox.add(LEDGER, events(*names))
-    processes = start((OPENING,), (OPENING,))
-    for process in processes:
-        assert process.stdin
-        process.stdin.write("\n")
-        process.stdin.flush()
-    seen = [process.communicate(timeout=60)[0].split() for process in processes]
-    assert seen == [["a", "b", *names]] * 2
-    assert len(list(state.rglob("*.json"))) == 53
-    assert list(former.rglob("*.json")) == []
-
-
-def test_an_event_that_is_delivered_meanwhile_is_no_error(former: Path, tmp_path: Path) -> None:
-    missing, existing = former / "1-gone.json", next(former.glob("*.json"))
-    outbox._move([missing, existing], tmp_path / "new")
-    assert [file.name for file in (tmp_path / "new").iterdir()] == [existing.name]
-
-
-@pytest.mark.parametrize("refused", ["rename", "iterdir"])
-def test_events_that_cannot_be_taken_over_stay_and_new_ones_are_added(
-    former: Path,
-    state: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
-    refused: str,
-) -> None:
-    call = getattr(Path, refused)
-
-    def refuse(path: Path, *target: Path) -> Any:  # of either method
-        if path.is_relative_to(former):
-            raise PermissionError(errno.EACCES, "Permission denied")
-        return call(path, *target)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(Path, refused, refuse)
-        outbox.add(LEDGER, events("c"))
-        outbox.add(LEDGER, events("d"))
-        assert statuses() == ["c", "d"]
-        with pytest.raises(
-            DeliveryError, match=f"take over the events in {former}: Permission denied"
-        ):
-            outbox.take_over()
-    assert capsys.readouterr().err == (
-        f"warning: cannot take over the events in {former}: Permission denied; they stay in it\n"
-    )
-    assert {event.file.parent for event in outbox.waiting()} == {state}
-    assert len(list(former.rglob("*.json"))) == 3
-
-
-def test_undelivered_events_in_a_folder_are_listed(
-    former: Path, state: Path, tmp_path: Path
-) -> None:
-    del former
-    assert len(outbox.undelivered_in(tmp_path / "cache")) == 3
-    outbox.folder()
-    assert outbox.undelivered_in(tmp_path / "cache") == []
+def test_undelivered_events_in_a_folder_are_listed(state: Path, tmp_path: Path) -> None:
+    outbox.add(LEDGER, events("bad", "a", "b"))
+    send = FakeSend(bad=SendResult.REJECTED, a=SendResult.UNAVAILABLE)
+    outbox.deliver(send, seconds=5)
     assert len(outbox.undelivered_in(state)) == 3
+    assert outbox.undelivered_in(tmp_path / "cache") == []
 
 
 ADDING = """
