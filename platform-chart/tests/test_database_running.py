@@ -105,12 +105,12 @@ class Server:
 
 @pytest.fixture
 def server(tmp_path: Path) -> Iterator[Server]:
-    made = Server(tmp_path)
+    server = Server(tmp_path)
     try:
-        yield made
+        yield server
     finally:
-        docker("rm", "--force", made.name)
-        docker("volume", "rm", "--force", made.name)
+        docker("rm", "--force", server.name)
+        docker("volume", "rm", "--force", server.name)
 
 
 def rights(server: Server, account: str) -> set[str]:

@@ -76,60 +76,43 @@ class Proxy:
     def __init__(self, folder: Path, values: dict[str, Any]) -> None:
         folder.chmod(0o755)
         self.folder = folder
+        self.name = f"chart-proxy-{uuid.uuid4().hex[:8]}"
         self.documents = render(alone(**WEB) | {"proxy": values})
-        files = find(self.documents, "ConfigMap", "platform-proxy")["data"]
         (folder / "proxy").mkdir()
-        for name, text in files.items():
-            # Check for a renewed certificate more often.
-            text = text.replace("local SECONDS = 5", "local SECONDS = 1")  # noqa: PLW2901
-            (folder / "proxy" / name).write_text(text)
+        for name, text in find(self.documents, "ConfigMap", "platform-proxy")["data"].items():
+            # The script checks for a renewed certificate more often.
+            faster = text.replace("local SECONDS = 5", "local SECONDS = 1")
+            (folder / "proxy" / name).write_text(faster)
         (folder / "certificate").mkdir()
         self.put_certificate(self.documents)
         (folder / "ca.crt").write_text(secret(self.documents, "platform-ca")["ca.crt"])
-        self.name = f"chart-proxy-{uuid.uuid4().hex[:8]}"
-        sidecar = container(self.documents, "platform-web", "proxy")
-        user = sidecar["securityContext"]["runAsUser"]
-        mounts = [
-            f"--volume={folder}/{mount['name']}:{mount['mountPath']}:ro"
-            for mount in sidecar["volumeMounts"]
-        ]
-        environment = [f"--env={each['name']}={each['value']}" for each in sidecar["env"]]
-        command, *arguments = sidecar["command"]
-        restricted = [
-            "--read-only",
-            "--cap-drop=ALL",
-            "--security-opt=no-new-privileges",
-            f"--user={user}:{user}",
-        ]
-        docker(
-            "run",
-            "--detach",
-            "--name",
-            self.name,
-            *restricted,
-            *mounts,
-            *environment,
-            "--entrypoint",
-            command,
-            IMAGE,
-            *arguments,
-        )
+        self.start_proxy()
         self.address = docker("inspect", "--format", "{{.NetworkSettings.IPAddress}}", self.name)
-        docker(
-            "run",
-            "--detach",
-            "--name",
-            f"{self.name}-app",
-            f"--network=container:{self.name}",
-            "--entrypoint",
-            "python3",
-            PYTHON_IMAGE,
-            "-c",
-            APP,
-        )
+        app = [f"--name={self.name}-app", f"--network=container:{self.name}"]
+        docker("run", "--detach", *app, "--entrypoint=python3", PYTHON_IMAGE, "-c", APP)
         # An earlier request would count for the limits of this address.
         until(lambda: "listening" in docker("logs", f"{self.name}-app"))
         until(lambda: self.ask()[0] == 200)
+
+    def start_proxy(self) -> None:
+        """Start HAProxy with the rights, mounts and variables of the sidecar."""
+        sidecar = container(self.documents, "platform-web", "proxy")
+        user = sidecar["securityContext"]["runAsUser"]
+        command, *arguments = sidecar["command"]
+        options = [
+            f"--name={self.name}",
+            f"--entrypoint={command}",
+            f"--user={user}:{user}",
+            "--read-only",
+            "--cap-drop=ALL",
+            "--security-opt=no-new-privileges",
+            *(f"--env={each['name']}={each['value']}" for each in sidecar["env"]),
+            *(
+                f"--volume={self.folder}/{mount['name']}:{mount['mountPath']}:ro"
+                for mount in sidecar["volumeMounts"]
+            ),
+        ]
+        docker("run", "--detach", *options, IMAGE, *arguments)
 
     def put_certificate(self, documents: list[dict[str, Any]]) -> None:
         """Replace both files at once, as the kubelet does."""

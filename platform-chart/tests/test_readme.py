@@ -1,4 +1,4 @@
-"""README.md names every value."""
+"""README.md lists every value."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ SCHEMA = json.loads((CHART / "values.schema.json").read_text(encoding="utf-8"))
 
 
 def table(head: str) -> set[str]:
-    """The names in the first column of the table whose head begins so."""
+    """Return the names in the first column of the table with this heading."""
     rows = README.split(f"\n| {head} |", 1)[1].split("\n\n", 1)[0].splitlines()[2:]
     return {name for row in rows for name in re.findall(r"`([^`]+)`", row.split("|")[1])}
 
@@ -32,8 +32,8 @@ def test_every_example_is_in_the_table() -> None:
 
 def test_the_label_of_the_commands_is_the_charts() -> None:
     label = load((CHART / "values.yaml").read_text(encoding="utf-8"))["capacityTypeLabel"]
-    said = set(re.findall(r"kubectl label node \S+ (\S+)=", README))
-    assert said == {label}
+    labels = set(re.findall(r"kubectl label node \S+ (\S+)=", README))
+    assert labels == {label}
 
 
 def test_every_link_leads_somewhere() -> None:
