@@ -137,6 +137,17 @@ def test_existing_libraries_are_not_missing(tmp_path: Path, program: Path) -> No
     assert missing_libraries(tmp_path) == {}
 
 
+def test_only_an_extension_module_may_lack_a_library(tmp_path: Path, program: Path) -> None:
+    nothing = PruneList(remove=(), keep=())
+    with pytest.raises(rootfs.RootfsError, match=r"^/usr/bin/program needs .*libc\.so\.6"):
+        rootfs.create([], nothing, tmp_path)
+    module = tmp_path / rootfs.EXTENSIONS / "module.so"
+    module.parent.mkdir(parents=True)
+    program.rename(module)
+    rootfs.create([], nothing, tmp_path)
+    assert not module.exists()
+
+
 def test_the_error_of_an_unreadable_package_names_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
