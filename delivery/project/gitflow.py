@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from enum import StrEnum
+from fnmatch import fnmatchcase
 
 from delivery.project.declaration import Declaration, Gitflow
 from delivery.project.facts import Ref
@@ -122,10 +123,15 @@ def line_of(branch: str, declaration: Declaration) -> tuple[Line, str]:
         (pattern, line)
         for line in Line
         for pattern in branch_patterns(line, declaration.gitflow)
-        if _matches(branch, pattern)
+        # No branch ends with a slash, so release/* does not match `release/`.
+        if fnmatchcase(branch, pattern) and not branch.endswith("/")
     ]
     # max() keeps the first of equals.
-    pattern, line = max(matching, key=lambda rule: _rank(rule[0]), default=("", Line.FEATURE))
+    pattern, line = max(
+        matching,
+        key=lambda match: (not match[0].endswith("*"), len(match[0])),
+        default=("", Line.FEATURE),
+    )
     return line, pattern
 
 
@@ -140,17 +146,6 @@ def parse_version_tag(name: str, declaration: Declaration) -> tuple[str, str] | 
 def is_version(text: str) -> bool:
     """Whether this is a version X.Y.Z and nothing more."""
     return bool(_VERSION.fullmatch(text))
-
-
-def _rank(pattern: str) -> tuple[bool, int]:
-    return not pattern.endswith("*"), len(pattern)
-
-
-def _matches(branch: str, pattern: str) -> bool:
-    if pattern.endswith("*"):
-        # No branch ends with a slash, so release/* does not match `release/`.
-        return branch.startswith(pattern[:-1]) and not branch.endswith("/")
-    return branch == pattern
 
 
 def _line(ref: Ref, declaration: Declaration) -> tuple[Line, str]:
