@@ -263,11 +263,11 @@ def serving(
 
 def failing(times: int, method: str, part: str, answer: Answer | Break) -> Fault:
     """A fault for the first requests of a method whose path has this part."""
-    left = [times]
+    remaining = [times]
 
     def fault(asked: str, path: str) -> Answer | Break | None:
-        if asked == method and part in path and left[0]:
-            left[0] -= 1
+        if asked == method and part in path and remaining[0]:
+            remaining[0] -= 1
             return answer
         return None
 

@@ -201,7 +201,7 @@ def test_all_mistakes_of_a_plan_are_reported_together(declaration: Declaration) 
     document["chart"]["key"] = 3
     with pytest.raises(DeclarationError) as caught:
         read_plan(json.dumps(document), file="plan.json")
-    for place in (
+    for field in (
         "decision.line",
         "decision.pushes",
         "decision.surprise",
@@ -209,7 +209,7 @@ def test_all_mistakes_of_a_plan_are_reported_together(declaration: Declaration) 
         "chart.key",
         "surprise",
     ):
-        assert re.search(rf"[ (]{place}: ", caught.value.message), place
+        assert re.search(rf"[ (]{field}: ", caught.value.message), field
 
 
 def test_new_content_of_the_registry_is_no_difference(declaration: Declaration) -> None:

@@ -37,35 +37,35 @@ def address(engine: Engine, project: Declaration) -> Iterator[str]:
 
 
 @pytest.fixture
-def place(address: str, tmp_path: Path) -> Small:
+def clone(address: str, tmp_path: Path) -> Small:
     """The small project, with its own repositories."""
     name = tmp_path.name.replace("_", "-").strip("-").lower()
-    return small.make(tmp_path / "place", f"{address}/{name}")
+    return small.make(tmp_path / "clone", f"{address}/{name}")
 
 
 @pytest.fixture(scope="module")
 def pushed(address: str, tmp_path_factory: pytest.TempPathFactory) -> Small:
     """The small project, published, for tests that publish nothing more in it."""
-    made = small.make(tmp_path_factory.mktemp("pushed") / "place", f"{address}/pushed")
+    made = small.make(tmp_path_factory.mktemp("pushed") / "clone", f"{address}/pushed")
     succeed(made, "build", "push")
     return made
 
 
-def published(place: Small) -> dict[str, list[str]]:
+def published(clone: Small) -> dict[str, list[str]]:
     """The version tags of each repository."""
-    registry = Registry(place.registry)
-    tags = {name: registry.tags(f"{place.registry}/{name}") for name in PARTS}
+    registry = Registry(clone.registry)
+    tags = {name: registry.tags(f"{clone.registry}/{name}") for name in PARTS}
     return {name: sorted(tag for tag in found if "." in tag) for name, found in tags.items()}
 
 
-def digests(place: Small) -> dict[str, str]:
-    release = place.released()
+def digests(clone: Small) -> dict[str, str]:
+    release = clone.released()
     parts = {**release["images"], "chart": release["chart"]}
     return {name: part["digest"] for name, part in parts.items()}
 
 
-def succeed(place: Small, *arguments: str, environment: dict[str, str] | None = None) -> str:
-    code, printed = place.inv(*arguments, environment=environment)
+def succeed(clone: Small, *arguments: str, environment: dict[str, str] | None = None) -> str:
+    code, printed = clone.inv(*arguments, environment=environment)
     assert code == 0, printed
     return printed
 
@@ -86,73 +86,73 @@ def test_everything_is_published_under_its_version(pushed: Small) -> None:
 def test_a_fresh_clone_needs_no_engine_for_a_published_release(
     pushed: Small, tmp_path: Path
 ) -> None:
-    clone = pushed.clone(tmp_path / "elsewhere")
-    printed = succeed(clone, "build", "push", environment=NO_ENGINE)
+    other = pushed.clone(tmp_path / "elsewhere")
+    printed = succeed(other, "build", "push", environment=NO_ENGINE)
     assert "build: nothing to do: the registry holds all 3 images" in printed
     assert "release 0.1.0-dev.1 is published already, and the same" in printed
-    assert clone.released() == pushed.released()
+    assert other.released() == pushed.released()
 
 
-def test_a_change_builds_only_what_is_built_on_it(place: Small) -> None:
-    succeed(place, "push")
-    before = digests(place)
-    place.commit("fix(apps): better", {"api-rest/file": "better"})
-    printed = succeed(place, "build", "push")
+def test_a_change_builds_only_what_is_built_on_it(clone: Small) -> None:
+    succeed(clone, "push")
+    before = digests(clone)
+    clone.commit("fix(apps): better", {"api-rest/file": "better"})
+    printed = succeed(clone, "build", "push")
     assert "build api-rest: in one graph" in printed
-    after = digests(place)
+    after = digests(clone)
     assert {name for name in after if after[name] != before[name]} == {"api-rest", "chart"}
-    assert place.released()["images"]["base-image"]["version"] == "0.1.0-dev.1"
+    assert clone.released()["images"]["base-image"]["version"] == "0.1.0-dev.1"
     # The apps have one version.
-    assert published(place)["async-worker"] == ["0.1.0-dev.1", "0.1.0-dev.2"]
+    assert published(clone)["async-worker"] == ["0.1.0-dev.1", "0.1.0-dev.2"]
 
 
-def test_a_feature_branch_is_built_and_not_pushed(place: Small) -> None:
-    place.git("switch", "--quiet", "--create", "feature/Ünïcode")
-    printed = succeed(place, "build", "push")
+def test_a_feature_branch_is_built_and_not_pushed(clone: Small) -> None:
+    clone.git("switch", "--quiet", "--create", "feature/Ünïcode")
+    printed = succeed(clone, "build", "push")
     assert "build base-image, api-rest, async-worker: in one graph" in printed
     assert "nothing is pushed" in printed
-    assert published(place) == NOTHING
+    assert published(clone) == NOTHING
     # What was built is pushed once it is on a line that publishes.
-    place.git("switch", "--quiet", "develop")
-    place.git("merge", "--quiet", "feature/Ünïcode")
+    clone.git("switch", "--quiet", "develop")
+    clone.git("merge", "--quiet", "feature/Ünïcode")
     assert "build: nothing to do: base-image, api-rest, async-worker built before" in succeed(
-        place, "push"
+        clone, "push"
     )
 
 
-def test_a_plan_is_followed_or_an_error(place: Small) -> None:
-    file = place.folder / ".delivery" / "plan.json"
-    succeed(place, "plan", "--file", str(file))
-    succeed(place, "build", "push", "--plan", str(file))
-    place.commit("fix(apps): other", {"api-rest/file": "other"})
-    code, printed = place.inv("push", "--plan", str(file))
+def test_a_plan_is_followed_or_an_error(clone: Small) -> None:
+    file = clone.folder / ".delivery" / "plan.json"
+    succeed(clone, "plan", "--file", str(file))
+    succeed(clone, "build", "push", "--plan", str(file))
+    clone.commit("fix(apps): other", {"api-rest/file": "other"})
+    code, printed = clone.inv("push", "--plan", str(file))
     assert code == 2
     assert "commit: " in printed
     assert "/api-rest: the key " in printed
-    assert published(place) == FIRST
+    assert published(clone) == FIRST
 
 
 def test_a_third_image_that_does_not_build_leaves_no_new_version(
     pushed: Small, tmp_path: Path
 ) -> None:
-    clone = pushed.clone(tmp_path / "elsewhere")
-    clone.commit(
+    other = pushed.clone(tmp_path / "elsewhere")
+    other.commit(
         "feat: both",
         {"api-rest/file": "new", "async-worker/Dockerfile": "FROM base-image\nCOPY nothing /\n"},
     )
-    code, printed = clone.inv("build", "push")
+    code, printed = other.inv("build", "push")
     assert code == 5, printed
     assert published(pushed) == FIRST
 
 
-def test_a_plan_with_problems_is_not_built_and_their_hints_solve_them(place: Small) -> None:
+def test_a_plan_with_problems_is_not_built_and_their_hints_solve_them(clone: Small) -> None:
     """An unprepared first release, an image that the chart lacks, and a taken version."""
-    chart = place.folder / "platform-chart" / "values.yaml"
-    before, registry = chart.read_text(), Registry(place.registry)
-    succeed(place, "push")
-    registry.put_tag(f"{place.registry}/api-rest", "0.1.0-rc.2", digests(place)["api-rest"])
-    place.git("switch", "--quiet", "--create", "release/0.1")
-    metadata = (place.folder / "platform-chart" / "Chart.yaml").read_text() + "appVersion: 0.1.0\n"
+    chart = clone.folder / "platform-chart" / "values.yaml"
+    before, registry = chart.read_text(), Registry(clone.registry)
+    succeed(clone, "push")
+    registry.put_tag(f"{clone.registry}/api-rest", "0.1.0-rc.2", digests(clone)["api-rest"])
+    clone.git("switch", "--quiet", "--create", "release/0.1")
+    metadata = (clone.folder / "platform-chart" / "Chart.yaml").read_text() + "appVersion: 0.1.0\n"
     lines = [line for line in before.splitlines(keepends=True) if "/async-worker," not in line]
     logs = {
         f"{name}/CHANGELOG.md": "# Changelog\n"
@@ -163,8 +163,8 @@ def test_a_plan_with_problems_is_not_built_and_their_hints_solve_them(place: Sma
         "platform-chart/Chart.yaml": metadata,
         **logs,
     }
-    place.commit("feat: a third image", {**changes, "api-rest/file": "new"})
-    code, printed = place.inv("plan", "--json")
+    clone.commit("feat: a third image", {**changes, "api-rest/file": "new"})
+    code, printed = clone.inv("plan", "--json")
     assert code == 2, printed
     document = json.loads(printed[printed.index("{") : printed.rindex("}") + 1])
     found = document["problems"]
@@ -177,24 +177,24 @@ def test_a_plan_with_problems_is_not_built_and_their_hints_solve_them(place: Sma
         "version tags in the registry have other content, and a version is never overwritten",
     ]
     for arguments in (("build", "push"), ("push",)):
-        refused, printed = place.inv(*arguments)
+        refused, printed = clone.inv(*arguments)
         assert (refused, "build base-image" in printed, "cannot" in printed) == (
             code,
             False,
             True,
         ), printed
         assert all(problem["hint"] in printed for problem in found)
-    place.commit("fix(platform-chart): name it", {"platform-chart/values.yaml": before})
+    clone.commit("fix(platform-chart): name it", {"platform-chart/values.yaml": before})
     (command,) = re.findall(r"`\./run inv (.+?)`", found[-1]["hint"])
-    succeed(place, *command.split(), "--yes")
-    succeed(place, "plan")
-    succeed(place, "push")
-    assert published(place)["release"] == ["0.1.0-dev.1", "0.1.1-rc.4"]
+    succeed(clone, *command.split(), "--yes")
+    succeed(clone, "plan")
+    succeed(clone, "push")
+    assert published(clone)["release"] == ["0.1.0-dev.1", "0.1.1-rc.4"]
 
 
-def test_a_candidate_becomes_the_release_without_an_upload(place: Small, address: str) -> None:
+def test_a_candidate_becomes_the_release_without_an_upload(clone: Small, address: str) -> None:
     with serving(forward_to(f"http://{address}")) as (proxy, seen):
-        through = place.at(place.registry.replace(address, proxy))
+        through = clone.at(clone.registry.replace(address, proxy))
         succeed(through, "push")
         through.git("switch", "--quiet", "--create", "release/0.1")
         succeed(through, "push")
@@ -207,59 +207,59 @@ def test_a_candidate_becomes_the_release_without_an_upload(place: Small, address
     assert through.released()["version"] == "0.1.0"
     # The release itself is new; its parts are only tagged.
     assert [line for line in sent if "/uploads/" in line and "/release/" not in line] == []
-    assert published(place)["api-rest"] == ["0.1.0", "0.1.0-dev.1", "0.1.0-rc.1"]
+    assert published(clone)["api-rest"] == ["0.1.0", "0.1.0-dev.1", "0.1.0-rc.1"]
 
 
-def obey(place: Small, printed: str) -> None:
+def obey(clone: Small, printed: str) -> None:
     """Run the commands of a hint as they are written, without those for another case."""
     (hint,) = re.findall(r"^hint: (.*)$", printed, re.MULTILINE)
     commands = re.findall(r"`(.+?)`", hint)
     for command in (command for command in commands if "--subproject" not in command):
         for words in (shlex.split(part) for part in command.split(" && ")):
             if words[0] == "git":
-                place.git(*words[1:])
+                clone.git(*words[1:])
                 continue
             variables, arguments = words[: words.index("./run")], words[words.index("inv") + 1 :]
             yes = ["--yes"] if arguments[0].startswith("release.") else []
             environment = dict(word.split("=", 1) for word in variables)
-            assert "--no-ff  " not in succeed(place, *arguments, *yes, environment=environment)
+            assert "--no-ff  " not in succeed(clone, *arguments, *yes, environment=environment)
 
 
 def test_the_hints_give_a_commit_before_the_tag_of_a_release_a_version(
-    place: Small, tmp_path: Path
+    clone: Small, tmp_path: Path
 ) -> None:
-    place.git("init", "--quiet", "--bare", str(tmp_path / "server"))
-    place.git("remote", "add", "origin", str(tmp_path / "server"))
-    chart = (place.folder / "platform-chart" / "Chart.yaml").read_text()
-    place.commit("fix: it", {"platform-chart/Chart.yaml": f"{chart}appVersion: 0.1.0\n"})
-    succeed(place, "release.prepare", "--yes")
-    place.git("switch", "--quiet", "--create", "main")
-    first = place.git("rev-parse", "HEAD")
-    succeed(place, "push")
+    clone.git("init", "--quiet", "--bare", str(tmp_path / "server"))
+    clone.git("remote", "add", "origin", str(tmp_path / "server"))
+    chart = (clone.folder / "platform-chart" / "Chart.yaml").read_text()
+    clone.commit("fix: it", {"platform-chart/Chart.yaml": f"{chart}appVersion: 0.1.0\n"})
+    succeed(clone, "release.prepare", "--yes")
+    clone.git("switch", "--quiet", "--create", "main")
+    first = clone.git("rev-parse", "HEAD")
+    succeed(clone, "push")
     # As if the push had been interrupted before the release, which is last.
-    registry, repository = Registry(place.registry), f"{place.registry}/release"
+    registry, repository = Registry(clone.registry), f"{clone.registry}/release"
     registry.delete(repository, registry.digest(repository, "0.1.0"))
-    place.commit("fix(apps): other", {"api-rest/file": "other"})
-    code, printed = place.inv("push")
+    clone.commit("fix(apps): other", {"api-rest/file": "other"})
+    code, printed = clone.inv("push")
     assert (code, "a version is never overwritten" in printed) == (4, True), printed
-    obey(place, printed.replace("COMMIT", first))
-    assert published(place)["release"] == ["0.1.0"]
-    place.git("switch", "--quiet", "main")
-    code, printed = place.inv("push")
+    obey(clone, printed.replace("COMMIT", first))
+    assert published(clone)["release"] == ["0.1.0"]
+    clone.git("switch", "--quiet", "main")
+    code, printed = clone.inv("push")
     assert (code, "is published with other content" in printed) == (2, True), printed
-    obey(place, printed)
-    place.git("switch", "--quiet", "main")
-    place.git("merge", "--quiet", "--no-ff", "--no-edit", "hotfix/0.1.1")
-    succeed(place, "push")
-    assert published(place)["release"] == ["0.1.0", "0.1.1"]
+    obey(clone, printed)
+    clone.git("switch", "--quiet", "main")
+    clone.git("merge", "--quiet", "--no-ff", "--no-edit", "hotfix/0.1.1")
+    succeed(clone, "push")
+    assert published(clone)["release"] == ["0.1.0", "0.1.1"]
 
 
 def test_the_same_commit_gives_the_same_digests_in_another_folder_and_later(
     pushed: Small, tmp_path: Path
 ) -> None:
-    clone = pushed.clone(tmp_path / "a much longer path").at(f"{pushed.registry}-again")
-    assert "build base-image, api-rest, async-worker" in succeed(clone, "push")
-    first, second = digests(pushed), digests(clone)
+    other = pushed.clone(tmp_path / "a much longer path").at(f"{pushed.registry}-again")
+    assert "build base-image, api-rest, async-worker" in succeed(other, "push")
+    first, second = digests(pushed), digests(other)
     assert {name for name in first if first[name] != second[name]} == {"chart"}
 
 
@@ -288,16 +288,16 @@ GREETER = {
 }
 
 
-def test_an_added_component_is_published_and_in_the_charts_values(place: Small) -> None:
-    place.commit("feat(apps): greet", GREETER)
-    printed = succeed(place, "component.add", "greeter", "--port", "8080")
+def test_an_added_component_is_published_and_in_the_charts_values(clone: Small) -> None:
+    clone.commit("feat(apps): greet", GREETER)
+    printed = succeed(clone, "component.add", "greeter", "--port", "8080")
     assert "written: delivery.toml, platform-chart/values.yaml, greeter/VERSION" in printed
-    place.commit("feat(apps): run the greeter")
-    succeed(place, "push")
-    release = place.released()
+    clone.commit("feat(apps): run the greeter")
+    succeed(clone, "push")
+    release = clone.released()
     image = release["images"]["greeter"]
-    registry = Registry(place.registry)
-    assert registry.digest(f"{place.registry}/greeter", image["version"]) == image["digest"]
+    registry = Registry(clone.registry)
+    assert registry.digest(f"{clone.registry}/greeter", image["version"]) == image["digest"]
     packed = chart_package.fetch(
         registry, release["chart"]["repository"], release["chart"]["digest"]
     )

@@ -333,14 +333,14 @@ def put_manifest(repository: str, tag: str, manifest: Manifest) -> None:
 def laptop(address: str, keys: Path, tmp_path: Path) -> Small:
     """The small project with a public key, pushed by a laptop without the signing key."""
     name = tmp_path.name.replace("_", "-").strip("-").lower()
-    place = small.make(tmp_path / "laptop", f"{address}/{name}")
-    declared = (place.folder / "delivery.toml").read_text()
+    clone = small.make(tmp_path / "laptop", f"{address}/{name}")
+    declared = (clone.folder / "delivery.toml").read_text()
     declared += '[signing]\npublic_key = "cosign.pub"\n'
     public = (keys / "ours" / "cosign.pub").read_text()
-    place.commit("ci: sign", {"delivery.toml": declared, "cosign.pub": public})
-    code, printed = place.inv("push")
+    clone.commit("ci: sign", {"delivery.toml": declared, "cosign.pub": public})
+    code, printed = clone.inv("push")
     assert code == 0, printed
-    return place
+    return clone
 
 
 def ci(laptop: Small, keys: Path, branch: str, *arguments: str) -> tuple[int, str]:
@@ -356,20 +356,20 @@ def ci(laptop: Small, keys: Path, branch: str, *arguments: str) -> tuple[int, st
     return clone.inv(*arguments, environment=environment)
 
 
-def signed_parts(place: Small) -> list[str]:
+def signed_parts(clone: Small) -> list[str]:
     """The repositories with a signature in them."""
-    registry = Registry(place.registry)
+    registry = Registry(clone.registry)
     names = (*small.IMAGES, "platform-chart", "release")
     return [
         name
         for name in names
-        if any(tag.endswith(".sig") for tag in registry.tags(f"{place.registry}/{name}"))
+        if any(tag.endswith(".sig") for tag in registry.tags(f"{clone.registry}/{name}"))
     ]
 
 
-def versions_of(place: Small, name: str) -> list[str]:
+def versions_of(clone: Small, name: str) -> list[str]:
     return sorted(
-        tag for tag in Registry(place.registry).tags(f"{place.registry}/{name}") if "." in tag[:5]
+        tag for tag in Registry(clone.registry).tags(f"{clone.registry}/{name}") if "." in tag[:5]
     )
 
 

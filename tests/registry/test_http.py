@@ -45,16 +45,16 @@ class TokenRegistry(FakeRegistry):
     def __init__(self) -> None:
         super().__init__()
         self.scopes: list[list[str]] = []
-        self.left: dict[str, int] = {}
+        self.remaining: dict[str, int] = {}
         self.token_answers: list[Answer] = []
 
     def __call__(self, method: str, path: str, headers: dict[str, str], body: bytes) -> Answer:
         if path.startswith("/token"):
             return self._give_token(path, headers)
         token = headers.get("Authorization", "").removeprefix("Bearer ")
-        if not self.left.get(token) or not self._covers(token, method, path):
+        if not self.remaining.get(token) or not self._covers(token, method, path):
             return unauthorized(headers)
-        self.left[token] -= 1
+        self.remaining[token] -= 1
         return super().__call__(method, path, headers, body)
 
     def _give_token(self, path: str, headers: dict[str, str]) -> Answer:
@@ -65,7 +65,7 @@ class TokenRegistry(FakeRegistry):
         asked = parse_qs(urlsplit(path).query)
         self.scopes.append(asked["scope"])
         token = f"{len(self.scopes)}|{' '.join(asked['scope'])}"
-        self.left[token] = self.uses
+        self.remaining[token] = self.uses
         return 200, {}, f'{{"token": "{token}"}}'.encode()
 
     def _covers(self, token: str, method: str, path: str) -> bool:
@@ -176,7 +176,7 @@ def test_an_expired_token_is_not_sent_again() -> None:
     with serving(registry) as (address, seen):
         client = Registry(address)
         client.delete(f"{address}/app", sha256(b"gone"))  # its token would do for everything
-        registry.left = {}
+        registry.remaining = {}
         seen.clear()
         assert client.digest(f"{address}/app", "k1") == client.digest(f"{address}/app", "k2") == ""
     assert [line.split()[0] for line in seen] == ["HEAD", "GET", "HEAD", "HEAD"]

@@ -66,7 +66,7 @@ def test_a_taken_port_is_an_error_with_another_port_as_hint(
     assert "DELIVERY_REGISTRY=localhost:2" in caught.value.hint
     assert (
         engine.removed == ["sample-registry"] * 2
-    )  # what was there before, and what could not be started
+    )  # the stopped one, and the one that did not start
 
 
 def test_another_error_of_the_engine_stays(declaration: Declaration) -> None:

@@ -231,14 +231,14 @@ def test_trusts_the_bundle_of_requests_too(
 def test_trusts_the_certificate_authorities_of_docker_for_the_registry(
     sign: Callable[..., Given], tmp_path: Path
 ) -> None:
-    for place in (
+    for host_folder in (
         "certs.d/localhost:5001",
         "home/.docker/certs.d/localhost:5001",
         "certs.d/b:5001",
     ):
-        folder = tmp_path / place
+        folder = tmp_path / host_folder
         folder.mkdir(parents=True)
-        (folder / "ca.crt").write_text(place)
+        (folder / "ca.crt").write_text(host_folder)
         (folder / "client.key").write_text("no certificate")
     trusted = ["certs.d/localhost:5001", "home/.docker/certs.d/localhost:5001"]
     assert sorted(sign(A).files.values()) == trusted

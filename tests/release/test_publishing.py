@@ -260,7 +260,7 @@ def test_publishing_again_changes_nothing(
 ) -> None:
     first = project.publish()
     before = dict(project.fake.tags)
-    monkeypatch.setattr(publishing, "builder", lambda: "somebody else")
+    monkeypatch.setattr(publishing, "builder", lambda: "another@host")
     assert project.publish() == first
     assert project.fake.tags == before
     assert not [line for line in project.seen if line.split()[0] not in {"HEAD", "GET"}]
@@ -415,9 +415,7 @@ def test_other_content_under_the_charts_key_is_an_error_with_both_digests(
         in caught.value.details
     )
     assert (key.signed, key.fake.tags["platform-chart", "k3"]) == ([], forged)
-    key.signed_by_us = {
-        "platform-chart"
-    }  # by a signature for this key, as only a push of ours makes it
+    key.signed_by_us = {"platform-chart"}
     key.publish()
 
 
@@ -515,7 +513,7 @@ def test_a_release_of_another_builder_is_signed(
     key: Project, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     digest = key.fake.tags["release", "0.4.0-dev.2"]
-    monkeypatch.setattr(publishing, "builder", lambda: "somebody else")
+    monkeypatch.setattr(publishing, "builder", lambda: "another@host")
     key.publish()
     assert key.signed[-1][0].endswith(digest)
 
