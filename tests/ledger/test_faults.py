@@ -1,9 +1,15 @@
 """The schedule of faults: each target its share, in order, and before the load ends."""
 
+from collections import Counter
+from contextlib import contextmanager
+from typing import Any, cast
+
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.ledger.chaos import FROZEN, TARGETS, Report, Settings, outage, schedule
+from tests.ledger import chaos as module
+from tests.ledger.chaos import FROZEN, TARGETS, Report, Settings, inject, outage, schedule
 from tests.load.recording import Recording
 from tests.load.test_recording import request
 
@@ -54,3 +60,64 @@ def test_an_outage_is_the_longest_time_between_accepted_events() -> None:
     failed = request(8, status=503, id=None)
     recording = Recording((request(2), request(4), failed, request(14)), (), 1.0)
     assert outage(recording) == 10
+
+
+class Fake:
+    """A stack and a generator: it counts the faults, and each look at it accepts an event."""
+
+    def __init__(self) -> None:
+        self.calls: Counter[str] = Counter()
+        self._accepted = 0
+
+    @property
+    def accepted(self) -> int:
+        self._accepted += 1
+        return self._accepted
+
+    def ended(self) -> dict[str, str]:
+        return {"api-rest": "exit code 1"} if self.calls.total() == 0 else {}
+
+    def container(self, service: str) -> "Fake":
+        self.calls[f"kill {service}"] += 1
+        return self
+
+    def kill(self, **_: str) -> None:
+        pass
+
+    wait = kill
+
+    def start(self, service: str) -> None:
+        self.calls[f"start {service}"] += 1
+
+    @contextmanager
+    def frozen(self, service: str) -> Any:
+        self.calls[f"freeze {service}"] += 1
+        yield
+
+    def wait_ready(self, _service: str) -> float:
+        return 0.5
+
+
+def test_every_fault_is_injected_and_reported(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tests.ledger.chaos.time.sleep", lambda _: None)
+    fake, report = cast("Any", Fake()), Report(Settings(40, 4, 1, freeze=20.0))
+    lines: list[str] = []
+    inject(fake, fake, report, lines.append)
+    assert report.faults == len(lines) == 6
+    assert report.frozen == dict.fromkeys(FROZEN, 1)
+    assert fake.calls["freeze kafka"] == fake.calls["freeze database"] == 1
+    kills = {name: fake.calls[f"kill {name}"] // 2 for name in report.killed}
+    assert kills == report.killed
+    assert report.died == ["api-rest: exit code 1"]
+    assert report.recovered == 2.0
+    assert fake.accepted > 40
+    described = report.describe(Recording((request(2),), (), 1.0))
+    assert "2 freezes of 20 s: database 1, kafka 1" in described
+
+
+def test_a_run_without_accepted_events_fails(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "TIMEOUT", 0.0)
+    monkeypatch.setattr(Fake, "accepted", 0)
+    fake = cast("Any", Fake())
+    with pytest.raises(AssertionError, match="no event was accepted"):
+        inject(fake, fake, Report(Settings(40, 4, 1)), lambda _: None)
