@@ -15,13 +15,14 @@ from tests.load.generator import Target
 __all__ = ["Balancer", "is_ready"]
 
 INTERVAL = 0.1
+PROBE_TIMEOUT = 2.0
 # Without a ready instance a request waits, as in a proxy's queue; after this time it fails.
 QUEUE_SECONDS = 5.0
 
 
 def is_ready(target: Target) -> bool:
     """Whether an instance accepts requests; a degraded one does."""
-    answer = get((target.host, target.port), "/ready")
+    answer = get((target.host, target.port), "/ready", PROBE_TIMEOUT)
     return answer is not None and answer.status_code == 200
 
 

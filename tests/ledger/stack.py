@@ -191,10 +191,10 @@ class Stack:
             return int(consumer.end_offsets([partition])[partition])
 
 
-def get(address: Address, path: str) -> requests.Response | None:
+def get(address: Address, path: str, timeout: float = _PROBE_TIMEOUT) -> requests.Response | None:
     """The answer to a GET; None without one."""
     try:
-        return requests.get(f"http://{address[0]}:{address[1]}{path}", timeout=_PROBE_TIMEOUT)
+        return requests.get(f"http://{address[0]}:{address[1]}{path}", timeout=timeout)
     except requests.RequestException:
         return None
 
