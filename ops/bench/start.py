@@ -12,7 +12,7 @@ from .tables import markdown, milliseconds
 
 __all__ = ["measure"]
 
-HEAD = ("container", "until", "median ms", "least ms", "above the floor, ms")
+HEAD = ("container", "until", "median ms", "least ms", "above the minimum, ms")
 # Answers every connection with 200: the time of the engine and Python alone.
 FLOOR = """
 import socket
@@ -40,7 +40,7 @@ def measure(stack: Stack, *, times: int) -> str:
     """Return the table of starts."""
     cases = (
         Case(
-            "the floor: Python and a socket",
+            "the minimum: Python and a socket",
             stack.images.base,
             "/health",
             ("-I", "-S", "-c", FLOOR),
@@ -58,14 +58,14 @@ def measure(stack: Stack, *, times: int) -> str:
     for _ in range(times):
         for case in cases:
             seconds[case].append(_start(stack, case))
-    floor = median(seconds[cases[0]])
+    minimum = median(seconds[cases[0]])
     rows = [
         [
             case.title,
             case.path,
             milliseconds(median(side)),
             milliseconds(min(side)),
-            milliseconds(median(side) - floor),
+            milliseconds(median(side) - minimum),
         ]
         for case, side in seconds.items()
     ]
