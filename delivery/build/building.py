@@ -113,7 +113,7 @@ def _contexts(image: Image, planned: Mapping[str, PlannedImage], root: Path) -> 
 def _is_built(engine: Engine, images: Images, image: PlannedImage, root: Path) -> bool:
     """Whether an image was built here before, on the base that it has now.
 
-    Its key names only the key of the base, under which anyone may push other content.
+    Its content key names only that of the base, under which anyone may push other content.
     """
     if not engine.oci_layouts:
         return engine.image_labels(image.tagged) is not None

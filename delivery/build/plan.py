@@ -37,7 +37,7 @@ class PlannedImage:
     base: str
     """The name of the image that it is built on."""
     digest: str
-    """The digest under the key in the registry, or "" if it has to be built."""
+    """The digest under the content key in the registry, or "" if it has to be built."""
     version: str = ""
     """The version that this line publishes it as."""
     tag: str = ""
@@ -145,7 +145,7 @@ class Plan:
         columns = ("subproject", "last", "new" if pushes else "would be next", "because")
         return [
             ("versions", columns, versions),
-            ("images and chart", ("repository", "key", "to do", "new version tag"), parts),
+            ("images and chart", ("repository", "content key", "to do", "new version tag"), parts),
         ]
 
     def sentences(self) -> list[str]:
@@ -285,7 +285,8 @@ def differences(earlier: Plan, current: Plan) -> list[str]:
         for name in ("key", "version", "tag"):
             old, new = getattr(old_part, name), getattr(part, name)
             if old != new:
-                lines.append(_difference(f"{repository}: the {name}", old, new))
+                noun = "content key" if name == "key" else name
+                lines.append(_difference(f"{repository}: the {noun}", old, new))
         if old_part.digest and part.digest and old_part.digest != part.digest:
             lines.append(
                 f"{repository}: the registry held {old_part.digest}, and holds {part.digest} now"
@@ -294,4 +295,4 @@ def differences(earlier: Plan, current: Plan) -> list[str]:
 
 
 def _difference(name: str, old: str, new: str) -> str:
-    return f"{name}: was planned as {old or 'nothing'}, is {new or 'nothing'} now"
+    return f"{name} was planned as {old or 'nothing'}, is {new or 'nothing'} now"

@@ -177,4 +177,4 @@ def _describe(part: tuple[str, str, str] | None) -> str:
     if part is None:
         return "nothing"
     version, key, digest = part
-    return f"{version or 'no version'}, {digest or 'not built yet'} from key {key[:12]}"
+    return f"{version or 'no version'}, {digest or 'not built yet'} from content key {key[:12]}"

@@ -66,11 +66,11 @@ def test_a_release_of_the_same_sources_is_no_problem(
 @pytest.mark.parametrize(
     ("digests", "keys", "line"),
     [
-        ({"api-rest": B}, {}, f"{A} from key k2, is 0.1.0-dev.1, {B} from key k2"),
+        ({"api-rest": B}, {}, f"{A} from content key k2, is 0.1.0-dev.1, {B} from content key k2"),
         (
             {},
             {"api-rest": "k9"},
-            f"{A} from key k9, is 0.1.0-dev.1, not built yet from key k2",
+            f"{A} from content key k9, is 0.1.0-dev.1, not built yet from content key k2",
         ),
     ],
 )
@@ -88,6 +88,9 @@ def test_a_release_of_other_content_is_a_problem(
     assert problem.details == f"api-rest: published as 0.1.0-dev.1, {line} now"
 
 
+NEW = "published as nothing, is 0.1.0-dev.1, not built yet"
+
+
 def test_missing_and_additional_parts_are_differences(declaration: Declaration) -> None:
     planned = plan(declaration, digests={"base-image": B})
     published = release(planned)
@@ -100,9 +103,9 @@ def test_missing_and_additional_parts_are_differences(declaration: Declaration) 
         expected_content(planned, by_sources=True),
     )
     assert lines == {
-        "new": f"new: published as no version, {A} from key k2, is nothing now",
-        "api-rest": "api-rest: published as nothing, is 0.1.0-dev.1, not built yet from key k2 now",
-        "chart": "chart: published as nothing, is 0.1.0-dev.1, not built yet from key k3 now",
+        "new": f"new: published as no version, {A} from content key k2, is nothing now",
+        "api-rest": f"api-rest: {NEW} from content key k2 now",
+        "chart": f"chart: {NEW} from content key k3 now",
     }
 
 
