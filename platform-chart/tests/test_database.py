@@ -29,8 +29,12 @@ OWNER_ONLY = """
 database: {accounts: {reader: null}}
 components: {api-rest: {databaseAccount: null}}
 """
-# To be continued with "}".
-EXTERNAL = "database: {enabled: false}\nexternalDatabase: {host: db, existingSecret: login"
+
+
+def external(settings: str = "") -> str:
+    """Return values with an external database."""
+    database = f"{{host: db, existingSecret: login, {settings}}}"
+    return f"database: {{enabled: false}}\nexternalDatabase: {database}"
 
 
 def configuration(values: str = "") -> configparser.SectionProxy:
@@ -118,7 +122,7 @@ def test_an_existing_secret_replaces_the_generated_one() -> None:
     ("values", "address", "login"),
     [
         ("", ("platform-database", "3306", "ledger"), NAME),
-        (f"{EXTERNAL}, port: 3307, name: books}}", ("db", "3307", "books"), "login"),
+        (external("port: 3307, name: books"), ("db", "3307", "books"), "login"),
     ],
 )
 def test_a_component_gets_address_and_login(
@@ -133,7 +137,7 @@ def test_a_component_gets_address_and_login(
 
 
 def test_an_external_database_replaces_the_charts() -> None:
-    objects = [each["metadata"]["name"] for each in render(f"{EXTERNAL}}}")]
+    objects = [each["metadata"]["name"] for each in render(external())]
     assert not [name for name in objects if name.startswith(NAME)]
 
 
@@ -144,8 +148,8 @@ def test_an_external_database_replaces_the_charts() -> None:
         ("database: {existingSecret: own}", [READER, "own"]),
         ("database: {accounts: {reader: {existingSecret: r}}}", ["r", NAME]),
         (OWNER_ONLY, [NAME, NAME]),
-        (f"{EXTERNAL}}}", ["login", "login"]),
-        (f"{EXTERNAL}, accounts: {{reader: {{existingSecret: r}}}}}}", ["r", "login"]),
+        (external(), ["login", "login"]),
+        (external("accounts: {reader: {existingSecret: r}}"), ["r", "login"]),
     ],
 )
 def test_each_account_logs_in_by_its_secret(values: str, expected: list[str]) -> None:

@@ -26,8 +26,13 @@ from support import (
 
 THREE = "replicas: 3, replicationFactor: 3, minInsyncReplicas: 2"
 SECURE = f"{THREE}, auth: {{enabled: true}}, tls: {{enabled: true}}"
-EXTERNAL = "kafka: {enabled: false}\nexternalKafka: {bootstrapServers: [a:9094, b:9094]"
 WORKER = "platform-async-worker"
+
+
+def external(settings: str = "") -> str:
+    """Return values with an external Kafka."""
+    servers = "bootstrapServers: [a:9094, b:9094]"
+    return f"kafka: {{enabled: false}}\nexternalKafka: {{{servers}, {settings}}}"
 
 
 def kafka(values: str = "") -> list[Document]:
@@ -268,7 +273,7 @@ def test_cert_manager_issues_a_certificate_that_kafka_can_read() -> None:
 
 
 def test_an_external_kafka_replaces_the_charts() -> None:
-    documents = render(f"{EXTERNAL}}}")
+    documents = render(external())
     assert not [each for each in documents if each["metadata"]["name"].startswith("platform-kafka")]
     assert variables(documents, WORKER, "BROKER_") == {
         "BROKER_URL": "a:9094,b:9094",
@@ -277,10 +282,8 @@ def test_an_external_kafka_replaces_the_charts() -> None:
 
 
 def test_an_external_kafka_with_login_and_ca() -> None:
-    documents = render(
-        f"{EXTERNAL}, securityProtocol: SASL_SSL, saslMechanism: PLAIN,"
-        " existingSecret: login, caSecret: authority}"
-    )
+    login = "securityProtocol: SASL_SSL, saslMechanism: PLAIN, existingSecret: login"
+    documents = render(external(f"{login}, caSecret: authority"))
     assert variables(documents, WORKER, "BROKER_") == {
         "BROKER_URL": "a:9094,b:9094",
         "BROKER_SECURITY_PROTOCOL": "SASL_SSL",
@@ -354,11 +357,11 @@ def test_a_mistake_is_reported(values: str, message: str) -> None:
             "externalKafka.bootstrapServers: kafka.enabled is true too",
         ),
         (
-            f"{EXTERNAL}, securityProtocol: SASL_SSL}}",
+            external("securityProtocol: SASL_SSL"),
             "SASL_SSL needs a Secret with username and password",
         ),
-        (f"{EXTERNAL}, existingSecret: x}}", "PLAINTEXT uses no password"),
-        (f"{EXTERNAL}, caSecret: x}}", "PLAINTEXT uses no CA"),
+        (external("existingSecret: x"), "PLAINTEXT uses no password"),
+        (external("caSecret: x"), "PLAINTEXT uses no CA"),
     ],
 )
 def test_a_mistake_with_an_external_kafka_is_reported(values: str, message: str) -> None:
