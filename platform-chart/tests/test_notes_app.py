@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from support import CHART, helm
+from support import CHART, helm, values_option
 
 pytestmark = pytest.mark.cluster
 
@@ -113,16 +113,8 @@ def image() -> str:
     docker = os.environ.get("DOCKER", "docker")
     repository = f"{REGISTRY}/notes"
     base = os.environ.get("NOTES_BASE_IMAGE", f"{REGISTRY}/api-rest")
-    run(
-        docker,
-        "build",
-        "--quiet",
-        "--build-arg",
-        f"BASE_IMAGE={base}",
-        "--tag",
-        f"{repository}:test",
-        str(APP),
-    )
+    options = ["--quiet", f"--build-arg=BASE_IMAGE={base}", f"--tag={repository}:test"]
+    run(docker, "build", *options, str(APP))
     run(docker, "push", "--quiet", f"{repository}:test")
     digests = json.loads(
         run(docker, "image", "inspect", "--format", "{{json .RepoDigests}}", f"{repository}:test")
@@ -139,22 +131,13 @@ def test_a_note_survives_all_pods(cluster: Cluster, image: str) -> None:
     repository, _, digest = image.partition("@")
     images = {"components.app.image.repository": repository, "components.app.image.digest": digest}
     images["components.mysql.image.repository"] = database
-    options = [part for key, value in images.items() for part in ("--set-string", f"{key}={value}")]
-    values = str(CHART / "examples" / "notes-mysql.yaml")
-    installed = helm(
-        *(
-            "upgrade",
-            "--install",
-            "notes",
-            str(CHART),
-            "--namespace",
-            cluster.namespace,
-            "--values",
-            values,
-            *options,
-        ),
-        kubeconfig=KUBECONFIG,
-    )
+    options = [
+        f"--namespace={cluster.namespace}",
+        values_option("examples/notes-mysql.yaml"),
+        *(f"--set-string={key}={value}" for key, value in images.items()),
+    ]
+    chart = str(CHART)
+    installed = helm("upgrade", "--install", "notes", chart, *options, kubeconfig=KUBECONFIG)
     assert installed.returncode == 0, installed.stderr
     cluster.client(image)
     cluster.ready()

@@ -278,26 +278,23 @@ def test_a_new_certificate_is_loaded_and_an_invalid_one_refused_without_a_reconn
     assert own.log().count("the new certificate is unusable") == 1
 
 
-def test_a_shutdown_closes_idle_connections_and_finishes_requests(
-    own: Proxy,
-) -> None:
-    resting, asking, slow = own.connect(), own.connect(), own.connect()
-    assert own.ask(connection=resting)[2]["Connection"] is None
-    hook = container(own.documents, "platform-web", "proxy")["lifecycle"]["preStop"]["exec"][
-        "command"
-    ]
+def test_a_shutdown_closes_idle_connections_and_finishes_requests(own: Proxy) -> None:
+    idle, asking, slow = own.connect(), own.connect(), own.connect()
+    assert own.ask(connection=idle)[2]["Connection"] is None
+    sidecar = container(own.documents, "platform-web", "proxy")
+    hook = sidecar["lifecycle"]["preStop"]["exec"]["command"]
     hook_process = subprocess.Popen(["docker", "exec", own.name, *hook], stderr=subprocess.DEVNULL)
     until(lambda: own.ask()[2]["Connection"] == "close")
     assert own.ask(connection=asking)[2]["Connection"] == "close"
     slow.request("GET", "/slow")
-    assert resting.sock.recv(1) == b""  # closed, in order
+    assert idle.sock.recv(1) == b""  # closed, in order
     with pytest.raises(OSError, match=r".+"):
         own.connect()
     docker("kill", "--signal", "USR1", f"{own.name}-app")
     answer = slow.getresponse()
     assert (answer.status, answer.headers["Connection"]) == (200, "close")
     assert answer.read()
-    for connection in (resting, asking, slow):
+    for connection in (idle, asking, slow):
         connection.close()
     hook_process.wait()
     assert docker("wait", own.name) == "0"
