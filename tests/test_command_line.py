@@ -77,6 +77,7 @@ def test_help_alone_shows_the_core_options(capsys: pytest.CaptureFixture[str]) -
         ),
         (["signing.keys", "-x"], "cannot run signing.keys: no such flag: -x"),
         (["logs", "--tail", "--x", "--servic", "x"], "cannot run logs: no such flag: --servic"),
+        (["component.add", "-p80", "--foo"], "cannot run component.add: no such flag: --foo"),
         (
             ["--foo", "up"],
             "cannot run a task: no such flag: --foo\nhint: `./run inv --list` shows the tasks",
