@@ -439,78 +439,64 @@ def _swapped(name: str, other: str) -> str:
     )
 
 
+_CONDITION = r"environment (name: '\w+'), value: '(\w*)'"
+# A statement may go on in the next line.
+_REST = r".*\n(?: +(?:script|artifacts): .*\n| +'.*\n)?"
+# The title of a change, the pattern of its places, and the replacement; each place by itself.
+REPLACED = (
+    ("a condition negated", _CONDITION, r"not { environment \1, value: '\2' }"),
+    ("a condition of another value", _CONDITION, r"environment \1, value: '\2x'"),
+    ("another variable", r"environment name: '(\w+)', value", r"environment name: '\1X', value"),
+    ("a changeset", r"( +)environment name: '\w+', value: '\w*'", r"\g<0>\n\1changeset '**'"),
+    ("not before", r"^ +before\w+ true\n", ""),
+    ("no input's timeout", r"^ +options \{ timeout\(time: 2, unit: 'DAYS'\) \}\n", ""),
+    ("another timeout", r"timeout\(time: (\d+)", r"timeout(time: 1\1"),
+    ("no options", r"^ +options \{ .* \}\n", ""),
+    ("another lock", r"lock\(resource: '", "lock(resource: 'x"),
+    ("no option", r"^ +(?:disableConcurrentBuilds|timeout|buildDiscarder|timestamps)\(.*\n", ""),
+    ("aborting", "abortPrevious: false", "abortPrevious: true"),
+    ("another credential", r"credentials\('([\w-]+)'\)", r"credentials('\1-x')"),
+    ("no variable", r"^ +[A-Z_]+ = .*\n", ""),
+    ("another webhook", "credentialsId: 'delivery-webhook'", "credentialsId: 'delivery-hook'"),
+    ("another stage's name", r"stage\('([\w -]+)'\)", r"stage('\1 x')"),
+    ("no agent", r"^ +agent (?:none|\{.*\})\n", ""),
+    ("another agent", r"label 'delivery-(\w+)'", r"label 'delivery-x\1'"),
+    ("a shell gone", r"^ +sh .*\n", ""),
+    (
+        "a shell without a task",
+        r"sh '(\./run inv push)[^']*'",
+        "sh 'docker push registry/api-rest'",
+    ),
+    ("without the plan", r" --plan \.delivery/plan\.json", ""),
+    ("no answer kept", rf"^ +env\.DELIVERY_\w+ = {_REST}", ""),
+    ("nothing carried", rf"^ +(?:un)?stash {_REST}", ""),
+    ("nothing kept", rf"^ +(?:junit|archiveArtifacts) {_REST}", ""),
+    ("no submitter", r"^ +submitter\w* .*\n", ""),
+    ("another submitter", "submitter 'releasers'", "submitter 'everyone'"),
+    ("always a success", r"\$\{currentBuild\.currentResult\}", "SUCCESS"),
+    ("no checkout", r"^ +checkout scm\n", ""),
+    ("another node", r"node\('delivery-deploy'\)", "node('delivery-build')"),
+    ("nothing caught", r"catchError\([^)]*\)", "timeout(time: 9, unit: 'DAYS')"),
+    ("caught as a success", "buildResult: 'FAILURE'", "buildResult: 'SUCCESS'"),
+    ("only when it went well", r"always \{", "success {"),
+    ("steps twice", r"steps \{", "steps { }\n steps {"),
+    (
+        "an agent while it asks",
+        r"stage\('approval'\) \{",
+        r"\g<0>\nagent { label 'delivery-deploy' }",
+    ),
+    ("an unknown step", r"sh './run inv engine.up'", "bat 'run inv engine.up'"),
+)
+REMOVED = ("when", "post", "input", "environment", r"stage\('[\w -]+'\)")
+SWAPPED = (("scan", "push"), ("approval", "production"), ("plan", "build"))
+
+
 @cache
 def mutations() -> tuple[tuple[str, str], ...]:
     """The Jenkinsfile with one change, by the name of the change."""
-    condition = r"environment (name: '\w+'), value: '(\w*)'"
-    mutated = [
-        *_without("no when", "when"),
-        *_each("a condition negated", condition, r"not { environment \1, value: '\2' }"),
-        *_each("a condition of another value", condition, r"environment \1, value: '\2x'"),
-        *_each(
-            "a condition of another variable",
-            r"environment name: '(\w+)', value",
-            r"environment name: '\1X', value",
-        ),
-        *_each(
-            "a changeset", r"( +)environment name: '\w+', value: '\w*'", r"\g<0>\n\1changeset '**'"
-        ),
-        *_each("not before", r"^ +before\w+ true\n", ""),
-        *_each("no input's timeout", r"^ +options \{ timeout\(time: 2, unit: 'DAYS'\) \}\n", ""),
-        *_each("another timeout", r"timeout\(time: (\d+)", r"timeout(time: 1\1"),
-        *_each("no options", r"^ +options \{ .* \}\n", ""),
-        *_each("another lock", r"lock\(resource: '", "lock(resource: 'x"),
-        *_each(
-            "no option",
-            r"^ +(?:disableConcurrentBuilds|timeout|buildDiscarder|timestamps)\(.*\n",
-            "",
-        ),
-        *_each("aborting", "abortPrevious: false", "abortPrevious: true"),
-        *_each("another credential", r"credentials\('([\w-]+)'\)", r"credentials('\1-x')"),
-        *_each("no variable", r"^ +[A-Z_]+ = .*\n", ""),
-        *_each(
-            "another webhook", "credentialsId: 'delivery-webhook'", "credentialsId: 'delivery-hook'"
-        ),
-        *_each("another stage's name", r"stage\('([\w -]+)'\)", r"stage('\1 x')"),
-        *_each("no stage", r"^ +agent (?:none|\{.*\})\n", ""),
-        *_each("another agent", r"label 'delivery-(\w+)'", r"label 'delivery-x\1'"),
-        *_each("a shell gone", r"^ +sh .*\n", ""),
-        *_each(
-            "a shell without a task",
-            r"sh '(\./run inv push)[^']*'",
-            "sh 'docker push localhost:5001/api-rest'",
-        ),
-        *_each("without the plan", r" --plan \.delivery/plan\.json", ""),
-        *_each("no answer kept", r"^ +env\.DELIVERY_\w+ = .*\n", ""),
-        *_each("nothing carried", r"^ +(?:un)?stash .*\n", ""),
-        *_each("nothing kept", r"^ +(?:junit|archiveArtifacts) .*\n", ""),
-        *_each("no submitter", r"^ +submitter\w* .*\n", ""),
-        *_each("another submitter", "submitter 'releasers'", "submitter 'everyone'"),
-        *_each("always a success", r"\$\{currentBuild\.currentResult\}", "SUCCESS"),
-        *_each("no checkout", r"^ +checkout scm\n", ""),
-        *_each("another node", r"node\('delivery-deploy'\)", "node('delivery-build')"),
-        *_each("nothing caught", r"catchError\([^)]*\)", "timeout(time: 9, unit: 'DAYS')"),
-        *_each("caught as a success", "buildResult: 'FAILURE'", "buildResult: 'SUCCESS'"),
-        *_each("only when it went well", r"always \{", "success {"),
-        *_each("steps twice", r"steps \{", "steps { }\n steps {"),
-        *_without("no post", "post"),
-        *_without("no input", "input"),
-        *_without("no stage at all", r"stage\('[\w -]+'\)"),
-        *_without("no environment", "environment"),
-        (
-            "an agent while it asks",
-            TEXT.replace(
-                "stage('approval') {", "stage('approval') {\nagent { label 'delivery-deploy' }", 1
-            ),
-        ),
-        ("push before scan", _swapped("scan", "push")),
-        ("approval after production", _swapped("approval", "production")),
-        ("build before plan", _swapped("plan", "build")),
-        (
-            "an unknown step",
-            TEXT.replace("sh './run inv engine.up'", "bat 'run inv engine.up'", 1),
-        ),
-    ]
+    mutated = [mutation for row in REPLACED for mutation in _each(*row)]
+    mutated += [mutation for name in REMOVED for mutation in _without(f"no {name}", name)]
+    mutated += [(f"{name} after {other}", _swapped(name, other)) for name, other in SWAPPED]
     return tuple(mutated)
 
 
