@@ -214,7 +214,8 @@ class Engine:
         with _asking("look for old images"):
             containers = self.client.containers.list(all=True, ignore_removed=True)
             images = self.client.images.list()
-        used = {container.image.id for container in containers if container.image}
+        # Not `container.image`: docker-py asks for it, and fails when the image is removed already.
+        used = {container.attrs["Image"] for container in containers}
         return [
             str(image.id)
             for image in images

@@ -143,12 +143,24 @@ def test_a_container_that_is_removed_during_a_list_is_left_out() -> None:
     def list_containers(*, ignore_removed: bool = False, **_: object) -> list[object]:
         if not ignore_removed:
             raise docker.errors.NotFound("No such container: c81cf91")
-        return [
-            SimpleNamespace(name="ledger", ports={"8000/tcp": [{"HostPort": "8100"}]}, image=None)
-        ]
+        ports = {"8000/tcp": [{"HostPort": "8100"}]}
+        return [SimpleNamespace(name="ledger", ports=ports, attrs={"Image": "sha256:1"})]
 
     engine = with_client(
         containers=SimpleNamespace(list=list_containers), images=SimpleNamespace(list=list)
     )
     assert engine.publishers() == {8100: ("ledger", 8000)}
     assert engine.unused_images([]) == []
+
+
+def test_an_image_that_a_container_runs_by_is_in_use_even_once_it_is_removed() -> None:
+    def image(number: int) -> SimpleNamespace:
+        attrs = {"RepoDigests": [f"localhost:5001/app@sha256:{number}"]}
+        return SimpleNamespace(id=f"sha256:{number}", tags=[], attrs=attrs)
+
+    containers = [SimpleNamespace(attrs={"Image": f"sha256:{number}"}) for number in (0, 1)]
+    engine = with_client(
+        containers=SimpleNamespace(list=lambda **_: containers),
+        images=SimpleNamespace(list=lambda: [image(1), image(2)]),
+    )
+    assert engine.unused_images(["localhost:5001/app"]) == ["sha256:2"]

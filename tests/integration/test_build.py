@@ -93,7 +93,7 @@ def test_a_full_disk_is_an_error_with_a_hint(
     failing = target(tmp_path, f"FROM {project.upstream['debian'].image}\n{fill}\n")
     with pytest.raises(BuildError) as caught:
         bake(engine, failing)
-    assert caught.value.hint.startswith("the engine's disk is full")
+    assert "the engine's disk is full" in caught.value.hint
 
 
 @pytest.mark.usefixtures("layouts")
