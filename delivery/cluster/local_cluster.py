@@ -171,7 +171,7 @@ class Status:
             for node in self.nodes
         ]
 
-    def as_json(self) -> dict[str, object]:
+    def to_json(self) -> dict[str, object]:
         """The status for programs."""
         return asdict(self)
 

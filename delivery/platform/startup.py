@@ -78,11 +78,12 @@ def up(declaration: Declaration, *, monitoring: bool = False) -> Running:
 def deploy(declaration: Declaration, request: DeployRequest) -> Running:
     """Start the platform with the requested release."""
     with recorder.deployment(declaration, "deploy", Action.DEPLOY) as recording:
-        engine, release = _prepare(declaration, _maker(declaration, request))
+        engine, release = _prepare(declaration, _release_maker(declaration, request))
         return _start(declaration, engine, release, recording)
 
 
-def _maker(declaration: Declaration, request: DeployRequest) -> _MakeRelease:
+def _release_maker(declaration: Declaration, request: DeployRequest) -> _MakeRelease:
+    """The function that gets the requested release, once an engine answers."""
     environment, release = resolve(declaration, request)
     if environment != LOCAL:
         raise DeclarationError(
@@ -178,9 +179,8 @@ def _check(recording: Recording, apps: Contents, release: Release, address: str)
     unchanged = recording.run is None
     if unchanged:
         with recording.guard():
-            sending.deliver(
-                seconds=_DELIVER_SECONDS
-            )  # events of an earlier deployment may still wait
+            # Events of an earlier deployment may still wait.
+            sending.deliver(seconds=_DELIVER_SECONDS)
     image = release.images["api-rest"]
     event = lifecycle.check(address, apps.versions.get("api-rest") or image.version or image.key)
     if unchanged:

@@ -48,7 +48,7 @@ def status(_context: Context, json_: bool = False) -> None:
 
     cluster = local_cluster.status(engines.require(), files.load_declaration())
     if json_:
-        console.data(cluster.as_json())
+        console.data(cluster.to_json())
         return
     if not cluster.nodes:
         console.say(f"there is no cluster {cluster.name}; `./run inv cluster.up` creates it")

@@ -148,14 +148,12 @@ def sizes(_context: Context, json_: bool = False) -> None:
             hint="run `./run inv up`, which builds it",
         )
     registry = Registry(files.load_declaration().registry.address)
-    planned = {
+    images = {
         name: read_sizes(registry, image.repository, image.digest)
         for name, image in release.images.items()
     }
     if json_:
-        console.data(
-            {name: [asdict(layer) for layer in layers] for name, layers in planned.items()}
-        )
+        console.data({name: [asdict(layer) for layer in layers] for name, layers in images.items()})
         return
     rows = [
         (
@@ -164,7 +162,7 @@ def sizes(_context: Context, json_: bool = False) -> None:
             f"{sum(layer.packed for layer in layers) / 1e6:.1f} MB",
             " ".join(layer.digest[7:19] for layer in layers),
         )
-        for name, layers in planned.items()
+        for name, layers in images.items()
     ]
     console.table("sizes", ("image", "on disk", "gzip", "layers"), rows)
 

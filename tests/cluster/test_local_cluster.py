@@ -353,7 +353,7 @@ def test_the_status_has_nodes_labels_and_the_source_of_the_image(
         ("sample-worker", "running", "ready", {"shipay.com.br/capacity-type": "spot"}),
         ("sample-worker2", "exited", "ready", {}),
     ]
-    assert json.loads(json.dumps(status.as_json()))["nodes"][1]["labels"] == {
+    assert json.loads(json.dumps(status.to_json()))["nodes"][1]["labels"] == {
         "shipay.com.br/capacity-type": "spot"
     }
 
