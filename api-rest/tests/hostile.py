@@ -1,4 +1,4 @@
-"""Requests that two readers could take for different things, each with what a strict server does about it."""
+"""Requests that two readers may read differently, each with the answer of a strict server."""
 
 import re
 from dataclasses import dataclass
@@ -16,7 +16,7 @@ HELLO = bytes.fromhex("16030100c0010000bc0303") + bytes(range(1, 9)) * 8
 
 @dataclass(frozen=True)
 class Case:
-    """What is sent, and the statuses that come back; after a refusal the connection is closed and nothing more is read.
+    """Bytes, and the statuses that come back; after a refusal the connection is closed.
 
     `paths` are the requests that the app gets; `ends`: the client says that it sends no more.
     """
@@ -344,7 +344,8 @@ FIELDS = [
     served(
         "Upgrade: h2c is ignored",
         field(
-            b"Connection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: AAMAAABkAAQAAP__"
+            b"Connection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\n"
+            b"HTTP2-Settings: AAMAAABkAAQAAP__"
         ),
         "/x",
     ),

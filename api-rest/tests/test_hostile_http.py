@@ -67,7 +67,7 @@ def everything(connection: socket.socket) -> bytes:
 
 
 def exchange(port: int, case: Case) -> bytes:
-    """Send the case and return all that comes back until the server closes, with a good request after what it serves."""
+    """Send the case, and a good request after what is served; return all until the server closes."""
     with socket.create_connection(("127.0.0.1", port), LIMIT) as connection:
         connection.sendall(case.sent)
         if case.ends:

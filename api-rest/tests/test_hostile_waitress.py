@@ -1,4 +1,4 @@
-"""What plain waitress does with the cases of hostile.py; docs/hostile-http.md says it, and is held to it here."""
+"""What plain waitress does with the cases of hostile.py, as docs/hostile-http.md says."""
 
 import re
 import socket
@@ -25,7 +25,7 @@ WAITING = set(re.findall(rf"^\| (.*) \| {WAITS} \|", TEXT, re.MULTILINE))
 
 @dataclass(frozen=True)
 class Seen:
-    """The statuses that came back, the requests that the app got, and whether the server waits for more."""
+    """The statuses, the requests that reached the app, and whether the server waits for more."""
 
     statuses: tuple[int, ...]
     paths: tuple[str, ...]
@@ -33,7 +33,7 @@ class Seen:
 
 
 class Recorder:
-    """Remembers which requests reach it, by the client's port; probes do not count, as our server keeps them from the app."""
+    """Remembers requests by the client's port; without probes, which our server answers itself."""
 
     def __init__(self) -> None:
         self.paths: dict[int, list[str]] = {}
@@ -48,7 +48,7 @@ class Recorder:
 
 
 def send(connection: socket.socket, case: Case) -> bytes:
-    """Send the case and a good request in one piece, so that no packet comes after a refusal; return what was read."""
+    """Send the case and a good request in one packet; return what was read."""
     if case.ends:
         connection.sendall(case.sent)
         connection.shutdown(socket.SHUT_WR)

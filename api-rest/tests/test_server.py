@@ -295,7 +295,7 @@ def test_what_waitress_refuses_is_json_too(
 def exchange(
     connection: socket.socket, path: bytes = b"/", method: bytes = b"GET"
 ) -> tuple[int, bytes, bytes]:
-    """Send one request on a connection that stays open; return the answer's status, head and body."""
+    """Send a request on a connection that stays open; return the status, head and body."""
     connection.sendall(method + b" " + path + b" HTTP/1.1\r\nHost: a\r\n\r\n")
     return one_answer(connection, has_body=method != b"HEAD")
 
@@ -825,7 +825,7 @@ def test_as_many_open_files_as_the_connection_limit_needs_are_asked_for(
 
 
 def closed(server: Server) -> bool:
-    """Whether it has stopped listening; whoever connects just before is dropped, and waits a second."""
+    """Whether it has stopped listening; a connection just before is dropped, and waits a second."""
     return server._listener.fileno() < 0
 
 

@@ -1,4 +1,4 @@
-"""Two instances, clients that go to the other one when one is not ready, and one stop after another."""
+"""Two instances that stop in turn, and clients that leave an instance that is not ready."""
 
 import http.client
 import itertools
@@ -50,7 +50,7 @@ class Instance:
 
 
 class Client(threading.Thread):
-    """Posts without a pause, on a connection it keeps while the server lets it; nothing is sent a second time."""
+    """Posts without a pause, on a connection that it keeps if it may; nothing is sent twice."""
 
     def __init__(self, ports: list[int]) -> None:
         super().__init__(daemon=True)

@@ -1,8 +1,8 @@
-"""One client's connection: the I/O thread reads requests off it, a worker thread answers them, one at a time.
+"""One client's connection: the I/O thread reads its requests, a worker thread answers each in turn.
 
 The connection is what waitress calls a channel, and takes its place. Its own channel wakes the
-I/O thread for every answer, knows only one timeout, which every byte extends, and resets a client that is still
-sending when it is refused.
+I/O thread for every answer, knows only one timeout, which every byte extends, and resets a client
+that is still sending when it is refused.
 """
 
 from __future__ import annotations
@@ -26,12 +26,12 @@ if TYPE_CHECKING:
 __all__ = ["Answer", "Connection", "Disconnected", "Host", "refusal"]
 
 RECEIVE = 65_536
-# Written parts of an answer are sent together up to so many bytes: most answers are one packet, not two.
+# Parts of an answer are sent together up to so many bytes: most answers are one packet, not two.
 TOGETHER = 65_536
 # A worker that is so far ahead of its client waits for it.
 FAR_AHEAD = 1_048_576
-# How long a client may take to hang up after the last answer. Closing before it does would reset the connection, and
-# might take the answer away, if it is still sending.
+# How long a client may take to hang up after the last answer. To close earlier would reset the
+# connection, and might take the answer away, if the client is still sending.
 LINGER = 2.0
 # SO_LINGER on, with 0 s.
 RESET = struct.pack("ii", 1, 0)
@@ -68,8 +68,9 @@ class Answer:
         """Return the bytes to send."""
         closing = "Connection: close\r\n" if close else ""
         lines = (
-            f"HTTP/1.1 {self.status} {REASONS[self.status]}\r\n{closing}{self._headers}Content-Type: application/json\r\n"
-            f"Content-Length: {len(self._body)}\r\nDate: {time.strftime(HTTP_DATE, time.gmtime())}\r\n\r\n"
+            f"HTTP/1.1 {self.status} {REASONS[self.status]}\r\n{closing}{self._headers}"
+            f"Content-Type: application/json\r\nContent-Length: {len(self._body)}\r\n"
+            f"Date: {time.strftime(HTTP_DATE, time.gmtime())}\r\n\r\n"
         )
         return lines.encode() + (b"" if head else self._body)
 
@@ -138,7 +139,7 @@ class Connection:
         self.server = server
         self.addr = addr
         self.socket = client
-        # When the current phase began: resting, a request's first byte, the last progress in sending, or lingering.
+        # When the current phase began: idle, a request's first byte, last sent byte, or lingering.
         self.since = time.monotonic()
         self.lock = threading.Lock()
         self._progress = threading.Condition(self.lock)

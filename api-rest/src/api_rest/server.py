@@ -1,7 +1,8 @@
-"""Serves a WSGI app the way a container needs: waitress runs the app, this runs the sockets and the threads.
+"""Serves a WSGI app as a container needs it: waitress runs the app, this module sockets and threads.
 
-waitress' own server is not used. It looks at every connection in every turn, lets its queue grow without end, counts
-only silence as a stall, stops accepting once enough connections stall, and drops its queue when it is stopped.
+waitress' own server is not used. It looks at every connection in every turn, lets its queue grow
+without end, counts only silence as a stall, stops accepting once enough connections stall, and
+drops its queue when it is stopped.
 """
 
 from __future__ import annotations
@@ -38,7 +39,7 @@ if TYPE_CHECKING:
 __all__ = ["PROBES", "Server"]
 
 BACKLOG = 1024
-# How long one look at the sockets may take: also how late it notices that it was told to stop by another thread.
+# How long one look at the sockets may take, and so how late a stop by another thread is noticed.
 TURN = 0.5
 # How often connections are looked over for those that take too long.
 SWEEP = 1.0
@@ -50,7 +51,7 @@ UNSENT_LIMIT = 32 * 1024 * 1024
 UNSENT_SWEEP = 0.05
 # Connections taken in one turn; the others wait for the next.
 ACCEPTED_AT_ONCE = 128
-# While draining, a connection that rests is closed only after so long: a client may be about to use it.
+# While draining, an idle connection is closed only after so long: a client may be about to use it.
 REST_WHILE_DRAINING = 1.0
 # How long handshakes that have begun may take to end before the listening socket is closed.
 HANDSHAKE = 0.1
@@ -92,9 +93,10 @@ def _logger() -> Any:  # noqa: ANN401  structlog's own type
 
 
 class Server:
-    """Listens from the moment it is made; serves while `run` runs; drains and returns once `stopping` is set.
+    """Listens once it is made; serves while `run` runs; drains and returns once `stopping` is set.
 
-    `load` is called with this server by the first thread, so that /health is answered before the app is imported.
+    The first thread calls `load` with this server, so that /health is answered before the app is
+    imported.
     """
 
     server_name = "api-rest"
@@ -107,7 +109,7 @@ class Server:
         log: Callable[[], Any] = _logger,
     ) -> None:
         self._load = load
-        # A function, since importing structlog takes longer than all that is needed to listen and to answer /health.
+        # A function: importing structlog takes longer than listening and answering /health.
         self._log = log
         self._settings = settings
         self._stopping = stopping
@@ -171,7 +173,7 @@ class Server:
             self._waker.send(b"w")
 
     def run(self) -> None:
-        """Serve until told to stop, then be unready for a while, finish what is under way, and return."""
+        """Serve until told to stop, then be unready for a while, finish open requests, and return."""
         self._start_thread(self._load_and_work)
         while not self._stopping.is_set():
             self._turn(TURN)
@@ -410,7 +412,7 @@ def _listen(host: str, port: int) -> socket.socket:
 def _attach_filter(
     listener: socket.socket, instructions: tuple[tuple[int, int, int, int], ...]
 ) -> None:
-    """Filter what the kernel takes in for a socket (Linux: classic BPF); OSError where that cannot be done."""
+    """Filter the packets of a socket (Linux: classic BPF); OSError where that is not possible."""
     code = b"".join(struct.pack("HBBI", *instruction) for instruction in instructions)
     held = array.array("B", code)
     option = struct.pack("HP", len(instructions), held.buffer_info()[0])
@@ -418,7 +420,7 @@ def _attach_filter(
 
 
 def _allow_files(wanted: int) -> int:
-    """Raise the limit of open files to what is wanted, as far as allowed, and return what it is then."""
+    """Raise the limit of open files to `wanted`, as far as allowed, and return the new limit."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     limit = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
     if soft != resource.RLIM_INFINITY and soft < limit:

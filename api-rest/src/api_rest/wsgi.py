@@ -1,4 +1,7 @@
-"""Runs the app for a request, with waitress. Apart from the connection, which answers probes before this is imported."""
+"""Runs the app for a request, with waitress.
+
+Apart from the connection, which answers probes before this is imported.
+"""
 
 from __future__ import annotations
 
@@ -19,7 +22,7 @@ class Task(WSGITask):  # type: ignore[misc]  # waitress is untyped
         return environ
 
     def build_response_header(self) -> bytes:
-        """Return the head, which tells the client to connect anew when this server is about to end."""
+        """Return the head, which tells the client to connect anew when this server will stop."""
         if not self.channel.stays:
             self.set_close_on_finish()
         head: bytes = super().build_response_header()
