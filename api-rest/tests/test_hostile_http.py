@@ -67,7 +67,7 @@ def everything(connection: socket.socket) -> bytes:
 
 
 def exchange(port: int, case: Case) -> bytes:
-    """Send the case, and a good request after what is served; return all until the server closes."""
+    """Send the case, and a good request if it is served; return all until the server closes."""
     with socket.create_connection(("127.0.0.1", port), LIMIT) as connection:
         connection.sendall(case.sent)
         if case.ends:

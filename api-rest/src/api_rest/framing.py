@@ -1,7 +1,6 @@
-"""Reads requests from a connection's bytes, and refuses whatever two readers might read differently.
+"""Reads requests from a connection's bytes; refuses what two readers might read differently.
 
-It replaces waitress' own parser; docs/hostile-http.md has, case by case, what that one lets through.
-After a refusal nothing of the connection is read as a request any more.
+It replaces waitress' own parser; docs/hostile-http.md lists what that one lets through. After a refusal nothing of the connection is read as a request any more.
 """
 
 from __future__ import annotations
@@ -116,7 +115,7 @@ class Request:
         return BytesIO(self._body)
 
     def _take_head(self, data: bytes) -> int:
-        # Bytes that were searched are not searched again, but for a line end that may be cut in two.
+        # Searched bytes are not searched again, but for a line end that may be cut in two.
         seen = len(self._held)
         held = self._held + data
         end = held.find(b"\r\n\r\n", max(1, seen - 3))

@@ -1,4 +1,4 @@
-"""Serves a WSGI app as a container needs it: waitress runs the app, this module sockets and threads.
+"""Serves a WSGI app as a container needs it: waitress runs the app, this module the sockets.
 
 waitress' own server is not used. It looks at every connection in every turn, lets its queue grow
 without end, counts only silence as a stall, stops accepting once enough connections stall, and
@@ -173,7 +173,7 @@ class Server:
             self._waker.send(b"w")
 
     def run(self) -> None:
-        """Serve until told to stop, then be unready for a while, finish open requests, and return."""
+        """Serve until told to stop, be unready for a while, finish open requests, and return."""
         self._start_thread(self._load_and_work)
         while not self._stopping.is_set():
             self._turn(TURN)
