@@ -1,6 +1,7 @@
 """Reads requests from a connection's bytes; refuses what two readers might read differently.
 
-It replaces waitress' own parser; docs/hostile-http.md lists what that one lets through. After a refusal nothing of the connection is read as a request any more.
+It replaces waitress' own parser; docs/hostile-http.md lists what that one lets through. After
+a refusal nothing of the connection is read as a request any more.
 """
 
 from __future__ import annotations
