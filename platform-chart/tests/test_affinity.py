@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from support import alone, pod, render
+from support import alone, load, pod, render
 
 LABEL = "shipay.com.br/capacity-type"
 REQUIRED = "requiredDuringSchedulingIgnoredDuringExecution"
@@ -16,12 +16,18 @@ def expression(key: str, *values: str) -> dict[str, Any]:
     return {"key": key, "operator": "In", "values": list(values)}
 
 
+def preference(weight: int, *expressions: dict[str, Any]) -> dict[str, Any]:
+    return {"weight": weight, "preference": {"matchExpressions": list(expressions)}}
+
+
 ONDEMAND = expression(LABEL, "ondemand")
-SPOT = {"weight": 75, "preference": {"matchExpressions": [expression(LABEL, "spot")]}}
+SPOT = preference(75, expression(LABEL, "spot"))
 
 
-def affinity(**values: object) -> dict[str, Any]:
-    result: dict[str, Any] = pod(render(alone(**values)), "platform-web").get("affinity", {})
+def affinity(values: str = "{}", **own: object) -> dict[str, Any]:
+    """Return the affinity of a component with these values, and an affinity of the user's."""
+    spec = pod(render(alone(**load(values), affinity=own)), "platform-web")
+    result: dict[str, Any] = spec.get("affinity", {})
     return result
 
 
@@ -41,91 +47,61 @@ def test_without_a_capacity_type_there_is_no_affinity() -> None:
 
 
 def test_a_preference_has_less_weight_if_pods_spread() -> None:
-    every = {
-        "weight": 25,
-        "preference": {"matchExpressions": [expression("kubernetes.io/os", "linux")]},
-    }
-    assert affinity(capacityType={"prefer": "spot"})["nodeAffinity"][PREFERRED] == [SPOT, every]
-    assert affinity(capacityType={"prefer": "spot"}, spread=False)["nodeAffinity"][PREFERRED] == [
-        SPOT
-    ]
+    every = preference(25, expression("kubernetes.io/os", "linux"))
+    assert affinity("capacityType: {prefer: spot}")["nodeAffinity"][PREFERRED] == [SPOT, every]
+    alone_on_spot = affinity("{capacityType: {prefer: spot}, spread: false}")
+    assert alone_on_spot["nodeAffinity"][PREFERRED] == [SPOT]
 
 
 def test_a_requirement_is_added_to_every_term_of_the_user() -> None:
-    terms = [
-        {"matchExpressions": [expression("zone", "a")]},
-        {"matchExpressions": [expression("zone", "b"), expression("disk", "ssd")]},
-        {"matchFields": [expression("metadata.name", "node-1")]},
+    zone, disk = expression("zone", "a", "b"), expression("disk", "ssd")
+    field = [expression("metadata.name", "node-1")]
+    terms = [{"matchExpressions": [zone, disk]}, {"matchFields": field}]
+    merged = affinity(
+        "capacityType: {require: ondemand}", nodeAffinity={REQUIRED: {"nodeSelectorTerms": terms}}
+    )
+    assert merged["nodeAffinity"][REQUIRED]["nodeSelectorTerms"] == [
+        {"matchExpressions": [zone, disk, ONDEMAND]},
+        {"matchFields": field, "matchExpressions": [ONDEMAND]},
     ]
-    own = {"nodeAffinity": {REQUIRED: {"nodeSelectorTerms": terms}}}
-    assert affinity(affinity=own, capacityType={"require": "ondemand"})["nodeAffinity"] == {
-        REQUIRED: {
-            "nodeSelectorTerms": [
-                {"matchExpressions": [expression("zone", "a"), ONDEMAND]},
-                {
-                    "matchExpressions": [
-                        expression("zone", "b"),
-                        expression("disk", "ssd"),
-                        ONDEMAND,
-                    ]
-                },
-                {
-                    "matchFields": [expression("metadata.name", "node-1")],
-                    "matchExpressions": [ONDEMAND],
-                },
-            ]
-        }
-    }
 
 
-@pytest.mark.parametrize("capacity", [{"require": "ondemand"}, {"prefer": "spot"}])
-def test_other_parts_of_the_users_affinity_are_kept(capacity: dict[str, str]) -> None:
-    preference = {"weight": 1, "preference": {"matchExpressions": [expression("disk", "ssd")]}}
+@pytest.mark.parametrize("capacity", ["require: ondemand", "prefer: spot"])
+def test_other_parts_of_the_users_affinity_are_kept(capacity: str) -> None:
+    own = preference(1, expression("disk", "ssd"))
     term = {"topologyKey": "kubernetes.io/hostname", "labelSelector": {"matchLabels": {"a": "b"}}}
-    own = {
-        "nodeAffinity": {PREFERRED: [preference]},
-        "podAffinity": {REQUIRED: [term]},
-        "podAntiAffinity": {REQUIRED: [term]},
-    }
-    merged = affinity(affinity=own, capacityType=capacity)
-    assert preference in merged["nodeAffinity"][PREFERRED]
-    assert merged["podAffinity"] == own["podAffinity"]
-    assert merged["podAntiAffinity"] == own["podAntiAffinity"]
+    pods = {"podAffinity": {REQUIRED: [term]}, "podAntiAffinity": {REQUIRED: [term]}}
+    merged = affinity(f"capacityType: {{{capacity}}}", nodeAffinity={PREFERRED: [own]}, **pods)
+    assert own in merged.pop("nodeAffinity")[PREFERRED]
+    assert merged == pods
 
 
 def test_the_users_requirement_is_kept_with_a_preference() -> None:
-    own = {
-        "nodeAffinity": {
-            REQUIRED: {"nodeSelectorTerms": [{"matchExpressions": [expression("zone", "a")]}]}
-        }
-    }
-    merged = affinity(affinity=own, capacityType={"prefer": "spot"})["nodeAffinity"]
-    assert merged[REQUIRED] == own["nodeAffinity"][REQUIRED]
-    assert SPOT in merged[PREFERRED]
+    required = {"nodeSelectorTerms": [{"matchExpressions": [expression("zone", "a")]}]}
+    merged = affinity("capacityType: {prefer: spot}", nodeAffinity={REQUIRED: required})
+    assert merged["nodeAffinity"][REQUIRED] == required
+    assert SPOT in merged["nodeAffinity"][PREFERRED]
 
 
 def test_the_label_of_nodes_is_one_value() -> None:
-    values = {"capacityTypeLabel": "karpenter.sh/capacity-type"}
+    documents = render("capacityTypeLabel: karpenter.sh/capacity-type")
     for name in ("platform-api-rest", "platform-async-worker"):
-        text = str(pod(render(values), name)["affinity"])
+        text = str(pod(documents, name)["affinity"])
         assert "karpenter.sh/capacity-type" in text
         assert LABEL not in text
 
 
 def test_pods_spread_over_nodes_as_far_as_possible() -> None:
     (constraint,) = pod(render(), "platform-api-rest")["topologySpreadConstraints"]
+    labels = {"app.kubernetes.io/name": "api-rest", "app.kubernetes.io/instance": "platform"}
     assert constraint == {
         "maxSkew": 1,
         "topologyKey": "kubernetes.io/hostname",
         "whenUnsatisfiable": "ScheduleAnyway",
-        "labelSelector": {
-            "matchLabels": {
-                "app.kubernetes.io/name": "api-rest",
-                "app.kubernetes.io/instance": "platform",
-            }
-        },
+        "labelSelector": {"matchLabels": labels},
         "matchLabelKeys": ["pod-template-hash"],
     }
+    assert "topologySpreadConstraints" not in pod(render(alone(spread=False)), "platform-web")
 
 
 def test_the_users_constraints_count_the_components_pods() -> None:
@@ -136,13 +112,8 @@ def test_the_users_constraints_count_the_components_pods() -> None:
     }
     own = {**zones, "labelSelector": {"matchLabels": {"a": "b"}}, "matchLabelKeys": ["x"]}
     values = alone(kind="StatefulSet", topologySpreadConstraints=[zones, own])
-    host, zone, kept = pod(render(values), "platform-web")["topologySpreadConstraints"]
+    host, zone, unchanged = pod(render(values), "platform-web")["topologySpreadConstraints"]
     assert host["topologyKey"] == "kubernetes.io/hostname"
     labels = {"app.kubernetes.io/name": "web", "app.kubernetes.io/instance": "platform"}
     assert zone == {**zones, "labelSelector": {"matchLabels": labels}}
-    assert kept["matchLabelKeys"] == ["x"]
-    assert kept["labelSelector"] == {"matchLabels": {"a": "b"}}
-
-
-def test_spread_can_be_disabled() -> None:
-    assert "topologySpreadConstraints" not in pod(render(alone(spread=False)), "platform-web")
+    assert unchanged == own

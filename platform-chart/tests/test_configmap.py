@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from support import alone, find, names, render
+from support import alone, find, render
 
 
 def test_config_is_in_a_config_map_as_text() -> None:
@@ -17,7 +17,3 @@ def test_files_are_in_a_config_map_of_their_volume() -> None:
         alone(volumes={"settings": {"mountPath": "/etc/web", "files": {"web.ini": content}}})
     )
     assert find(documents, "ConfigMap", "platform-web-settings")["data"] == {"web.ini": content}
-
-
-def test_there_is_none_without_config() -> None:
-    assert names(render(alone()), "ConfigMap") == []

@@ -15,7 +15,6 @@ from support import (
     load,
     names,
     of_kind,
-    pod,
     render,
     variables,
 )
@@ -113,11 +112,3 @@ def test_comments_scales_and_has_no_probe_of_a_health_route() -> None:
         {"port": "http"}
     ] * 3
     assert names(documents, "PodDisruptionBudget") == ["comments-api"]
-
-
-@pytest.mark.parametrize("name", EXAMPLES)
-def test_an_app_lingers_before_its_shutdown(name: str) -> None:
-    documents = example(name)
-    (app,) = [each["metadata"]["name"] for each in of_kind(documents, "Deployment")]
-    assert container(documents, app)["lifecycle"]["preStop"]["sleep"]["seconds"] == 5
-    assert pod(documents, app)["terminationGracePeriodSeconds"] == 5 + 20 + 10

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from support import alone, find, names, render
+from support import alone, find, render
 
 
 def test_scaling_is_a_horizontal_pod_autoscaler() -> None:
@@ -39,7 +39,3 @@ def test_memory_other_metrics_and_behavior() -> None:
         "External",
     ]
     assert spec["behavior"] == behavior
-
-
-def test_there_is_none_by_default() -> None:
-    assert names(render(), "HorizontalPodAutoscaler") == []

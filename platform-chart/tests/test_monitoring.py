@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -209,8 +208,3 @@ def test_each_panel_is_in_the_row_of_its_metrics() -> None:
         "async-worker": {"worker"},
         "proxy": {"haproxy"},
     }
-
-
-def test_the_list_of_the_apps_metrics_is_sorted() -> None:
-    listed = Path(APP_METRICS).read_text().split()
-    assert listed == sorted(set(listed))

@@ -27,10 +27,6 @@ def test_the_api_has_port_443_only_and_the_worker_no_service() -> None:
     assert "platform-async-worker" not in names(documents, "Service")
 
 
-def test_there_is_none_by_default() -> None:
-    assert names(render(alone(ports={"http": 80})), "Service") == []
-
-
 def test_the_default_ports_are_the_components() -> None:
     own = spec(
         ports={"http": 5000, "dns": {"port": 53, "protocol": "UDP"}}, service={"enabled": True}
