@@ -1,4 +1,4 @@
-"""Build the images that the registry does not hold, in one BuildKit graph."""
+"""Build the images that the registry does not hold, in a single BuildKit graph."""
 
 from __future__ import annotations
 

@@ -28,7 +28,7 @@ __all__ = [
 
 @dataclass(frozen=True)
 class PlannedImage:
-    """One of our images in a plan."""
+    """An image of ours in a plan."""
 
     name: str
     repository: str
@@ -99,8 +99,9 @@ class Images:
 
     def rebuilt(self, names: Collection[str]) -> Images:
         """The same images, of which those with these names are missing, to be built again."""
-        images = (replace(one, digest="") if one.name in names else one for one in self.all)
-        return Images(tuple(images))
+        return Images(
+            tuple(replace(image, digest="") if image.name in names else image for image in self.all)
+        )
 
 
 @dataclass(frozen=True)
@@ -233,7 +234,7 @@ def packaged_version(version: Version) -> str:
     """The version in a packaged chart.
 
     That in its files once they are prepared, so that a candidate and its release are the same
-    bytes; else the one that this line publishes.
+    bytes; else the version that this line publishes.
     """
     return version.written if version.written == version.next else version.published
 
@@ -258,14 +259,14 @@ def read_plan(text: str, *, file: str) -> Plan:
     except ValidationError as error:
         raise DeclarationError(
             f"cannot read the plan {file}: it is invalid ({validation_message(error)})",
-            hint="write one by `./run inv plan --file plan.json`",
+            hint="write it again by `./run inv plan --file plan.json`",
         ) from error
 
 
 def differences(earlier: Plan, current: Plan) -> list[str]:
     """How an earlier plan differs from the current one, in a line each.
 
-    Content that the registry got since is no difference; other content under the same key is one.
+    New content of the registry is no difference, but other content under the same key is.
     """
     fields = (
         ("commit", earlier.commit, current.commit),

@@ -44,7 +44,7 @@ def plan_checkout(
     *,
     reason: str = "",
 ) -> Plan:
-    """The plan for a branch, or for what is checked out, by one request for each image and chart.
+    """The plan for a branch, or for what is checked out, by a request for each image and the chart.
 
     Without a registry everything is planned, and a note says that its content is unknown, for a
     reason (the registry does not answer, if none is given). Its problems are those that Git has;
@@ -64,7 +64,7 @@ def plan_checkout(
 
 
 def plan_images(declaration: Declaration, registry: Registry | None, root: Path = ROOT) -> Images:
-    """The current images of this clone, without versions, by one request for each image."""
+    """The current images of this clone, without versions, by a request for each image."""
     keys = content_keys(declaration, root)
     return make_images(declaration, keys, _digests(declaration, registry, keys))
 
@@ -86,18 +86,18 @@ def write(plan: Plan, file: Path, root: Path = ROOT) -> None:
 
 
 def read(file: Path) -> Plan:
-    """The plan in a file; DeclarationError for an invalid one."""
+    """The plan in a file; DeclarationError if it is invalid."""
     try:
         return read_plan(file.read_text(encoding="utf-8"), file=str(file))
     except (OSError, UnicodeDecodeError) as error:
         raise DeclarationError(
             f"cannot read the plan {file}: {error}",
-            hint="write one by `./run inv plan --file plan.json`",
+            hint="write it again by `./run inv plan --file plan.json`",
         ) from error
 
 
 def check_unchanged(file: Path, current: Plan) -> None:
-    """Raise DeclarationError unless the plan in a file is still the current one."""
+    """Raise DeclarationError unless the plan in a file is still the current plan."""
     if lines := differences(read(file), current):
         raise DeclarationError(
             f"cannot follow the plan {file}: it is outdated",

@@ -81,7 +81,7 @@ class Artifact:
 
     artifact_type: str
     layers: Sequence[Blob]
-    """Without a layer the specification's empty one stands in; so for the config."""
+    """Without layers the specification's empty blob is the layer; so for the config."""
     config: Blob | None = None
     annotations: Mapping[str, str] = field(default_factory=dict)
     subject: str = ""
@@ -123,7 +123,7 @@ class Referrer:
 
 
 class Registry:
-    """One registry, HOST[:PORT][/PATH]; methods take the whole names of repositories.
+    """A registry, HOST[:PORT][/PATH]; methods take the whole names of repositories.
 
     Raises RegistryError for refusals, for failures that outlast the retries, and for content that
     is not what was sent. timeout: the seconds to connect, and between two pieces of an answer.
@@ -322,7 +322,7 @@ class Registry:
     def _holds(
         self, repository: str, reference: str, digest: str, *, overwrite: bool = False
     ) -> bool:
-        """Whether this manifest is under a tag or digest; RegistryError if another one is."""
+        """Whether this manifest is under a tag or digest; RegistryError if another is."""
         actual = self.digest(repository, reference)
         if actual not in {"", digest} and not overwrite:
             raise RegistryError(
@@ -364,7 +364,7 @@ class Registry:
     def _attach(self, repository: str, subject: str, entry: Mapping[str, Any]) -> None:
         """Add a manifest to the index, under the fallback tag, of what is attached to its subject.
 
-        Two pushes may change the index at the same time: the one that is lost adds itself again.
+        Two pushes may change the index at the same time: a lost entry is added again.
         """
         tag = _fallback_tag(subject)
         with cannot(f"attach to {_reference(repository, subject)}"):
@@ -409,7 +409,7 @@ class Registry:
 
     def _upload(self, repository: str, digest: str, source: bytes | Path) -> None:
         def upload() -> None:
-            # Each attempt starts again: the address of an upload is for one attempt.
+            # Each attempt starts again: an upload's address serves once.
             start = self._url(repository, "blobs/uploads/")
             begun = self._connection.send_once(Request("POST", start, repository, expect=(202,)))
             url = urljoin(start, begun.headers["Location"])

@@ -3,7 +3,7 @@
 Logins: https://distribution.github.io/distribution/spec/auth/token/
 
 A registry may name other addresses: for an upload, for the next page, or by a redirect. A request
-to one of these carries no login, and is never unencrypted where the registry itself is encrypted.
+to these carries no login, and is never unencrypted where the registry itself is encrypted.
 A login is sent only to the registry and to the token service that the registry names.
 """
 
@@ -61,7 +61,7 @@ _ACTIONS = {
     "DELETE": ("pull", "push", "delete"),
 }
 _REDIRECTS = 10
-_BROKEN = "see the logs of the registry, and of any proxy in front of it: one of them is broken"
+_BROKEN = "see the logs of the registry, and of any proxy in front of it: it is broken"
 
 # What a token allows: (repository, action).
 _Scope = frozenset[tuple[str, str]]
@@ -145,7 +145,7 @@ def path_of(repository: str) -> str:
 
 @dataclass(frozen=True)
 class Request:
-    """A request about one repository."""
+    """A request about a repository."""
 
     method: str
     url: str
@@ -167,7 +167,7 @@ class Request:
 
 
 class Connection:
-    """Sends requests to one registry, and logs in when the registry asks for it.
+    """Sends requests to a registry, and logs in when the registry asks for it.
 
     Raises RegistryError for a refusal, and for a failure that outlasts the retries. `requests`
     counts the requests that were answered, those for tokens and redirects too.
@@ -188,7 +188,7 @@ class Connection:
         self._tokens: dict[_Scope, str] = {}
 
     def retry(self, action: Callable[[], _T]) -> _T:
-        """Run an action of one or several requests; again while its failure may be temporary."""
+        """Run an action of several requests; again while its failure may be temporary."""
         return with_retries(action, pause=self._pause)
 
     def send(self, request: Request) -> requests.Response:
@@ -271,7 +271,7 @@ class Connection:
         return self._fetch_token(scope)
 
     def _fetch_token(self, scope: _Scope) -> bool:
-        """Fetch a token in place of any known for this scope; whether the service gave one."""
+        """Fetch a token that replaces any for this scope; whether the service gave it."""
         self._tokens = {known: token for known, token in self._tokens.items() if not scope <= known}
         realm = self._challenge.get("realm", "")
         if not realm:
@@ -335,7 +335,7 @@ class _Session(requests.Session):
     def __init__(self, host: str) -> None:
         super().__init__()
         self.max_redirects = _REDIRECTS
-        # `login` finds logins; ~/.netrc may have one for any host.
+        # `login` finds logins; ~/.netrc may name any host.
         self.auth = lambda request: request
         # A registry's cookies would be sent to every port of its host.
         self.cookies.set_policy(DefaultCookiePolicy(allowed_domains=[]))
@@ -400,7 +400,7 @@ def _is_temporary(status: int) -> bool:
 
 
 def _scope_parameters(scope: _Scope) -> list[str]:
-    """A scope as token services take it: one parameter for each repository."""
+    """A scope as token services take it: a parameter for each repository."""
     return [
         f"repository:{repository}:"
         + ",".join(action for action in _ACTIONS["DELETE"] if (repository, action) in scope)
@@ -417,7 +417,7 @@ def _hint(status: int, host: str, *, has_login: bool) -> str:
         if has_login
         else f"there is no login for {host}: {log_in}",
         403: "ask for the right to push to the repository; this login has none",
-        404: "create the repository first, if the registry wants that; it does not know this one",
+        404: "create the repository first, if the registry wants that; it does not know it",
         405: "allow deletion: the image `registry` does with REGISTRY_STORAGE_DELETE_ENABLED=true, "
         "Docker Hub only on its own pages",
         413: "raise the limit for the size of uploads of the proxy in front of the registry",
@@ -471,6 +471,6 @@ def _connection_error(error: requests.RequestException, address: str) -> Registr
     return RegistryError(
         f"the registry does not answer: {reason[1] if reason else text}",
         hint="check the registry's address in delivery.toml (or DELIVERY_REGISTRY), and that it "
-        "runs; `./run inv up` starts a local one",
+        "runs; `./run inv up` starts a local registry",
         retriable=True,
     )

@@ -1,4 +1,4 @@
-"""The declared registry; a local one that does not answer is started here."""
+"""The declared registry; if it is local and does not answer, it is started here."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def container_name(declaration: Declaration) -> str:
 
 
 def ensure(engine: Engine, declaration: Declaration) -> Registry:
-    """The declared registry, which answers; a local one is started if need be."""
+    """The declared registry, which answers; started here if it is local."""
     address = declaration.registry.address
     with console.step(f"registry {address}") as step:
         if client.is_reachable(address):
@@ -48,7 +48,7 @@ def ensure(engine: Engine, declaration: Declaration) -> Registry:
 
 
 def connect(declaration: Declaration) -> Registry:
-    """The declared registry, which answers; needs an engine only to start a local one."""
+    """The declared registry, which answers; needs an engine only to start it."""
     address = declaration.registry.address
     if client.is_reachable(address):
         return Registry(address)
@@ -101,7 +101,7 @@ def _start(engine: Engine, image: str, address: str, container: str) -> None:
             hint=f"set DELIVERY_REGISTRY=localhost:{ports[0]}; or run `./run inv down` first, "
             "which keeps its images; or set another COMPOSE_PROJECT_NAME, for a second registry",
         )
-    engine.remove(container)  # a stopped one; its images are in the volume
+    engine.remove(container)  # a stopped container; its images are in the volume
     try:
         engine.run(
             image,

@@ -31,12 +31,12 @@ class Manifest:
 
 
 def digest(folder: Path) -> str:
-    """The digest of the image of a layout; RegistryError unless it is a layout with one image."""
+    """The digest of the image of a layout; RegistryError unless the layout has a single image."""
     try:
         (entry,) = json.loads((folder / "index.json").read_text(encoding="utf-8"))["manifests"]
         return str(entry["digest"])
     except (OSError, ValueError, KeyError) as error:
-        raise _invalid(folder, f"it is not an OCI layout with one image ({error})") from error
+        raise _invalid(folder, f"it is not an OCI layout with an image ({error})") from error
 
 
 def read(folder: Path) -> Manifest:
@@ -46,7 +46,7 @@ def read(folder: Path) -> Manifest:
     try:
         manifest = json.loads(content)
     except ValueError as error:
-        raise _invalid(folder, f"it is not an OCI layout with one image ({error})") from error
+        raise _invalid(folder, f"it is not an OCI layout with an image ({error})") from error
     if f"sha256:{hashlib.sha256(content).hexdigest()}" != expected:
         raise _invalid(folder, f"it is damaged: {expected} is not its manifest")
     return Manifest(expected, manifest.get("mediaType", MANIFEST), content, manifest)
@@ -57,7 +57,7 @@ def read_blob(folder: Path, named: str) -> bytes:
     try:
         return blob_file(folder, named).read_bytes()
     except OSError as error:
-        raise _invalid(folder, f"it is not an OCI layout with one image ({error})") from error
+        raise _invalid(folder, f"it is not an OCI layout with an image ({error})") from error
 
 
 def blob_file(folder: Path, named: str) -> Path:

@@ -16,7 +16,7 @@ __all__ = ["artifact", "attach", "make", "read", "read_or_make", "reference"]
 def attach(registry: Registry, image: Image, layout: Path | None) -> str:
     """Attach the SBOM of an image to it; the digest of its artifact.
 
-    Does not look for an attached SBOM: a caller that signs the result must not get another one's.
+    Does not look for an attached SBOM: what others attached must not be signed.
     """
     return registry.push_artifact(image.repository, artifact(registry, image, layout))
 
@@ -39,7 +39,7 @@ def read(registry: Registry, repository: str, digest: str) -> str:
 
 
 def read_or_make(name: str, image: ReleasedPart) -> tuple[str, bool]:
-    """The SBOM that is attached to a released image, else a new one; whether it is new."""
+    """The SBOM that is attached to a released image, else made now; whether it is new."""
     registry = Registry(image.repository)
     if text := read(registry, image.repository, image.digest):
         return text, False
@@ -57,7 +57,7 @@ def reference(registry: Registry, repository: str, digest: str) -> str:
 
 
 def make(registry: Registry, image: Image, layout: Path | None = None) -> str:
-    """The SBOM of an image, from its layout if it has one, else from the registry."""
+    """The SBOM of an image, from its layout if given, else from the registry."""
     if layout:
         files = layers.read_layout(layout, sbom.is_record)
     else:

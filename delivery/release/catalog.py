@@ -77,7 +77,7 @@ def push(registry: Registry, release: Release) -> str:
 
 
 def artifact(release: Release) -> Artifact:
-    """The artifact of a release: release.json is its one layer."""
+    """The artifact of a release: release.json is its only layer."""
     title = {"org.opencontainers.image.title": "release.json"}
     return Artifact(
         _TYPE,
@@ -114,7 +114,7 @@ def check_file(
     if not release.version:
         raise DeclarationError(
             f"{action}: it names the current images of a clone, and no release",
-            hint=f"publish one by `./run inv push`; --version {CURRENT} deploys a clone to local",
+            hint=f"publish it by `./run inv push`; --version {CURRENT} deploys a clone to local",
         )
     published = find(registry, release.version)
     if published is None:

@@ -37,7 +37,7 @@ PASSWORD = "COSIGN_PASSWORD"  # noqa: S105  # the name of a variable, which cosi
 _SECONDS = 300
 # https://docs.sigstore.dev/cosign/system_config/exit_codes/
 _NO_SIGNATURE, _NO_MATCH = 10, 12
-# Asks no transparency log, nor for the keys of the public one.
+# Asks no transparency log, nor for the keys of the public log.
 _WITHOUT_LOG = "--private-infrastructure=true"
 
 
@@ -69,7 +69,7 @@ def signing_key() -> str:
         raise DeclarationError(
             f"cannot read {KEY}: it is neither a private key in PEM nor an existing file",
             hint="set it to the file's path, or to its text from -----BEGIN to END-----; "
-            "`./run inv signing.keys` makes one",
+            "`./run inv signing.keys` makes a key pair",
         )
     return value
 
@@ -99,7 +99,7 @@ class Cosign:
     ) -> dict[str, Verdict]:
         """The verdict on the signatures of each reference, for a public key.
 
-        A signature without one of the annotations does not count. cosign ends at the first bad
+        A signature has to have all annotations. cosign ends at the first bad
         reference without naming it, so then each is checked alone.
         """
         argv = ["verify", _WITHOUT_LOG, "--output", "text", "--key", str(public_key)]
@@ -117,7 +117,7 @@ class Cosign:
         return dict.fromkeys(references, Verdict.GOOD)
 
     def public_half(self, key: str) -> str:
-        """The public key of a private one, in PEM."""
+        """The public key of a private key, in PEM."""
         return self._run(["public-key", "--key", key], f"open the key of {KEY}", _password())
 
     def generate(self, prefix: Path, password: str) -> None:
@@ -164,7 +164,7 @@ def _annotated(annotations: Mapping[str, str] | None) -> list[str]:
 
 
 def _password() -> dict[str, str]:
-    """The password of the key: an empty one if it is not set, else cosign would prompt for it."""
+    """The password of the key: empty if it is not set, else cosign would prompt for it."""
     return {PASSWORD: os.environ.get(PASSWORD, "")}
 
 
@@ -233,7 +233,7 @@ _MEANINGS: tuple[tuple[str, type[RegistryError | SignatureError], str, str], ...
         r"signing-config",
         SignatureError,
         "this version of cosign stores signatures in another way",
-        "install cosign 2, or set COSIGN to one",
+        "install cosign 2, or set COSIGN to its path",
     ),
     (
         r"UNAUTHORIZED|DENIED|status code 40[13]",

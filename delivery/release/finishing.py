@@ -39,7 +39,7 @@ class Finish:
     existing: tuple[str, ...]
     """The tags that this commit has already."""
     branch: str
-    """That of the release line, on a detached HEAD the one of BRANCH_NAME."""
+    """That of the release line, on a detached HEAD BRANCH_NAME."""
 
     @property
     def names(self) -> list[str]:

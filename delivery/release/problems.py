@@ -106,7 +106,7 @@ def conflicting_tags(
     """The problem that version tags of the plan have other content.
 
     existing: the digest of each tag in the registry, or "", by REPOSITORY:TAG. digests: those to
-    put, by repository; a part without one is changed, so that any existing tag is a conflict.
+    put, by repository; a part without a digest is changed, so that any existing tag is a conflict.
     skip: repositories that are not checked.
     """
     lines = list[str]()
@@ -134,7 +134,7 @@ def hint_for_taken_version(plan: Plan, published: Release | None = None) -> str:
     ref = plan.decision.ref
     next_versions = _next_versions(plan)
     if ref.kind != "branch" or not next_versions:
-        return "make a new commit, which gets a new version: a published one is never changed"
+        return "make a new commit, which gets a new version: a published version is never changed"
     if not plan.decision.rules.releases:
         return (
             "make a new commit, which gets a new version, or run"
@@ -158,7 +158,7 @@ def hint_for_taken_version(plan: Plan, published: Release | None = None) -> str:
 
 
 def _next_versions(plan: Plan) -> str:
-    """The options that set a version above the published one for each changed subproject."""
+    """The options that set a higher version than published for each changed subproject."""
     return "".join(
         f" --subproject {version.subproject}={Number.parse(version.published).bump_patch()}"
         for version in plan.versions

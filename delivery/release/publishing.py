@@ -137,7 +137,7 @@ def package_chart(
 
 
 def chart_text(folder: Path, name: str) -> str:
-    """The text of one of the chart's files."""
+    """The text of a file of the chart."""
     try:
         return (folder / name).read_text(encoding="utf-8")
     except OSError as error:
@@ -225,7 +225,7 @@ class _Publication:
         return digest
 
     def put_tags(self, release: Release) -> None:
-        """Put every version tag; if one has other content, none is put."""
+        """Put every version tag; if any has other content, none is put."""
         digests = {part.repository: part.digest for part in release.parts}
         with console.step("version tags") as step:
             existing = version_tags(self.registry, self.plan)
@@ -248,7 +248,7 @@ class _Publication:
         signing.sign(self.declaration, list(sources), sources=sources, existing=existing)
 
     def attach_sboms(self, release: Release) -> dict[str, str]:
-        """Attach an SBOM to each image without one; the digest of the image by its SBOM.
+        """Attach an SBOM to each image that has none; the digest of the image by its SBOM.
 
         With a signing key, an existing SBOM is compared with what the image gives.
         """

@@ -61,7 +61,7 @@ class Release:
 
     @property
     def parts(self) -> list[ReleasedPart]:
-        """Its images, and its chart if it has one."""
+        """Its images, and its chart if it has any."""
         return [*self.images.values(), *([self.chart] if self.chart else ())]
 
     @property
@@ -72,7 +72,7 @@ class Release:
 
 
 def read_release(text: str, *, file: str) -> Release:
-    """The release of a release.json; DeclarationError for an invalid one."""
+    """The release of a release.json; DeclarationError if it is invalid."""
     try:
         release = TypeAdapter(Release).validate_json(text, strict=True)
     except ValidationError as error:

@@ -47,7 +47,7 @@ _RECORDS = re.compile(
 
 @dataclass(frozen=True, order=True)
 class Package:
-    """One package of an image."""
+    """A package of an image."""
 
     kind: str
     """The type of its purl, such as "deb" or "pypi"."""

@@ -227,7 +227,7 @@ def _public_half(program: Cosign, key: str) -> Iterator[Path]:
 
 
 def _unsigned(program: Cosign, public: Path, sources: Mapping[str, str]) -> list[str]:
-    """The references without a good signature that names their source, if they have one.
+    """The references without a good signature that names their source, if any.
 
     All signatures of one call name the sources of all, each by the digest that it belongs to.
     """
@@ -263,7 +263,7 @@ def _check_existence(pinned: Sequence[str]) -> None:
 
 
 def _check_pair(declaration: Declaration, public: Path, root: Path) -> None:
-    """Raise SignatureError unless this public key is the declared one, if there is one."""
+    """Raise SignatureError unless this public key is that of the declaration, if it has any."""
     if declaration.signing is None:
         return
     declared = _public_key(declaration, root)

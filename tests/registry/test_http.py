@@ -655,4 +655,4 @@ def test_a_refused_connection_is_an_error_with_the_systems_reason() -> None:
         match=r"cannot look for \S+: the registry does not answer: Connection refused$",
     ) as caught:
         Registry("localhost:1", pause=no_pause).digest("localhost:1/app", "k1")
-    assert "`./run inv up` starts a local one" in caught.value.hint
+    assert "`./run inv up` starts a local registry" in caught.value.hint
