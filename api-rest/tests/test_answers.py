@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 import structlog
-from api_rest.answers import Answering, address, answer, exposition, request_id
+from api_rest.answers import AnswerPlugin, answer, exposition, openapi_path, request_id
 from api_rest.errors import Busy, Problem, Unavailable
 from api_rest.metrics import Metrics
 from bottle import Bottle
@@ -24,7 +24,7 @@ class World:
         self.error: Exception | None = None
         self.seen: dict[str, Any] = {}
         app = Bottle()
-        answering = Answering(self.metrics, tracing or Tracing())
+        answering = AnswerPlugin(self.metrics, tracing or Tracing())
         app.install(answering)
         app.default_error_handler = answering.framework_error
         app.route("/things/<name>", "GET", self.thing)
@@ -101,7 +101,7 @@ def test_a_request_is_measured_by_its_rule(world: World) -> None:
 
 def test_a_filter_of_a_rule_is_not_part_of_its_name() -> None:
     assert (
-        address("/badges/<environment>/<component:path>.svg")
+        openapi_path("/badges/<environment>/<component:path>.svg")
         == "/badges/{environment}/{component}.svg"
     )
 

@@ -13,13 +13,13 @@ from typing import Any
 
 import pytest
 from api_rest import app as app_module
-from api_rest.answers import address
+from api_rest.answers import openapi_path
 from api_rest.app import Ledger, create_app
-from api_rest.backends import Backends, Connecting
+from api_rest.backends import Backends, ConnectingBackend
+from api_rest.concurrency import SharedValue
 from api_rest.errors import Busy, Cut, Unavailable
-from api_rest.fresh import Fresh
 from api_rest.idempotency import Reservation
-from api_rest.lag import Lag, Storing
+from api_rest.lag import Lag, LagMonitor
 from api_rest.listing import Batch, Listing, Position
 from api_rest.metrics import Metrics
 from api_rest.runs import Run, Running, runs
@@ -107,7 +107,7 @@ class Database:
         self.check()
         return self.places
 
-    def standing(self, environment: str, component: str) -> tuple[Running | None, Run | None]:
+    def status(self, environment: str, component: str) -> tuple[Running | None, Run | None]:
         self.check()
         place = (environment, component)
         return next(
@@ -143,16 +143,16 @@ class World:
         self.kafka = Kafka()
         self.database = Database()
         self.state = State(ready=True)
-        self.storing = Storing()
-        broker: Connecting[Any] = Connecting("Kafka", lambda: self.kafka)
-        store: Connecting[Any] = Connecting("the database", lambda: self.database)
+        self.lag = LagMonitor()
+        broker: ConnectingBackend[Any] = ConnectingBackend("Kafka", lambda: self.kafka)
+        store: ConnectingBackend[Any] = ConnectingBackend("the database", lambda: self.database)
         for connecting in (broker, store):
             connecting.start()
             connecting._thread.join()
         app = create_app(
             Backends(broker, store),
             max_body_bytes=max_body_bytes,
-            storing=self.storing,
+            lag=self.lag,
             metrics=Metrics("1"),
             tracing=tracing or Tracing(),
             tokens=tokens,
@@ -450,7 +450,9 @@ def test_filters_span_and_limit_reach_the_database_decoded(world: World) -> None
 def addresses(world: World) -> list[tuple[str, str]]:
     """Each route's method and an address of it."""
     routes = world.http.app.routes
-    return [(route.method, re.sub(r"\{\w+\}", "page.js", address(route.rule))) for route in routes]
+    return [
+        (route.method, re.sub(r"\{\w+\}", "page.js", openapi_path(route.rule))) for route in routes
+    ]
 
 
 def test_no_route_takes_what_it_does_not_declare(world: World, deployment: dict[str, Any]) -> None:
@@ -635,7 +637,7 @@ def taken(world: World, name: str) -> ExitStack:
 def test_while_enough_is_read_a_read_is_503_of_its_own_kind_and_closes_no_gate(
     world: World, path: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for name in ("READ_WITHIN", "READ_ON_WITHIN"):
+    for name in ("READ_WAIT_SECONDS", "TABLE_READ_WAIT_SECONDS"):
         monkeypatch.setattr(app_module, name, 0)
     with taken(world, "reads"):
         response = world.http.get(path, status=503)
@@ -768,7 +770,9 @@ def test_what_runs_is_read_every_two_seconds_at_most_however_many_ask(
     monkeypatch: pytest.MonkeyPatch, path: str
 ) -> None:
     now = 0.0
-    monkeypatch.setattr(app_module, "Fresh", lambda compute, age: Fresh(compute, age, lambda: now))
+    monkeypatch.setattr(
+        app_module, "SharedValue", lambda compute, age: SharedValue(compute, age, lambda: now)
+    )
     world = World()
     for now in (0.0, 0.5, 1.9, 2.0, 3.9):  # noqa: B007  the clock reads it
         world.http.get(path)
@@ -858,7 +862,7 @@ def test_the_page_says_that_storing_is_behind(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert "The ledger is behind" not in world.http.get("/").text
-    monkeypatch.setattr(world.storing, "late", lambda: Lag(7, 90))
+    monkeypatch.setattr(world.lag, "late", lambda: Lag(7, 90))
     assert "7 accepted events are not shown here yet" in world.http.get("/").text
 
 

@@ -1,10 +1,11 @@
 import threading
 import time
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 from api_rest import backends
-from api_rest.backends import Backends, Connecting
+from api_rest.backends import Backends, ConnectingBackend
 from api_rest.errors import Busy, Unavailable
 from api_rest.state import Reason
 
@@ -39,7 +40,7 @@ def eventually(condition: Callable[[], bool]) -> None:
         time.sleep(0.005)
 
 
-def usable(connecting: Connecting[Fake]) -> bool:
+def usable(connecting: ConnectingBackend[Fake]) -> bool:
     try:
         connecting.use(Fake.check)
     except Unavailable:
@@ -49,7 +50,7 @@ def usable(connecting: Connecting[Fake]) -> bool:
 
 def test_before_it_is_connected_use_says_so() -> None:
     with pytest.raises(Unavailable, match="Kafka is not connected yet"):
-        Connecting("Kafka", Fake).use(Fake.check)
+        ConnectingBackend("Kafka", Fake).use(Fake.check)
 
 
 def test_start_returns_while_the_connection_is_being_made() -> None:
@@ -59,7 +60,7 @@ def test_start_returns_while_the_connection_is_being_made() -> None:
         release.wait(5)
         return Fake()
 
-    connecting = Connecting("Kafka", slowly)
+    connecting = ConnectingBackend("Kafka", slowly)
     connecting.start()
     assert not usable(connecting)
     release.set()
@@ -75,7 +76,7 @@ def test_it_tries_until_it_is_connected(monkeypatch: pytest.MonkeyPatch) -> None
             raise error
         return Fake()
 
-    connecting = Connecting("Kafka", connect)
+    connecting = ConnectingBackend("Kafka", connect)
     connecting.start()
     eventually(lambda: usable(connecting))
 
@@ -84,7 +85,7 @@ def test_a_bug_while_connecting_is_told_by_use() -> None:
     def broken() -> Fake:
         raise TypeError("no such option")
 
-    connecting = Connecting("Kafka", broken)
+    connecting = ConnectingBackend("Kafka", broken)
     connecting.start()
 
     def told() -> bool:
@@ -101,7 +102,7 @@ def test_close_ends_the_attempts(monkeypatch: pytest.MonkeyPatch) -> None:
     def away() -> Fake:
         raise Unavailable("no")
 
-    connecting = Connecting("Kafka", away)
+    connecting = ConnectingBackend("Kafka", away)
     connecting.start()
     connecting.close()
     eventually(lambda: not connecting._thread.is_alive())
@@ -109,7 +110,7 @@ def test_close_ends_the_attempts(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_close_closes_what_is_connected() -> None:
     fake = Fake()
-    connecting = Connecting("Kafka", lambda: fake)
+    connecting = ConnectingBackend("Kafka", lambda: fake)
     connecting.start()
     eventually(lambda: usable(connecting))
     connecting.close()
@@ -119,14 +120,14 @@ def test_close_closes_what_is_connected() -> None:
 def test_problems_name_each_backend_that_is_away() -> None:
     kafka, database = Fake("no leader"), Fake()
     both = Backends(
-        Connecting("Kafka", lambda: kafka),  # type: ignore[arg-type, return-value]
-        Connecting("the database", lambda: database),  # type: ignore[arg-type, return-value]
+        ConnectingBackend("Kafka", lambda: kafka),  # type: ignore[arg-type, return-value]
+        ConnectingBackend("the database", lambda: database),  # type: ignore[arg-type, return-value]
     )
     both.start()
     eventually(lambda: full(both) == ["no leader"])
     kafka.reason, database.reason = "", "refused"
     assert full(both) == ["refused"]
-    assert both.well == {"kafka": True, "database": False}
+    assert both.up == {"kafka": True, "database": False}
     database.reason = ""
     assert both.problems() == []
     both.close()
@@ -137,8 +138,8 @@ def test_problems_name_each_backend_that_is_away() -> None:
 def test_problems_are_plain_but_for_who_may_read_all() -> None:
     kafka, database = Fake("no brokers at kafka:9092"), Fake("no table", plain="no table")
     both = Backends(
-        Connecting("Kafka", lambda: kafka),  # type: ignore[arg-type, return-value]
-        Connecting("the database", lambda: database),  # type: ignore[arg-type, return-value]
+        ConnectingBackend("Kafka", lambda: kafka),  # type: ignore[arg-type, return-value]
+        ConnectingBackend("the database", lambda: database),  # type: ignore[arg-type, return-value]
     )
     both.start()
     eventually(lambda: full(both) == ["no brokers at kafka:9092", "no table"])
@@ -150,8 +151,8 @@ def test_a_request_that_hangs_does_not_keep_the_check_from_seeing_that_the_backe
     None
 ):
     kafka = Fake("away")
-    broker: Connecting[Fake] = Connecting("Kafka", lambda: kafka)
-    both = Backends(broker, Connecting("the database", Fake))  # type: ignore[arg-type]
+    broker: ConnectingBackend[Fake] = ConnectingBackend("Kafka", lambda: kafka)
+    both = Backends(broker, ConnectingBackend("the database", Fake))  # type: ignore[arg-type]
     both.start()
     eventually(lambda: full(both) == ["away"])
     entered, release = threading.Event(), threading.Event()
@@ -174,7 +175,9 @@ def test_a_request_that_hangs_does_not_keep_the_check_from_seeing_that_the_backe
 
 def test_a_database_that_is_busy_counts_as_what_it_was_before() -> None:
     database = Fake()
-    both = Backends(Connecting("Kafka", Fake), Connecting("the database", lambda: database))  # type: ignore[arg-type, return-value]
+    kafka: Any = ConnectingBackend("Kafka", Fake)
+    store: Any = ConnectingBackend("the database", lambda: database)
+    both = Backends(kafka, store)
     both.start()
     database.busy = True
     eventually(
@@ -184,5 +187,5 @@ def test_a_database_that_is_busy_counts_as_what_it_was_before() -> None:
     assert both.problems() == []
     database.busy = True
     assert both.problems() == []
-    assert both.well == {"kafka": True, "database": True}
+    assert both.up == {"kafka": True, "database": True}
     both.close()

@@ -8,7 +8,7 @@ from urllib.parse import quote
 from xml.etree import ElementTree as ET
 
 import pytest
-from api_rest.answers import Answering, Querying
+from api_rest.answers import AnswerPlugin, QueryPlugin
 from api_rest.badge import COLOURS, LABEL_COLOUR, SHOWN_LIMIT, Badge, badge_of, draw, mount
 from api_rest.errors import Busy, Unavailable
 from api_rest.metrics import Metrics
@@ -38,12 +38,12 @@ class World:
         self.newest: Run | None = None
         self.error: Exception | None = None
         app = Bottle()
-        app.install(Answering(Metrics("1"), Tracing()))
-        app.install(Querying())
-        mount(app, self._standing, lambda: NOW)
+        app.install(AnswerPlugin(Metrics("1"), Tracing()))
+        app.install(QueryPlugin())
+        mount(app, self._status, lambda: NOW)
         self.http = TestApp(app)
 
-    def _standing(self, environment: str, component: str) -> tuple[Running | None, Run | None]:
+    def _status(self, environment: str, component: str) -> tuple[Running | None, Run | None]:
         self.asked.append((environment, component))
         if self.error:
             raise self.error

@@ -8,7 +8,7 @@ import pytest
 from api_rest import broker
 from api_rest.broker import KafkaBroker
 from api_rest.errors import Problem, Unavailable
-from api_rest.lag import Lag, Storing
+from api_rest.lag import Lag, LagMonitor
 from api_rest.settings import Settings
 from kafka import OffsetSpec, TopicPartition
 from kafka.errors import (
@@ -103,7 +103,7 @@ def connected(
 ) -> KafkaBroker:
     monkeypatch.setattr(broker, "KafkaProducer", Producer)
     monkeypatch.setattr(broker, "KafkaAdminClient", Admin)
-    return KafkaBroker(make_settings(BROKER_URL="a,b:1", DELIVERY_TIMEOUT="3"), Storing())
+    return KafkaBroker(make_settings(BROKER_URL="a,b:1", DELIVERY_TIMEOUT="3"), LagMonitor())
 
 
 def test_the_configured_brokers_are_asked_and_all_replicas_must_answer(
@@ -194,13 +194,13 @@ def test_between_two_attempts_the_last_ones_reason_is_told(connected: KafkaBroke
 
 def test_how_far_the_topic_is_stored_is_told(connected: KafkaBroker) -> None:
     connected.check()
-    assert connected._storing.lag() == Lag(2, 0.0)
+    assert connected._lag.lag() == Lag(2, 0.0)
 
 
 def test_a_group_that_has_stored_nothing_begins_at_the_first_event(connected: KafkaBroker) -> None:
     connected._admin.committed = {0: -1}
     connected.check()
-    assert connected._storing.lag() == Lag(5, 0.0)
+    assert connected._lag.lag() == Lag(5, 0.0)
 
 
 def test_it_is_asked_for_every_few_seconds_only(
@@ -228,11 +228,11 @@ def test_not_to_know_how_far_it_is_stored_is_no_problem_and_said_once(
     connected._admin.group_error = error
     for _ in range(3):
         connected.check()
-    assert connected._storing.lag() is None
+    assert connected._lag.lag() is None
     assert [line["event"] for line in structured(caplog)] == ["not known how far events are stored"]
     connected._admin.group_error = None
     connected.check()
-    assert connected._storing.lag() == Lag(2, 0.0)
+    assert connected._lag.lag() == Lag(2, 0.0)
 
 
 def test_a_coordinator_that_does_not_answer_is_looked_for_again(connected: KafkaBroker) -> None:
@@ -269,7 +269,7 @@ def test_a_failed_admin_leaves_no_producer_behind(
     monkeypatch.setattr(broker, "KafkaProducer", producer)
     monkeypatch.setattr(broker, "KafkaAdminClient", admin)
     with pytest.raises(Unavailable):
-        KafkaBroker(make_settings(), Storing())
+        KafkaBroker(make_settings(), LagMonitor())
     assert made[0].closed
 
 
@@ -286,5 +286,5 @@ def test_the_network_is_closed_when_no_broker_answers(
 
     monkeypatch.setattr(broker, "KafkaProducer", producer)
     with pytest.raises(Unavailable, match="cannot connect to a:9092"):
-        KafkaBroker(make_settings(BROKER_URL="a"), Storing())
+        KafkaBroker(make_settings(BROKER_URL="a"), LagMonitor())
     assert [client._net._closed for client in opened] == [True]

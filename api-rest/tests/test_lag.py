@@ -1,5 +1,5 @@
 import pytest
-from api_rest.lag import BELIEVED, LATE_AFTER, PARTS, Lag, Storing
+from api_rest.lag import LATE_AFTER, PRECISION, SAMPLE_VALID_SECONDS, Lag, LagMonitor
 
 
 class Clock:
@@ -15,116 +15,120 @@ def clock() -> Clock:
 
 
 @pytest.fixture
-def storing(clock: Clock) -> Storing:
-    return Storing(clock)
+def monitor(clock: Clock) -> LagMonitor:
+    return LagMonitor(clock)
 
 
-def test_nothing_is_known_before_the_first_sample(storing: Storing) -> None:
-    assert (storing.lag(), storing.late(), storing.reason()) == (None, None, "")
+def test_nothing_is_known_before_the_first_sample(monitor: LagMonitor) -> None:
+    assert (monitor.lag(), monitor.late(), monitor.reason()) == (None, None, "")
 
 
 def test_what_is_stored_as_far_as_the_topic_goes_is_not_late(
-    storing: Storing, clock: Clock
+    monitor: LagMonitor, clock: Clock
 ) -> None:
     for _ in range(9):
-        storing.sample({0: 7, 1: 3}, {0: 7, 1: 3})
+        monitor.sample({0: 7, 1: 3}, {0: 7, 1: 3})
         clock.now += 3
-    assert storing.lag() == Lag(0, 0.0)
+    assert monitor.lag() == Lag(0, 0.0)
 
 
 def test_what_waits_is_counted_over_all_partitions_and_a_group_that_never_was_has_stored_nothing(
-    storing: Storing,
+    monitor: LagMonitor,
 ) -> None:
-    storing.sample({0: 7, 1: 3}, {0: 5})
-    assert storing.lag() == Lag(5, 0.0)
+    monitor.sample({0: 7, 1: 3}, {0: 5})
+    assert monitor.lag() == Lag(5, 0.0)
 
 
-def test_what_was_stored_while_kafka_was_asked_is_not_less_than_nothing(storing: Storing) -> None:
-    storing.sample({0: 7, 1: 3}, {0: 9, 1: 2})
-    assert storing.lag() == Lag(1, 0.0)
+def test_what_was_stored_while_kafka_was_asked_is_not_less_than_nothing(
+    monitor: LagMonitor,
+) -> None:
+    monitor.sample({0: 7, 1: 3}, {0: 9, 1: 2})
+    assert monitor.lag() == Lag(1, 0.0)
 
 
-def test_the_delay_counts_from_when_everything_was_stored(storing: Storing, clock: Clock) -> None:
-    storing.sample({0: 5}, {0: 5})
+def test_the_delay_counts_from_when_everything_was_stored(
+    monitor: LagMonitor, clock: Clock
+) -> None:
+    monitor.sample({0: 5}, {0: 5})
     for _ in range(7):
         clock.now += 3
-        storing.sample({0: 6}, {0: 5})
-    assert storing.lag() == Lag(1, 21.0)
+        monitor.sample({0: 6}, {0: 5})
+    assert monitor.lag() == Lag(1, 21.0)
 
 
 def test_a_backlog_that_is_worked_off_is_as_late_as_the_newest_sample_that_is_stored(
-    storing: Storing, clock: Clock
+    monitor: LagMonitor, clock: Clock
 ) -> None:
     for end in (10, 20, 30, 40):
-        storing.sample({0: end}, {0: 0})
+        monitor.sample({0: end}, {0: 0})
         clock.now += 3
-    storing.sample({0: 40}, {0: 20})
-    assert storing.lag() == Lag(20, 9.0)
-    storing.sample({0: 40}, {0: 39})
-    assert storing.lag() == Lag(1, 6.0)
-    storing.sample({0: 40}, {0: 40})
-    assert storing.lag() == Lag(0, 0.0)
+    monitor.sample({0: 40}, {0: 20})
+    assert monitor.lag() == Lag(20, 9.0)
+    monitor.sample({0: 40}, {0: 39})
+    assert monitor.lag() == Lag(1, 6.0)
+    monitor.sample({0: 40}, {0: 40})
+    assert monitor.lag() == Lag(0, 0.0)
 
 
 def test_a_topic_that_rested_does_not_make_the_next_event_late(
-    storing: Storing, clock: Clock
+    monitor: LagMonitor, clock: Clock
 ) -> None:
-    storing.sample({0: 5}, {0: 4})
+    monitor.sample({0: 5}, {0: 4})
     for _ in range(100):
         clock.now += 3
-        storing.sample({0: 5}, {0: 4})
+        monitor.sample({0: 5}, {0: 4})
     clock.now += 3
-    storing.sample({0: 6}, {0: 5})
-    assert storing.lag() == Lag(1, 3.0)
+    monitor.sample({0: 6}, {0: 5})
+    assert monitor.lag() == Lag(1, 3.0)
 
 
 def test_what_came_while_kafka_could_not_be_asked_is_not_late_yet(
-    storing: Storing, clock: Clock
+    monitor: LagMonitor, clock: Clock
 ) -> None:
-    storing.sample({0: 5}, {0: 5})
+    monitor.sample({0: 5}, {0: 5})
     clock.now += 300
-    storing.sample({0: 6}, {0: 5})
-    assert storing.lag() == Lag(1, 0.0)
+    monitor.sample({0: 6}, {0: 5})
+    assert monitor.lag() == Lag(1, 0.0)
     clock.now += 300
-    storing.sample({0: 6}, {0: 5})
-    assert storing.lag() == Lag(1, 300.0)
+    monitor.sample({0: 6}, {0: 5})
+    assert monitor.lag() == Lag(1, 300.0)
 
 
-def test_an_old_sample_is_not_believed(storing: Storing, clock: Clock) -> None:
-    storing.sample({0: 5}, {0: 0})
-    clock.now += BELIEVED
-    assert storing.lag() == Lag(5, 0.0)
+def test_an_old_sample_is_not_believed(monitor: LagMonitor, clock: Clock) -> None:
+    monitor.sample({0: 5}, {0: 0})
+    clock.now += SAMPLE_VALID_SECONDS
+    assert monitor.lag() == Lag(5, 0.0)
     clock.now += 1
-    assert storing.lag() is None
+    assert monitor.lag() is None
 
 
 def test_a_long_backlog_takes_little_memory_and_its_delay_stays_about_right(
-    storing: Storing, clock: Clock
+    monitor: LagMonitor, clock: Clock
 ) -> None:
     for event in range(1, 20_001):
         clock.now += 3
-        storing.sample({0: event}, {0: 0})
-    assert len(storing._open) < 1200
+        monitor.sample({0: event}, {0: 0})
+    assert len(monitor._open) < 1200
     for waiting in (20_000, 10_000, 500):
-        storing.sample({0: 20_000}, {0: 20_000 - waiting})
-        found = storing.lag()
+        monitor.sample({0: 20_000}, {0: 20_000 - waiting})
+        found = monitor.lag()
         assert found is not None
-        assert found.delay == pytest.approx(3 * waiting, abs=3 * 20_000 / PARTS)
+        assert found.delay == pytest.approx(3 * waiting, abs=3 * 20_000 / PRECISION)
 
 
-def test_late_is_said_in_words_once_it_lasts(storing: Storing, clock: Clock) -> None:
-    storing.sample({0: 1}, {0: 0})
+def test_late_is_said_in_words_once_it_lasts(monitor: LagMonitor, clock: Clock) -> None:
+    monitor.sample({0: 1}, {0: 0})
     clock.now += LATE_AFTER
-    storing.sample({0: 1}, {0: 0})
-    assert storing.reason() == ""
+    monitor.sample({0: 1}, {0: 0})
+    assert monitor.reason() == ""
     clock.now += 1
-    storing.sample({0: 2890}, {0: 0})
-    assert storing.late() == Lag(2890, 16.0)
-    assert storing.reason() == (
+    monitor.sample({0: 2890}, {0: 0})
+    assert monitor.late() == Lag(2890, 16.0)
+    assert monitor.reason() == (
         "2890 accepted events wait to be stored, the oldest for about 16 s: "
         "async-worker does not run, or cannot keep up"
     )
-    storing.sample({0: 2890}, {0: 2889})
+    monitor.sample({0: 2890}, {0: 2889})
     clock.now += LATE_AFTER + 1
-    storing.sample({0: 2890}, {0: 2889})
-    assert storing.reason().startswith("1 accepted event waits to be stored")
+    monitor.sample({0: 2890}, {0: 2889})
+    assert monitor.reason().startswith("1 accepted event waits to be stored")

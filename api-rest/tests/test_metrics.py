@@ -3,7 +3,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
-from api_rest.lag import Storing
+from api_rest.lag import LagMonitor
 from api_rest.metrics import Metrics
 
 
@@ -58,12 +58,12 @@ def test_what_is_depended_on_is_told_of_as_it_is_when_asked() -> None:
 
 
 def test_how_far_storing_is_behind_is_told_while_it_is_known() -> None:
-    metrics, storing = Metrics("1"), Storing()
-    metrics.watch_storing(storing)
+    metrics, lag = Metrics("1"), LagMonitor()
+    metrics.watch_lag(lag)
     assert {"api_rest_store_waiting_events NaN", "api_rest_store_delay_seconds NaN"} <= lines(
         metrics
     )
-    storing.sample({0: 7}, {0: 5})
+    lag.sample({0: 7}, {0: 5})
     assert {"api_rest_store_waiting_events 2.0", "api_rest_store_delay_seconds 0.0"} <= lines(
         metrics
     )
@@ -92,7 +92,7 @@ def test_the_readme_names_every_metric() -> None:
     metrics = Metrics("1")
     metrics.watch(SimpleNamespace(queued=0, connections=0, counters={"overloaded": 0}))
     metrics.watch_backends({"kafka": True})
-    metrics.watch_storing(Storing())
+    metrics.watch_lag(LagMonitor())
     metrics.observe("GET", "/", 200, 0.1)
     told = re.findall(r"^# TYPE (\S+) (\S+)$", metrics.render("")[1].decode(), re.MULTILINE)
     ours = {found for found in told if not found[0].startswith(("process_", "python_gc_"))}

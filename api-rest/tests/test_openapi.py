@@ -8,11 +8,11 @@ from typing import Any
 
 import pytest
 import schemathesis
-from api_rest.answers import address
-from api_rest.app import EXPORTED, LISTED, create_app
-from api_rest.backends import Backends, Connecting
+from api_rest.answers import openapi_path
+from api_rest.app import EXPORT_PARAMETERS, LIST_PARAMETERS, create_app
+from api_rest.backends import Backends, ConnectingBackend
 from api_rest.event import FIELDS
-from api_rest.lag import Storing
+from api_rest.lag import LagMonitor
 from api_rest.metrics import Metrics
 from api_rest.openapi import document
 from api_rest.server import PROBES
@@ -62,15 +62,15 @@ def application(tokens: Tokens | None = None) -> tuple[Bottle, Engine]:
         "sqlite://", poolclass=StaticPool, connect_args={"check_same_thread": False}
     )
     metadata.create_all(engine)
-    broker: Connecting[Any] = Connecting("Kafka", lambda: Kafka(engine))
-    store: Connecting[Any] = Connecting("the database", lambda: Store(engine))
+    broker: ConnectingBackend[Any] = ConnectingBackend("Kafka", lambda: Kafka(engine))
+    store: ConnectingBackend[Any] = ConnectingBackend("the database", lambda: Store(engine))
     for connecting in (broker, store):
         connecting.start()
         connecting._thread.join()
     app = create_app(
         Backends(broker, store),
         max_body_bytes=65536,
-        storing=Storing(),
+        lag=LagMonitor(),
         metrics=Metrics("1"),
         tracing=Tracing(),
         tokens=tokens,
@@ -171,8 +171,8 @@ def described(*, protect_writes: bool = True, protect_reads: bool = True) -> dic
     return document(
         version="1.2.3",
         max_body_bytes=1000,
-        listed=LISTED,
-        exported=EXPORTED,
+        listed=LIST_PARAMETERS,
+        exported=EXPORT_PARAMETERS,
         protect_writes=protect_writes,
         protect_reads=protect_reads,
     )
@@ -221,7 +221,7 @@ def test_what_can_be_sent_is_what_is_declared() -> None:
     assert set(body["properties"]) == {field.name for field in FIELDS}
     assert set(body["required"]) == {field.name for field in FIELDS if field.required}
     for route in APP.routes:
-        operation = whole["paths"].get(address(route.rule), {}).get(route.method.lower())
+        operation = whole["paths"].get(openapi_path(route.rule), {}).get(route.method.lower())
         if operation is None:
             continue
         entries = [entry for entry in operation["parameters"] if entry.get("in") == "query"]
@@ -233,7 +233,7 @@ def test_what_can_be_sent_is_what_is_declared() -> None:
 
 
 def test_every_route_is_described() -> None:
-    served = {(address(route.rule), route.method.lower()) for route in APP.routes}
+    served = {(openapi_path(route.rule), route.method.lower()) for route in APP.routes}
     told = {
         (path, method) for path, operations in described()["paths"].items() for method in operations
     }

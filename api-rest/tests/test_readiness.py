@@ -45,7 +45,7 @@ def backends() -> Backends:
 @pytest.fixture
 def known(backends: Backends, monkeypatch: pytest.MonkeyPatch) -> Iterator[Readiness]:
     monkeypatch.setattr(readiness, "INTERVAL", 0.005)
-    monkeypatch.setattr(readiness, "INTERVAL_NOT_READY", 0.005)
+    monkeypatch.setattr(readiness, "INTERVAL_WITH_PROBLEMS", 0.005)
     known = Readiness(backends.problems, lambda: backends.late)
     yield known
     known.close()
@@ -117,13 +117,13 @@ def test_what_was_found_is_believed_for_a_while_only(
 ) -> None:
     known.start()
     eventually(lambda: known.state().missing == [])
-    monkeypatch.setattr(readiness, "BELIEVED", 0.05)
+    monkeypatch.setattr(readiness, "CHECK_VALID_SECONDS", 0.05)
     backends.hangs.clear()
     eventually(
         lambda: any("the last check has not ended" in problem for problem in known.state().missing)
     )
     backends.hangs.set()
-    monkeypatch.setattr(readiness, "BELIEVED", 10.0)
+    monkeypatch.setattr(readiness, "CHECK_VALID_SECONDS", 10.0)
     eventually(lambda: known.state().missing == [])
 
 

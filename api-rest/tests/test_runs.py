@@ -337,7 +337,7 @@ def test_a_run_has_arrived_when_all_is_well_from_its_deployment_on(
     (run,) = runs(
         [event(number, stage, status) for number, (stage, status) in enumerate(said.items())]
     )
-    assert run.arrived is arrived
+    assert run.is_deployed is arrived
 
 
 def test_clocks_that_disagree_make_no_stage_shorter_than_nothing() -> None:

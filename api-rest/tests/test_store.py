@@ -314,7 +314,7 @@ def at(second: int) -> dict[str, str]:
 
 def both(store: Store) -> tuple[list[str], str | None]:
     """What runs at the one place there is, as the page and as a badge say it."""
-    return [found.version for found in store.running()], standing(store)[0]
+    return [found.version for found in store.running()], versions(store)[0]
 
 
 @pytest.mark.parametrize("waited", [61, 3600, 6 * 86_400])
@@ -512,24 +512,24 @@ def test_what_details_say_of_a_run_is_read_with_it(store: Store, put: Callable[.
     ]
 
 
-def standing(store: Store, component: str = "api-rest") -> tuple[str | None, str | None]:
-    there, newest = store.standing("staging", component)
+def versions(store: Store, component: str = "api-rest") -> tuple[str | None, str | None]:
+    there, newest = store.status("staging", component)
     return there.version if there else None, newest.version if newest else None
 
 
 def test_how_a_place_stands_is_what_runs_there_and_the_newest_run_towards_it(
     store: Store, put: Callable[..., None]
 ) -> None:
-    assert standing(store) == (None, None)
+    assert versions(store) == (None, None)
     deploy(put, 1)
     deploy(put, 2, version="2")
     deploy(put, 3, version="3", environment="production")
     deploy(put, 3, version="4", component="b")
     deploy(put, 4, "started", version="5", stage="build")
-    assert standing(store) == ("2", "5")
+    assert versions(store) == ("2", "5")
     deploy(put, 5, "rolled-back", version="2")
-    assert standing(store) == ("1", "5")
-    there, _ = store.standing("staging", "api-rest")
+    assert versions(store) == ("1", "5")
+    there, _ = store.status("staging", "api-rest")
     assert there == next(
         one
         for one in store.running()
@@ -545,7 +545,7 @@ def test_the_newest_run_towards_a_place_is_looked_for_among_its_own_events(
     deploy(put, 1, "rolled-back", version="0")
     for second in (2, 3):
         deploy(put, second, "failed", environment="none", stage="test")
-    assert standing(store) == (None, "0")
+    assert versions(store) == (None, "0")
     for second in (4, 5):
         deploy(
             put,
@@ -555,7 +555,7 @@ def test_the_newest_run_towards_a_place_is_looked_for_among_its_own_events(
             stage="test",
             details={"pipeline": f"https://ci/{second}"},
         )
-    assert standing(store) == (None, "1")
+    assert versions(store) == (None, "1")
 
 
 def test_what_runs_is_found_behind_any_number_of_deploys_that_were_taken_back(
@@ -597,7 +597,7 @@ def test_the_database_answers_as_the_model_does(engine: Engine, rows: list[Row])
     for place in PLACES:
         there = [one for one in expected if (one.environment, one.component) == place]
         towards = runs(row for row in rows if (row["environment"], row["component"]) == place)
-        assert store.standing(*place) == (
+        assert store.status(*place) == (
             there[0] if there else None,
             towards[0] if towards else None,
         )
@@ -854,31 +854,31 @@ def test_only_a_connection_that_rested_is_asked_whether_it_lives(
     connection, record, now = Connection(), Record(), 1000.0
     monkeypatch.setattr("time.monotonic", lambda: now)
     if rested is not None:
-        store_module._note_rest(connection, record)
+        store_module._check_in(connection, record)
         now += rested
-    store_module._ping_if_rested(connection, record, None)
+    store_module._ping_if_idle(connection, record, None)
     assert connection.pings == pings
 
 
 @pytest.mark.parametrize("error", [pymysql.OperationalError(2006, "gone"), OSError()])
 def test_a_connection_that_died_while_it_rested_is_replaced(error: Exception) -> None:
     record = Record()
-    record.info["rests_since"] = float("-inf")
+    record.info["idle_since"] = float("-inf")
     with pytest.raises(exc.DisconnectionError):
-        store_module._ping_if_rested(Connection(error), record, None)
+        store_module._ping_if_idle(Connection(error), record, None)
 
 
 def test_a_connection_that_rests_holds_no_rows() -> None:
     connection = pymysql.Connection(defer_connect=True)
     connection._result = object()
-    store_module._forget_result(connection, Record())
+    store_module._check_in(connection, Record())
     assert connection._result is None
     # One that died was taken away.
-    store_module._forget_result(None, Record())
+    store_module._check_in(None, Record())
 
 
 def test_the_pool_asks(make_settings: Callable[..., Settings]) -> None:
     engine = database_engine(make_settings())
-    assert store_module._ping_if_rested in list(engine.pool.dispatch.checkout)
-    assert store_module._note_rest in list(engine.pool.dispatch.checkin)
-    assert store_module._forget_result in list(engine.pool.dispatch.checkin)
+    assert store_module._ping_if_idle in list(engine.pool.dispatch.checkout)
+    assert store_module._check_in in list(engine.pool.dispatch.checkin)
+    assert store_module._check_in in list(engine.pool.dispatch.checkin)

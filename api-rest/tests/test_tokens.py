@@ -5,10 +5,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from api_rest.answers import Answering, answer
+from api_rest.answers import AnswerPlugin, answer
 from api_rest.metrics import Metrics
 from api_rest.settings import Settings
-from api_rest.tokens import Access, Tokens, client, configured, parse
+from api_rest.tokens import AccessPlugin, Tokens, client, configured, parse
 from bottle import Bottle
 from ledger.config import SettingsError
 from ledger.tracing import Tracing
@@ -195,8 +195,8 @@ def protect_reads(request: pytest.FixtureRequest) -> bool:
 @pytest.fixture
 def http(tokens: Tokens, *, protect_reads: bool) -> TestApp:
     app = Bottle()
-    app.install(Answering(Metrics("1"), Tracing()))
-    app.install(Access(tokens, protect_reads=protect_reads))
+    app.install(AnswerPlugin(Metrics("1"), Tracing()))
+    app.install(AccessPlugin(tokens, protect_reads=protect_reads))
     for path in ("/", "/deployments", "/metrics", "/openapi.json", "/assets/<name>"):
         app.route(path, ["GET"], lambda name="": answer(200, {"client": client(), "name": name}))
     app.route("/deployments", ["POST"], lambda: answer(202, {"client": client()}))

@@ -1,5 +1,5 @@
-"""Runs the app: `python -m api_rest`."""
-# ruff: noqa: T201  a command line speaks by print
+"""The command line: `python -m api_rest`."""
+# ruff: noqa: T201  a command line prints
 
 from __future__ import annotations
 
@@ -27,12 +27,12 @@ __all__ = ["main"]
 
 FAILED = 1
 WRONG_SETTINGS = 2
-# As a shell counts: a process that a signal ended.
+# What a shell adds to the number of the signal that ended a process.
 SIGNALLED = 128
 
 
 def main(arguments: Sequence[str] | None = None, environ: Mapping[str, str] | None = None) -> int:
-    """Read the settings and serve until told to stop; return the process's exit code."""
+    """Serve until a signal stops the process; return its exit code."""
     arguments = sys.argv[1:] if arguments is None else arguments
     if arguments:
         return _command_line(arguments)
@@ -50,13 +50,13 @@ def main(arguments: Sequence[str] | None = None, environ: Mapping[str, str] | No
 def _tokens(settings: Settings) -> Tokens | None:
     if not (settings.tokens_file or settings.protect_reads):
         return None
-    from .tokens import configured  # noqa: PLC0415  only where they are wanted
+    from .tokens import configured  # noqa: PLC0415  only with tokens
 
     return configured(settings)
 
 
 def _serve(settings: Settings, tokens: Tokens | None) -> int:
-    from .server import Server  # noqa: PLC0415  so that --help and wrong settings are answered at once
+    from .server import Server  # noqa: PLC0415  --help and wrong settings need no server
 
     stopping = threading.Event()
     with ExitStack() as closing:
@@ -75,7 +75,7 @@ def _serve(settings: Settings, tokens: Tokens | None) -> int:
                 reason=error.strerror or str(error),
             )
             return FAILED
-        # As PID 1 a process gets no default handling of signals: without handlers SIGTERM would be ignored.
+        # PID 1 has no default signal handlers: it would ignore SIGTERM.
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, lambda number, _: _stop(number, stopping, server))
         server.run()
@@ -84,33 +84,36 @@ def _serve(settings: Settings, tokens: Tokens | None) -> int:
 
 
 def _load(settings: Settings, tokens: Tokens | None, server: Server, closing: ExitStack) -> Loaded:
-    """Return the app, and what tells whether it can serve. The process listens already; imports wait for that."""
+    """Return the app and the function that answers /ready.
+
+    It runs once the process listens, so the slow imports are in here.
+    """
     log = _log(settings)
     from ledger import tracing, version  # noqa: PLC0415
 
     from .app import create_app  # noqa: PLC0415
     from .backends import Backends  # noqa: PLC0415
-    from .lag import Storing  # noqa: PLC0415
+    from .lag import LagMonitor  # noqa: PLC0415
     from .metrics import Metrics  # noqa: PLC0415
     from .readiness import Readiness  # noqa: PLC0415
 
-    running = version.installed()
+    installed = version.installed()
     traces = tracing.start(
         settings.otel_exporter_otlp_endpoint,
         service="api-rest",
         environment=settings.environment,
-        version=running,
+        version=installed,
     )
     closing.callback(traces.close)
-    metrics = Metrics(running)
+    metrics = Metrics(installed)
     metrics.watch(server)
-    storing = Storing()
-    backends = Backends.of(settings, storing)
+    lag = LagMonitor()
+    backends = Backends.of(settings, lag)
     closing.callback(backends.close)
-    readiness = Readiness(backends.problems, storing.reason)
+    readiness = Readiness(backends.problems, lag.reason)
     closing.callback(readiness.close)
-    metrics.watch_backends(backends.well)
-    metrics.watch_storing(storing)
+    metrics.watch_backends(backends.up)
+    metrics.watch_lag(lag)
 
     def state(authorization: str) -> State:
         return readiness.state(full=tokens is not None and tokens.know(authorization))
@@ -120,7 +123,7 @@ def _load(settings: Settings, tokens: Tokens | None, server: Server, closing: Ex
     app = create_app(
         backends,
         max_body_bytes=settings.max_body_bytes,
-        storing=storing,
+        lag=lag,
         metrics=metrics,
         tracing=traces,
         tokens=tokens,
@@ -131,9 +134,9 @@ def _load(settings: Settings, tokens: Tokens | None, server: Server, closing: Ex
 
 
 def _stop(number: int, stopping: threading.Event, server: Server) -> None:
-    """Drain on the first signal, end at once on the second."""
+    """Drain on the first signal, exit at once on the second."""
     if stopping.is_set():
-        # Whatever the process was doing, a log line included: only what is safe inside of that.
+        # The signal may have interrupted a log call: write past the logger.
         line = {
             "event": "ended at once by a second signal",
             "level": "warning",
@@ -177,8 +180,8 @@ def _command_line(arguments: Sequence[str]) -> int:
 
 if __name__ == "__main__":
     code = main()
-    # Not through the interpreter's own end: a thread that still imports or connects would make it abort.
-    atexit._run_exitfuncs()  # noqa: SLF001  what waits is written
+    # A thread that still imports or connects would make the interpreter abort in its own exit.
+    atexit._run_exitfuncs()  # noqa: SLF001  flush what handlers hold
     with suppress(OSError):
         sys.stdout.flush()
     os._exit(code)

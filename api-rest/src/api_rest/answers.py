@@ -1,4 +1,4 @@
-"""One shape for every answer; one log line, one measurement and, where wanted, one span for every request."""
+"""The Bottle plugins for every route: one shape of answers, a log line, metrics and a span."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import logging
 import re
 import time
 import uuid
+from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 
 import structlog
@@ -24,15 +25,23 @@ if TYPE_CHECKING:
 
     from .metrics import Metrics
 
-__all__ = ["Answering", "Querying", "address", "answer", "exposition", "query", "request_id"]
+__all__ = [
+    "AnswerPlugin",
+    "QueryPlugin",
+    "answer",
+    "exposition",
+    "openapi_path",
+    "query",
+    "request_id",
+]
 
 log = structlog.stdlib.get_logger(__name__)
 
-# Kafka's and the database's own reconnects take about this long.
+# About as long as a reconnect to Kafka or the database takes.
 RETRY_AFTER_SECONDS = "5"
-# Asked every few seconds by machines; their answers are worth a log line only while debugging.
+# Requested every few seconds: logged at level DEBUG, and not traced.
 PROBES = ("/metrics",)
-# What a proxy in front may call a request; anything else is replaced, since it ends in logs and Kafka headers.
+# A request id by a proxy. Any other is replaced, since it gets into logs and Kafka headers.
 REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
 _QUERY = "api_rest.query"
 
@@ -45,8 +54,8 @@ _MESSAGES = {
 }
 
 
-class Answering:
-    """The Bottle plugin that every route runs in."""
+class AnswerPlugin:
+    """The Bottle plugin that answers, logs, counts and traces the requests of every route."""
 
     name = "answering"
     api = 2
@@ -58,8 +67,8 @@ class Answering:
     def apply(
         self, handler: Callable[..., HTTPResponse], route: Route
     ) -> Callable[..., HTTPResponse]:
-        """Turn what the route raises into its answer, and tell of the request."""
-        rule = address(route.rule)
+        """Turn what the route raises into an answer, and report the request."""
+        rule = openapi_path(route.rule)
         respond = _responding(handler) if rule in PROBES else self._traced(handler, rule)
 
         def answered(**arguments: str) -> HTTPResponse:
@@ -69,13 +78,13 @@ class Answering:
             structlog.contextvars.bind_contextvars(request_id=identity)
             response = respond(**arguments)
             response.set_header("X-Request-ID", identity)
-            self._tell(rule, response.status_code, time.perf_counter() - started)
+            self._report(rule, response.status_code, time.perf_counter() - started)
             return response
 
         return answered
 
     def framework_error(self, error: HTTPError) -> str:
-        """Give Bottle's own errors (no such route, wrong method) the shape of ours."""
+        """Return the body of an error of Bottle's own: no such route, or a wrong method."""
         structlog.contextvars.clear_contextvars()
         structlog.contextvars.bind_contextvars(request_id=request_id())
         status = error.status_code
@@ -84,7 +93,7 @@ class Answering:
         )
         error.content_type = "application/json"
         error.set_header("X-Request-ID", request_id())
-        self._tell("none", status, 0.0)
+        self._report("none", status, 0.0)
         return json.dumps(problem.body())
 
     def _traced(
@@ -93,7 +102,7 @@ class Answering:
         respond = _responding(handler)
 
         def traced(**arguments: str) -> HTTPResponse:
-            # Not get_header(), which raises on bytes that are not UTF-8.
+            # Bottle's get_header() raises on bytes that are not UTF-8.
             environ = request.environ
             carrier = {
                 name: value
@@ -115,13 +124,13 @@ class Answering:
                     structlog.contextvars.bind_contextvars(trace_id=trace_id)
                 response = respond(**arguments)
                 span.set_attribute("http.response.status_code", response.status_code)
-                if response.status_code >= 500:  # noqa: PLR2004  a client's mistake is no failure of this span
+                if response.status_code >= HTTPStatus.INTERNAL_SERVER_ERROR:
                     span.set_status(StatusCode.ERROR, response.status_line)
                 return response
 
         return traced
 
-    def _tell(self, rule: str, status: int, seconds: float) -> None:
+    def _report(self, rule: str, status: int, seconds: float) -> None:
         self._metrics.observe(request.method, rule, status, seconds)
         log.log(
             logging.DEBUG if rule in PROBES else logging.INFO,
@@ -133,10 +142,10 @@ class Answering:
         )
 
 
-class Querying:
+class QueryPlugin:
     """The Bottle plugin that reads the query of every route.
 
-    A route declares what it takes, `app.route(…, parameters=KNOWN)`; by default it takes none.
+    A route declares its parameters, `app.route(…, parameters=KNOWN)`; by default it has none.
     """
 
     name = "querying"
@@ -147,7 +156,7 @@ class Querying:
         handler: Callable[..., HTTPResponse],
         route: Route,
     ) -> Callable[..., HTTPResponse]:
-        """Refuse what the route does not take, and keep the rest for `query()`."""
+        """Read the query for `query()`, or refuse a wrong one."""
         known = route.config.get("parameters", ())
 
         def queried(**arguments: str) -> HTTPResponse:
@@ -158,29 +167,29 @@ class Querying:
 
 
 def query() -> Mapping[str, Any]:
-    """Return the parameters of the current request, each as its declaration reads it."""
+    """Return the parsed parameters of the current request."""
     parameters: Mapping[str, Any] = request.environ[_QUERY]
     return parameters
 
 
-def address(rule: str) -> str:
-    """Return a route's rule as OpenAPI spells it, for measurements and traces too."""
+def openapi_path(rule: str) -> str:
+    """Return the path of a Bottle rule in OpenAPI's form, also for metrics and traces."""
     return _PLACEHOLDER.sub(r"{\1}", rule)
 
 
 def request_id() -> str:
-    """Return what this request is called: the X-Request-ID it came with, else a new one."""
+    """Return the id of the current request: a valid X-Request-ID header, else a new one."""
     environ = request.environ
-    found: str | None = environ.get("api_rest.request_id")
-    if found is None:
-        given = environ.get("HTTP_X_REQUEST_ID", "")
-        found = given if REQUEST_ID.fullmatch(given) else uuid.uuid4().hex
-        environ["api_rest.request_id"] = found
-    return found
+    identity: str | None = environ.get("api_rest.request_id")
+    if identity is None:
+        header = environ.get("HTTP_X_REQUEST_ID", "")
+        identity = header if REQUEST_ID.fullmatch(header) else uuid.uuid4().hex
+        environ["api_rest.request_id"] = identity
+    return identity
 
 
 def _responding(handler: Callable[..., HTTPResponse]) -> Callable[..., HTTPResponse]:
-    """Turn what the handler raises into its answer."""
+    """Turn what the handler raises into an answer."""
 
     def respond(**arguments: str) -> HTTPResponse:
         try:
@@ -189,13 +198,11 @@ def _responding(handler: Callable[..., HTTPResponse]) -> Callable[..., HTTPRespo
             return answer(problem.status, problem.body(), problem.headers)
         except Unavailable as error:
             log.warning("cannot serve", reason=str(error))
-            # The reason stays in the log: it may name hosts and users.
-            away = Problem(503, "unavailable", "Kafka or the database is away; try again")
-            return answer(away.status, away.body(), {"Retry-After": RETRY_AFTER_SECONDS})
+            # The answer does not include the reason, which may name hosts and users.
+            return _try_again("unavailable", "Kafka or the database is away")
         except Busy as error:
             log.warning("cannot serve in time", reason=str(error))
-            busy = Problem(503, error.code, f"{error.plain}; try again")
-            return answer(busy.status, busy.body(), {"Retry-After": RETRY_AFTER_SECONDS})
+            return _try_again(error.code, error.plain)
         except Exception:
             log.exception("request failed")
             return answer(500, Problem(500, _CODES[500], _MESSAGES[500]).body())
@@ -203,8 +210,13 @@ def _responding(handler: Callable[..., HTTPResponse]) -> Callable[..., HTTPRespo
     return respond
 
 
+def _try_again(code: str, reason: str) -> HTTPResponse:
+    problem = Problem(503, code, f"{reason}; try again")
+    return answer(503, problem.body(), {"Retry-After": RETRY_AFTER_SECONDS})
+
+
 def exposition(metrics: Metrics) -> HTTPResponse:
-    """Return the measurements in the format that the client takes."""
+    """Return the metrics in the format that the client accepts."""
     content_type, body = metrics.render(request.environ.get("HTTP_ACCEPT", ""))
     return HTTPResponse(body, headers={"Content-Type": content_type})
 

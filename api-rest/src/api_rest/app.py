@@ -1,4 +1,4 @@
-"""The HTTP side: one method a route."""
+"""The WSGI application."""
 
 from __future__ import annotations
 
@@ -16,15 +16,14 @@ from opentelemetry.trace import SpanKind
 from structlog.contextvars import bind_contextvars
 
 from . import badge, idempotency
-from .admission import Admission
-from .answers import Answering, Querying, answer, exposition, query, request_id
+from .answers import AnswerPlugin, QueryPlugin, answer, exposition, query, request_id
+from .concurrency import Admission, SharedValue
 from .errors import Problem
 from .event import accept, encode, parse_json, rfc3339, validate
-from .fresh import Fresh
 from .idempotency import Reservation
 from .listing import next_link, parameters, parse
 from .page import Overview, mount
-from .tokens import Access, Tokens, client
+from .tokens import AccessPlugin, Tokens, client
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -32,7 +31,7 @@ if TYPE_CHECKING:
     from ledger.tracing import Tracing
 
     from .backends import Backends
-    from .lag import Storing
+    from .lag import LagMonitor
     from .listing import Batch, Listing
     from .metrics import Metrics
     from .runs import Run, Running
@@ -41,56 +40,56 @@ __all__ = ["create_app"]
 
 LIMIT_DEFAULT, LIMIT_MAX = 50, 500
 CSV_LIMIT_DEFAULT, CSV_LIMIT_MAX = 1000, 10_000
-LISTED = parameters(limit_default=LIMIT_DEFAULT, limit_max=LIMIT_MAX)
-EXPORTED = parameters(limit_default=CSV_LIMIT_DEFAULT, limit_max=CSV_LIMIT_MAX)
-# With one event more it is still no more than a connection takes without holding a thread.
+LIST_PARAMETERS = parameters(limit_default=LIMIT_DEFAULT, limit_max=LIMIT_MAX)
+EXPORT_PARAMETERS = parameters(limit_default=CSV_LIMIT_DEFAULT, limit_max=CSV_LIMIT_MAX)
+# One more event still fits into what the server sends without occupying a thread.
 PAGE_BYTES = 1_000_000
-# What is read of a table at a time: all of it at once could be hundreds of megabytes.
+# How much of a table is read at a time: the whole could be hundreds of megabytes.
 CSV_BYTES = 262_144
 CSV_ROWS = 500
-# How many reads of a list are under way at the same time: each may take some megabytes.
+# How many lists are read at the same time, since each may need some megabytes.
 READS_AT_ONCE = 2
-READ_WITHIN = 3.0
-# A table waits longer for its turn: once it has begun it would have to be begun anew.
-READ_ON_WITHIN = 30.0
-# How many tables are read and sent at the same time: a slow client holds a thread.
+READ_WAIT_SECONDS = 3.0
+# A table waits longer: a client would have to start again.
+TABLE_READ_WAIT_SECONDS = 30.0
+# How many tables are sent at the same time, since a slow client occupies a thread.
 TABLES_AT_ONCE = 4
 RECENT_RUNS = 30
-# How old what runs where may be: it is read from the database so often at most, however many ask.
-FRESH_SECONDS = 2.0
+# How old the page and /environments may be. The database is read at most this often.
+MAX_AGE_SECONDS = 2.0
 UTF_8 = ("utf-8", "utf8")
-# As RFC 9110 has media types; Bottle makes them lower case.
+# A media type of RFC 9110; Bottle makes it lower case.
 _WORD = r"[!#$%&'*+.^_`|~0-9a-z-]+"
 _PARAMETER = rf'({_WORD})=({_WORD}|"(?:[\t !#-\[\]-~]|\\[\t -~])*")'
 MEDIA_TYPE_PARAMETER = re.compile(_PARAMETER)
 JSON_MEDIA_TYPE = re.compile(rf"application/json[ \t]*((?:;[ \t]*(?:{_PARAMETER}[ \t]*)?)*)")
-# Made once: json.dumps() would make one for every event.
+# json.dumps() would create an encoder for every event.
 _JSON = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"))
 
 
 class Ledger:
-    """The requests this app answers; one method a route."""
+    """The handlers of the requests, one for each route."""
 
     def __init__(
         self,
         backends: Backends,
         *,
         max_body_bytes: int,
-        storing: Storing,
+        lag: LagMonitor,
         tracing: Tracing,
     ) -> None:
         self._backends = backends
         self._store = backends.store
         self._tracing = tracing
         self._max_body_bytes = max_body_bytes
-        self._storing = storing
-        self._overview = Fresh(self._read_overview, FRESH_SECONDS)
-        self._environments = Fresh(self._read_environments, FRESH_SECONDS)
+        self._lag = lag
+        self._overview = SharedValue(self._read_overview, MAX_AGE_SECONDS)
+        self._environments = SharedValue(self._read_environments, MAX_AGE_SECONDS)
         self._reads = Admission(READS_AT_ONCE)
         self._tables = Admission(TABLES_AT_ONCE)
 
     def record(self) -> HTTPResponse:
-        """Take a deployment event: answer 202 once Kafka holds it."""
+        """Accept an event: answer 202 once Kafka has it."""
         key = idempotency.parse_key(request.environ.get(idempotency.VARIABLE))
         payload = self._payload()
         wrong = validate(payload)
@@ -99,7 +98,7 @@ class Ledger:
         event = accept(payload) if key is None else self._reserved(key, payload)
         body = encode(event)
         self._publish(payload["component"], body, event["id"])
-        # On the request's own line: a second one would cost as much as all of the rest.
+        # On the log line of the request: a second line would double the cost of a request.
         bind_contextvars(
             event_id=event["id"], component=event["component"], version=event["version"]
         )
@@ -110,24 +109,24 @@ class Ledger:
         )
 
     def _reserved(self, key: str, payload: dict[str, object]) -> dict[str, object]:
-        """Return the event that the key stands for: of the first request with it, or of this one.
+        """Return the event of the first request with this key.
 
-        It is published each time: the worker stores an id once, so a repetition heals a crash before the first publishing.
+        Each request publishes it again, in case the first one crashed before. The worker stores an
+        id once.
         """
-        now = datetime.now(UTC).replace(tzinfo=None)
-        wanted = Reservation(idempotency.fingerprint(payload), str(uuid.uuid4()), now)
-        hashed = idempotency.key_hash(client(), key)
-        held = self._store.use(lambda store: store.reserve(hashed, wanted))
-        if held.fingerprint != wanted.fingerprint:
+        new = Reservation(idempotency.fingerprint(payload), str(uuid.uuid4()), _now())
+        key_hash = idempotency.key_hash(client(), key)
+        first = self._store.use(lambda store: store.reserve(key_hash, new))
+        if first.fingerprint != new.fingerprint:
             raise Problem(
                 422,
                 "idempotency-key-reused",
                 "another body was sent with this Idempotency-Key before",
             )
-        return accept(payload, event_id=held.event_id, now=held.received_at.replace(tzinfo=UTC))
+        return accept(payload, event_id=first.event_id, now=first.received_at.replace(tzinfo=UTC))
 
     def _publish(self, component: str, body: bytes, event_id: object) -> None:
-        """Hand an event to Kafka, with what connects the worker's log lines and spans to this request."""
+        """Publish an event, with headers that connect the worker's logs and spans to this request."""
         attributes: dict[str, str | int] = {
             "messaging.system": "kafka",
             "messaging.message.id": str(event_id),
@@ -139,35 +138,35 @@ class Ledger:
             )
 
     def recent(self) -> HTTPResponse:
-        """List stored deployments, the newest first, a page at a time."""
+        """Return a page of the stored events, the newest first."""
         listing = parse(query(), limit_default=LIMIT_DEFAULT)
-        page = self._read(listing, _encode, PAGE_BYTES, READ_WITHIN)
+        page = self._read(listing, _encode, PAGE_BYTES, READ_WAIT_SECONDS)
         cursor = _cursor(page)
         body = b'{"deployments":[%b],"next":%b}' % (b",".join(page.lines), _encode(cursor))
         headers = {"Content-Type": "application/json", **_link("/deployments", cursor)}
         return HTTPResponse(body, headers=headers)
 
     def export(self) -> HTTPResponse:
-        """Return stored deployments as a table for spreadsheets, which is read while it is sent."""
-        from . import table  # noqa: PLC0415  few ask for it
+        """Return stored events as CSV, which is read while it is sent."""
+        from . import table  # noqa: PLC0415  rarely used
 
         listing = parse(query(), limit_default=CSV_LIMIT_DEFAULT)
 
-        def read(some: Listing) -> Batch:
-            return self._read(some, table.line, CSV_BYTES, READ_ON_WITHIN)
+        def read(part: Listing) -> Batch:
+            return self._read(part, table.line, CSV_BYTES, TABLE_READ_WAIT_SECONDS)
 
         with ExitStack() as sending:
             sending.enter_context(self._tables.within(0))
             batch = read(replace(listing, limit=min(listing.limit, CSV_ROWS)))
             begun = b"".join((table.head(), *batch.lines))
-            left = listing.limit - len(batch.lines)
+            remaining = listing.limit - len(batch.lines)
             body: bytes | table.Export = begun
             cursor = _cursor(batch)
-            if cursor and left:
-                rest = replace(listing, after=batch.last, limit=left)
+            if cursor and remaining:
+                rest = replace(listing, after=batch.last, limit=remaining)
                 end = self._store.use(lambda store: store.end(rest))
                 cursor = end and end.cursor()
-                # To where the Link goes on: events may be stored in between meanwhile.
+                # End where the Link begins, even if more events are stored while it is sent.
                 rest = replace(rest, last=end, limit=CSV_ROWS)
                 body = table.Export(begun, rest, read, sending.pop_all())
         headers = {
@@ -182,59 +181,59 @@ class Ledger:
         listing: Listing,
         encode: Callable[[dict[str, Any]], bytes],
         max_bytes: int,
-        within: float,
+        wait_seconds: float,
     ) -> Batch:
-        """Return what is listed, encoded, as many as fit; only few read at a time."""
-        with self._reads.within(within):
+        """Return the encoded events of a listing that fit into a size."""
+        with self._reads.within(wait_seconds):
             return self._store.use(lambda store: store.recent(listing, encode, max_bytes))
 
-    def one(self, event_id: str) -> HTTPResponse:
-        """Show one stored deployment."""
-        found = None
+    def show(self, event_id: str) -> HTTPResponse:
+        """Return one stored event."""
+        event = None
         if (canonical := _canonical_uuid(event_id)) is not None:
-            found = self._store.use(lambda store: store.find(canonical))
-        if found is None:
+            event = self._store.use(lambda store: store.find(canonical))
+        if event is None:
             raise Problem(404, "not-found", "there is no such deployment, or it is not stored yet")
-        return answer(200, found)
+        return answer(200, event)
 
     def environments(self) -> HTTPResponse:
-        """Tell which version of each component every environment has, since when, by whom, and how its run went."""
+        """Return the running version of each component in each environment, with its run."""
         return answer(200, self._environments.get())
 
     def _read_environments(self) -> dict[str, Any]:
-        found: dict[str, list[dict[str, Any]]] = {}
+        environments: dict[str, list[dict[str, Any]]] = {}
         for running in self._store.use(lambda store: store.running()):
-            found.setdefault(running.environment, []).append(_running(running))
+            environments.setdefault(running.environment, []).append(_running(running))
         return {
             "environments": [
                 {"environment": name, "components": components}
-                for name, components in found.items()
+                for name, components in environments.items()
             ]
         }
 
     def overview(self) -> Overview:
         """Return what the page shows."""
-        # What waits to be stored is known without the database.
-        return replace(self._overview.get(), late=self._storing.late())
+        # The lag is known without the database, so it is always current.
+        return replace(self._overview.get(), late=self._lag.late())
 
     def _read_overview(self) -> Overview:
         return self._store.use(
             lambda store: Overview(
                 running=store.running(),
                 recent=store.recent_runs(RECENT_RUNS),
-                now=datetime.now(UTC),
+                now=_now(),
             )
         )
 
-    def standing(self, environment: str, component: str) -> tuple[Running | None, Run | None]:
+    def status(self, environment: str, component: str) -> tuple[Running | None, Run | None]:
         """Return what a badge shows."""
-        return self._store.use(lambda store: store.standing(environment, component))
+        return self._store.use(lambda store: store.status(environment, component))
 
     def _payload(self) -> object:
         _refuse_other_media()
         if request.content_length > self._max_body_bytes:
             raise self._too_large()
-        # One byte more than allowed tells, even where no length was given or it was a wrong one.
+        # The Content-Length may be missing or wrong: one more byte shows that the body is too large.
         body = request.body.read(self._max_body_bytes + 1)
         if len(body) > self._max_body_bytes:
             raise self._too_large()
@@ -249,33 +248,33 @@ class Ledger:
         return Problem(413, "too-large", f"the body may have at most {self._max_body_bytes} bytes")
 
 
-def create_app(  # noqa: PLR0913  # one service each
+def create_app(  # noqa: PLR0913  one argument for each service
     backends: Backends,
     *,
     max_body_bytes: int,
-    storing: Storing,
+    lag: LagMonitor,
     metrics: Metrics,
     tracing: Tracing,
     tokens: Tokens | None = None,
     protect_reads: bool = False,
 ) -> Bottle:
-    """Return the WSGI application; without tokens everybody may do everything.
+    """Return the WSGI application; without tokens, every client may read and write.
 
-    The server answers /health and /ready itself.
+    The server itself answers /health and /ready.
     """
-    ledger = Ledger(backends, max_body_bytes=max_body_bytes, storing=storing, tracing=tracing)
+    ledger = Ledger(backends, max_body_bytes=max_body_bytes, lag=lag, tracing=tracing)
     app = Bottle()
-    answering = Answering(metrics, tracing)
-    app.install(answering)
+    answers = AnswerPlugin(metrics, tracing)
+    app.install(answers)
     if tokens is not None:
-        app.install(Access(tokens, protect_reads=protect_reads))
-    # The last one: what a query may hold is told to nobody without a token.
-    app.install(Querying())
-    app.default_error_handler = answering.framework_error
+        app.install(AccessPlugin(tokens, protect_reads=protect_reads))
+    # The last plugin: its errors list the parameters, which clients without a token must not see.
+    app.install(QueryPlugin())
+    app.default_error_handler = answers.framework_error
     app.route("/deployments", "POST", ledger.record)
-    app.route("/deployments", "GET", ledger.recent, parameters=LISTED)
-    app.route("/deployments.csv", "GET", ledger.export, parameters=EXPORTED)
-    app.route("/deployments/<event_id>", "GET", ledger.one)
+    app.route("/deployments", "GET", ledger.recent, parameters=LIST_PARAMETERS)
+    app.route("/deployments.csv", "GET", ledger.export, parameters=EXPORT_PARAMETERS)
+    app.route("/deployments/<event_id>", "GET", ledger.show)
     app.route("/environments", "GET", ledger.environments)
     app.route("/metrics", "GET", lambda: exposition(metrics))
     contract = cache(
@@ -285,20 +284,20 @@ def create_app(  # noqa: PLR0913  # one service each
     )
     app.route("/openapi.json", "GET", lambda: answer(200, contract()))
     mount(app, ledger.overview)
-    badge.mount(app, ledger.standing, lambda: datetime.now(UTC).replace(tzinfo=None))
+    badge.mount(app, ledger.status, _now)
     return app
 
 
 def _contract(max_body_bytes: int, *, writes: bool, reads: bool) -> dict[str, Any]:
     from ledger import version  # noqa: PLC0415
 
-    from . import openapi  # noqa: PLC0415  few ask for it
+    from . import openapi  # noqa: PLC0415  rarely used
 
     return openapi.document(
         version=version.installed(),
         max_body_bytes=max_body_bytes,
-        listed=LISTED,
-        exported=EXPORTED,
+        listed=LIST_PARAMETERS,
+        exported=EXPORT_PARAMETERS,
         protect_writes=writes,
         protect_reads=reads,
     )
@@ -309,7 +308,7 @@ def _invalid_fields(fields: Mapping[str, str]) -> Problem:
 
 
 def _refuse_other_media() -> None:
-    """Raise a Problem unless the body is plain JSON in UTF-8 by its headers."""
+    """Raise a Problem unless the headers declare uncompressed JSON in UTF-8."""
     media_type = JSON_MEDIA_TYPE.fullmatch(request.content_type)
     if not media_type:
         raise Problem(415, "unsupported-media-type", "send the event as application/json")
@@ -319,6 +318,11 @@ def _refuse_other_media() -> None:
     if request.environ.get("HTTP_CONTENT_ENCODING", "").strip().lower() not in {"", "identity"}:
         headers = {"Accept-Encoding": "identity"}
         raise Problem(415, "unsupported-media-type", "send the event uncompressed", headers=headers)
+
+
+def _now() -> datetime:
+    """Return the time in UTC without a zone, as the database has it."""
+    return datetime.now(UTC).replace(tzinfo=None)
 
 
 def _link(path: str, cursor: str | None) -> dict[str, str]:

@@ -1,7 +1,7 @@
-"""Kafka and the database as the HTTP side sees them: there at once, connected when they can be.
+"""Kafka and the database, each connected by a thread in the background.
 
-Both libraries are imported by background threads, so that the server listens 0.3 s earlier, and neither has to be
-up for this app to start.
+The app starts without them. The threads import the client libraries too, so the server listens
+0.3 s earlier.
 """
 
 from __future__ import annotations
@@ -11,20 +11,20 @@ from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
 
 import structlog
 
+from .concurrency import Gate
 from .errors import Busy, Unavailable
-from .gate import Gate
-from .idempotency import Reserver
 from .state import Reason
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from .lag import Storing
+    from .idempotency import Reservation
+    from .lag import LagMonitor
     from .listing import Batch, Listing, Position
     from .runs import Run, Running
     from .settings import Settings
 
-__all__ = ["Backends", "Broker", "Connecting", "Reader"]
+__all__ = ["Backends", "Broker", "ConnectingBackend", "Reader"]
 
 log = structlog.stdlib.get_logger(__name__)
 
@@ -32,24 +32,27 @@ RETRY_AFTER = 1.0
 
 
 class Backend(Protocol):
-    """What can be checked and closed."""
+    """A service that the app depends on."""
 
     def check(self) -> None:
-        """Raise Unavailable unless it can serve, or Busy when that cannot be told now."""
+        """Raise Unavailable if it cannot serve, or Busy if there is no time to check."""
 
     def close(self) -> None:
-        """Let go of it."""
+        """Close its connections."""
 
 
 class Broker(Backend, Protocol):
-    """Where events go."""
+    """The event stream."""
 
     def publish(self, *, key: str, value: bytes, headers: Mapping[str, str]) -> None:
-        """Return once the event is safe, or raise Unavailable."""
+        """Return once the event is replicated, or raise Unavailable."""
 
 
-class Reader(Backend, Reserver, Protocol):
+class Reader(Backend, Protocol):
     """The database as the requests use it."""
+
+    def reserve(self, key_hash: str, reservation: Reservation) -> Reservation:
+        """Return the key's reservation, after storing this one if the key has none."""
 
     def recent(
         self,
@@ -57,19 +60,19 @@ class Reader(Backend, Reserver, Protocol):
         encode: Callable[[dict[str, Any]], bytes],
         max_bytes: int,
     ) -> Batch:
-        """Return what is listed, encoded: up to so many bytes, but one event at least."""
+        """Return encoded events of a listing: at least one, and at most `max_bytes` otherwise."""
 
     def end(self, listing: Listing) -> Position | None:
-        """Return where what is listed ends, or None if nothing follows there."""
+        """Return where a listing ends, or None if nothing follows."""
 
     def find(self, event_id: str) -> dict[str, Any] | None:
-        """Return one deployment, or None."""
+        """Return one stored event, or None."""
 
     def running(self) -> list[Running]:
-        """Return what each environment has of each component."""
+        """Return the running version of each component in each environment."""
 
-    def standing(self, environment: str, component: str) -> tuple[Running | None, Run | None]:
-        """Return what an environment has of a component, and the newest run towards it."""
+    def status(self, environment: str, component: str) -> tuple[Running | None, Run | None]:
+        """Return what an environment runs of a component, and the newest run for it."""
 
     def recent_runs(self, limit: int) -> list[Run]:
         """Return the newest runs."""
@@ -79,8 +82,8 @@ BackendT = TypeVar("BackendT", bound=Backend)
 ResultT = TypeVar("ResultT")
 
 
-class Connecting(Generic[BackendT]):
-    """A backend that a thread connects in the background, again and again until it is there."""
+class ConnectingBackend(Generic[BackendT]):
+    """A backend that a thread connects in the background, with retries."""
 
     def __init__(self, name: str, connect: Callable[[], BackendT]) -> None:
         self._name = name
@@ -92,20 +95,20 @@ class Connecting(Generic[BackendT]):
         self._thread = threading.Thread(target=self._run, name=f"connect-{name}", daemon=True)
 
     def start(self) -> None:
-        """Begin to connect; returns at once."""
+        """Start to connect, without waiting."""
         self._thread.start()
 
     def use(self, action: Callable[[BackendT], ResultT]) -> ResultT:
-        """Return what the action makes of the backend, or raise Unavailable."""
+        """Return the result of an action on the backend, or raise Unavailable."""
         if self._backend is None:
             raise Unavailable(self._reason)
         with self._gate.passing():
             return action(self._backend)
 
     def check(self) -> None:
-        """Raise Unavailable unless the backend can serve, or Busy when that cannot be told now.
+        """Raise Unavailable if the backend cannot serve, or Busy if there is no time to check.
 
-        Whoever uses it next benefits from what was found.
+        The result decides whether `use` is refused.
         """
         if self._backend is None:
             raise Unavailable(self._reason)
@@ -113,7 +116,7 @@ class Connecting(Generic[BackendT]):
             self._backend.check()
 
     def close(self) -> None:
-        """Stop connecting, or let go of what is connected."""
+        """Stop to connect, or close the connection."""
         self._closing.set()
         if self._backend is not None:
             self._backend.close()
@@ -129,7 +132,7 @@ class Connecting(Generic[BackendT]):
                 )
                 self._closing.wait(RETRY_AFTER)
             except Exception as error:
-                # A bug or a setting that can never work: /ready tells, and a restart would not help.
+                # A bug or a wrong setting: /ready reports it, and a restart would not help.
                 self._reason = f"{self._name} cannot be used: {error!r}"
                 log.exception("cannot connect", backend=self._name)
                 return
@@ -139,57 +142,57 @@ class Connecting(Generic[BackendT]):
 
 
 class Backends:
-    """Everything the HTTP side needs from outside the process."""
+    """The services that the app depends on."""
 
-    def __init__(self, broker: Connecting[Broker], store: Connecting[Reader]) -> None:
+    def __init__(self, broker: ConnectingBackend[Broker], store: ConnectingBackend[Reader]) -> None:
         self.broker = broker
         self.store = store
-        # Which of them answered when last checked.
-        self.well = {"kafka": False, "database": False}
+        # Whether each one answered the last check.
+        self.up = {"kafka": False, "database": False}
 
     @classmethod
-    def of(cls, settings: Settings, storing: Storing) -> Backends:
-        """Return the real ones, not started yet; the broker notes in `storing` what is stored."""
+    def of(cls, settings: Settings, lag: LagMonitor) -> Backends:
+        """Return backends for the settings; `start` connects them."""
 
         def broker() -> Broker:
             from .broker import KafkaBroker  # noqa: PLC0415  see the module's docstring
 
-            return KafkaBroker(settings, storing)
+            return KafkaBroker(settings, lag)
 
         def store() -> Reader:
             from .store import Store, database_engine  # noqa: PLC0415
 
-            # One for each thread that records, and one for the check: neither waits for a connection.
+            # A connection for each thread that records, and one for the check: none has to wait.
             return Store(
                 database_engine(settings), database_engine(settings, settings.http_threads + 1)
             )
 
-        return cls(Connecting("Kafka", broker), Connecting("the database", store))
+        return cls(ConnectingBackend("Kafka", broker), ConnectingBackend("the database", store))
 
     def start(self) -> None:
-        """Begin to connect to both."""
+        """Start to connect to both."""
         self.broker.start()
         self.store.start()
 
     def problems(self) -> list[Reason]:
-        """Return why requests cannot be served now; nothing when they can."""
-        found = []
+        """Check both backends and return what is wrong."""
+        problems = []
         backends = (("kafka", "Kafka", self.broker), ("database", "the database", self.store))
-        for name, words, backend in backends:
+        for name, label, backend in backends:
             try:
                 backend.check()
             except Unavailable as error:
-                found.append(Reason(error.plain or f"{words} does not answer", str(error)))
-                self.well[name] = False
+                problems.append(Reason(error.plain or f"{label} does not answer", str(error)))
+                self.up[name] = False
             except Busy as error:
-                # Says nothing new: what answered before still counts as answering.
-                if not self.well[name]:
-                    found.append(Reason(f"{words} is busy", str(error)))
+                # A busy backend keeps the result of the check before.
+                if not self.up[name]:
+                    problems.append(Reason(f"{label} is busy", str(error)))
             else:
-                self.well[name] = True
-        return found
+                self.up[name] = True
+        return problems
 
     def close(self) -> None:
-        """Let go of both."""
+        """Close both."""
         self.broker.close()
         self.store.close()

@@ -1,4 +1,4 @@
-"""A badge for a README: one small picture of what an environment has of a component, and how the newest run there stands."""
+"""A badge for a README: the version of a component in an environment, and its newest run."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from bottle import Bottle, HTTPResponse, request
 from .answers import query
 from .errors import Busy, Problem, Unavailable
 from .event import FIELDS, printable
-from .listing import Parameter, checked
+from .listing import Parameter, text_parser
 from .page import SECURITY_HEADERS
-from .standing import coming
+from .results import newer_run
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -29,7 +29,7 @@ __all__ = ["PARAMETERS", "Badge", "badge_of", "draw", "mount"]
 log = structlog.stdlib.get_logger(__name__)
 
 RULE = "/badges/<environment>/<component:path>.svg"
-# A page of another site shows it: that is what it is for.
+# Pages of other sites show it.
 HEADERS = {
     "Content-Type": "image/svg+xml; charset=utf-8",
     **SECURITY_HEADERS,
@@ -38,10 +38,10 @@ HEADERS = {
 MAX_AGE_SECONDS = 60
 RETRY_SECONDS = 10
 LABEL_LIMIT = 64
-# What is longer is shown cut, and read aloud whole.
+# Longer texts are shown cut, and whole for screen readers.
 SHOWN_LIMIT = 48
 
-# White text reads well on each of them. No colour says what the words do not.
+# White text has enough contrast on each. The words say what the colours show.
 COLOURS = {
     "succeeded": "#1b7a49",
     "started": "#8a5a00",
@@ -52,7 +52,7 @@ COLOURS = {
 LABEL_COLOUR = "#384152"
 
 HEIGHT, PADDING, SIZE = 20, 7, 11
-# How wide a character of Verdana or DejaVu Sans is at that size; textLength makes it so where the font is another one.
+# The widths of characters of Verdana and DejaVu Sans; textLength stretches other fonts.
 THIN, NARROW, USUAL, BROAD, WIDE = 3.4, 4.2, 6.7, 8.2, 11.0
 _THIN = frozenset("'`ijl|")
 _NARROW = frozenset(" !(),-./:;I[\\]frt")
@@ -65,7 +65,7 @@ PARAMETERS = (
         "label",
         "what the left half says; without it the environment",
         _label_schema,
-        checked(_label),
+        text_parser(_label),
         "live",
     ),
 )
@@ -76,7 +76,7 @@ _CHECKS = {
 
 @dataclass(frozen=True)
 class Badge:
-    """What a badge says, and the look of its right half."""
+    """The text of both halves, and the look of the right one."""
 
     label: str
     message: str
@@ -84,55 +84,60 @@ class Badge:
 
 
 def badge_of(label: str, running: Running | None, newest: Run | None, now: datetime) -> Badge:
-    """Return what is to be said of a place that has `running`, and towards which `newest` was the last run."""
-    there = running.version if running else ""
-    if on_its_way := coming(running, newest, now):
-        words = on_its_way.words[:1].lower() + on_its_way.words[1:]
-        # Of the version that runs one need not say twice which it is.
-        about = words if on_its_way.version == there else f"{on_its_way.version} {words}"
-        return Badge(label, f"{there}, {about}" if there else about, on_its_way.look)
-    if not there:
+    """Return the badge of a place, from what it runs and its newest run."""
+    current = running.version if running else ""
+    if newer := newer_run(running, newest, now):
+        words = newer.words[:1].lower() + newer.words[1:]
+        message = words if newer.version == current else f"{newer.version} {words}"
+        return Badge(label, f"{current}, {message}" if current else message, newer.look)
+    if not current:
         return Badge(label, "nothing deployed", "silent")
-    return Badge(label, there, "succeeded")
+    return Badge(label, current, "succeeded")
 
 
 def draw(badge: Badge) -> str:
-    """Return the badge as SVG: flat, two halves as wide as their texts, nothing that a browser would fetch or run."""
+    """Return the badge as SVG, without anything that a browser would load or run."""
     whole = _clean(f"{badge.label}: {badge.message}")
     label, message = _shown(badge.label), _shown(badge.message)
     left, right = _width(label), _width(message)
     split = left + 2 * PADDING
     width = split + right + 2 * PADDING
     return (
-        f'<svg xmlns="http://www.w3.org/2000/svg" width="{width}" height="{HEIGHT}" role="img" aria-label={quoteattr(whole)}>'
+        f'<svg xmlns="http://www.w3.org/2000/svg" width="{width}" height="{HEIGHT}" role="img"'
+        f" aria-label={quoteattr(whole)}>"
         f"<title>{escape(whole)}</title>"
         f'<rect width="{width}" height="{HEIGHT}" rx="3" fill="{COLOURS[badge.look]}"/>'
         f'<path d="M3 0H{split}V{HEIGHT}H3a3 3 0 0 1-3-3V3a3 3 0 0 1 3-3z" fill="{LABEL_COLOUR}"/>'
-        f'<g fill="#fff" font-family="Verdana,DejaVu Sans,Geneva,sans-serif" font-size="{SIZE}" aria-hidden="true">'
-        f'<text x="{PADDING}" y="14" textLength="{left}" lengthAdjust="spacingAndGlyphs">{escape(label)}</text>'
-        f'<text x="{split + PADDING}" y="14" textLength="{right}" lengthAdjust="spacingAndGlyphs">{escape(message)}</text>'
+        f'<g fill="#fff" font-family="Verdana,DejaVu Sans,Geneva,sans-serif" font-size="{SIZE}"'
+        ' aria-hidden="true">'
+        f"{_text(PADDING, left, label)}{_text(split + PADDING, right, message)}"
         "</g></svg>\n"
     )
 
 
+def _text(x: int, width: int, text: str) -> str:
+    length = f'textLength="{width}" lengthAdjust="spacingAndGlyphs"'
+    return f'<text x="{x}" y="14" {length}>{escape(text)}</text>'
+
+
 def mount(
     app: Bottle,
-    standing: Callable[[str, str], tuple[Running | None, Run | None]],
+    status: Callable[[str, str], tuple[Running | None, Run | None]],
     now: Callable[[], datetime],
 ) -> None:
-    """Add the badges to the app; `standing` is asked for each answer."""
+    """Add the badges to the app; `status` returns what a place runs, and its newest run."""
 
     def show(environment: str, component: str) -> HTTPResponse:
         if _CHECKS["environment"](environment) or _CHECKS["component"](component):
             raise Problem(404, "not-found", "no environment or component can be called that")
         label = query().get("label", environment)
         try:
-            running, newest = standing(environment, component)
+            running, newest = status(environment, component)
         except (Unavailable, Busy) as error:
             log.warning("cannot show a badge", reason=str(error))
-            away = draw(Badge(label, "unknown", "silent"))
+            body = draw(Badge(label, "unknown", "silent"))
             headers = {**HEADERS, "Cache-Control": "no-store", "Retry-After": str(RETRY_SECONDS)}
-            return HTTPResponse(away, status=503, headers=headers)
+            return HTTPResponse(body, status=503, headers=headers)
         body = draw(badge_of(label, running, newest, now()))
         etag = f'"{hashlib.sha256(body.encode()).hexdigest()[:16]}"'
         headers = {**HEADERS, "Cache-Control": f"max-age={MAX_AGE_SECONDS}", "ETag": etag}
@@ -144,12 +149,12 @@ def mount(
 
 
 def _is_known(etag: str, if_none_match: str) -> bool:
-    """Tell whether a cache between has this one; it may have made the name a weak one."""
-    return etag in (name.strip().removeprefix("W/") for name in if_none_match.split(","))
+    """Return whether a cache has this ETag, which it may have made a weak one."""
+    return etag in (known.strip().removeprefix("W/") for known in if_none_match.split(","))
 
 
 def _clean(text: str) -> str:
-    """Return text without what XML cannot hold or nobody can see, whoever put it into the table."""
+    """Replace characters that are invisible or not allowed in XML."""
     return "".join(char if char.isprintable() else "\N{REPLACEMENT CHARACTER}" for char in text)
 
 

@@ -1,7 +1,10 @@
-"""Kafka: the only module that talks to it. Importing it costs 0.1 s, so `backends` does so in the background."""
+"""Kafka: the only module that talks to it.
+
+Importing it takes 0.1 s, so `backends` imports it in a thread.
+"""
 
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import structlog
@@ -11,7 +14,7 @@ from ledger.broker_network import open_client
 
 from .errors import Problem, Unavailable
 from .event import KIND_HEADER
-from .lag import Storing
+from .lag import LagMonitor
 from .publisher import ENDED, LINGER_MS, Publisher
 from .settings import Settings
 
@@ -19,37 +22,36 @@ __all__ = ["KafkaBroker"]
 
 log = structlog.stdlib.get_logger(__name__)
 
-# How long one attempt to reach any broker may take before the next one.
+# How long one attempt to reach a broker may take.
 BOOTSTRAP_TIMEOUT_MS = 5_000
-# Short enough for a readiness probe: an answer that takes longer is as good as none.
+# Short enough for a readiness probe.
 PROBE_TIMEOUT_MS = 2_000
-# It takes three requests, and nobody needs to know it to the second.
+# In seconds: a sample takes three requests.
 SAMPLE_EVERY = 3.0
-# What kafka-python raises when trying again may help. Besides its own errors: those of sockets and
-# TLS (OSError), of its event loop and transports while they are closed (RuntimeError), and of a topic
-# that is being made anew, which has no partitions at this moment (ValueError, and TypeError when that
-# happens within one call).
-AWAY = (KafkaError, OSError, RuntimeError, ValueError, TypeError)
+# What kafka-python raises when a retry may help. Besides its own errors: OSError by sockets and
+# TLS, RuntimeError by its event loop and transports while they close, ValueError and TypeError by a
+# topic that is being recreated and has no partitions yet.
+RETRYABLE = (KafkaError, OSError, RuntimeError, ValueError, TypeError)
 
 
 class KafkaBroker:
-    """A connected producer, and an admin client that tells whether the topic can be written.
+    """A connected producer, and an admin client that checks the topic.
 
-    storing: what is told how far the worker's group has stored the topic.
+    lag: receives samples of how far the worker's group has stored the topic.
     """
 
-    def __init__(self, settings: Settings, storing: Storing) -> None:
+    def __init__(self, settings: Settings, lag: LagMonitor) -> None:
         """Connect, or raise Unavailable when no broker answers in time."""
         self._topic = settings.topic
         self._group = settings.worker_group
-        self._storing = storing
+        self._lag = lag
         self._next_sample = 0.0
-        self._not_sampled = ""
+        self._sample_error = ""
         self._timeout = settings.delivery_timeout
         self._reason = "Kafka does not answer"
         timeout_ms = settings.delivery_timeout * 1000
-        # kafka-python retries by itself until the delivery timeout. Without Kafka's idempotence a retry may be
-        # written twice: harmless, since the worker stores an event id once, and it saves a round trip at start.
+        # kafka-python retries until the delivery timeout. Without Kafka's idempotence a retry may
+        # write an event twice, which the worker stores once. Starting saves a round trip.
         self._producer = _connect(
             KafkaProducer,
             settings,
@@ -58,10 +60,10 @@ class KafkaBroker:
             allow_auto_create_topics=False,
             max_block_ms=timeout_ms,
             delivery_timeout_ms=timeout_ms,
-            # The whole of both must fit into the delivery timeout.
+            # Lingering and the request together must fit into the delivery timeout.
             request_timeout_ms=timeout_ms - LINGER_MS,
             linger_ms=LINGER_MS,
-            # Nobody reads them, and each event would pay for them.
+            # Nothing reads them, and each event would cost more.
             metrics_enabled=False,
         )
         try:
@@ -72,27 +74,30 @@ class KafkaBroker:
         self._publisher = Publisher(self._producer, self._topic, self._timeout)
 
     def publish(self, *, key: str, value: bytes, headers: Mapping[str, str]) -> None:
-        """Return once every in-sync replica has the event, with these headers, or raise Unavailable."""
+        """Return once every in-sync replica has the event, or raise Unavailable."""
         component = key.encode("utf-8")
-        carried = [KIND_HEADER, *((name, text.encode("ascii")) for name, text in headers.items())]
+        record_headers = [
+            KIND_HEADER,
+            *((name, text.encode("ascii")) for name, text in headers.items()),
+        ]
         try:
-            self._publisher.publish(component, value, carried)
+            self._publisher.publish(component, value, record_headers)
         except MessageSizeTooLargeError as error:
             raise Problem(413, "too-large", "Kafka takes no event as large as this") from error
-        except AWAY as error:
+        except RETRYABLE as error:
             raise Unavailable(f"Kafka did not acknowledge the event: {error!r}") from error
 
     def check(self) -> None:
-        """Raise Unavailable unless events can be sent and every partition of the topic has a leader.
+        """Raise Unavailable unless events can be sent and every partition has a leader.
 
-        Otherwise also note, every few seconds, how far the topic is stored.
+        Every few seconds, also sample how far the topic is stored.
         """
         if not self._publisher.alive:
             raise Unavailable(ENDED)
         try:
             (topic,) = self._admin.describe_topics([self._topic])
         except NodeNotReadyError:
-            # It rests between two attempts: the last one says more.
+            # The client pauses between two attempts: the last error says more.
             raise Unavailable(self._reason) from None
         except KafkaError as error:
             self._reason = f"Kafka does not answer: {error!r}"
@@ -114,39 +119,39 @@ class KafkaBroker:
             )
 
     def _sample(self, partitions: Iterable[TopicPartition]) -> None:
-        """Note how far the topic is stored; not to know that is no reason not to serve."""
+        """Sample how far the topic is stored; a failure is only logged."""
         try:
-            # In this order: what comes meanwhile does not seem to wait.
+            # Ends first: events that arrive between the requests do not count as waiting.
             ends = self._offsets(partitions, OffsetSpec.LATEST)
             committed = self._admin.list_group_offsets({self._group: list(ends)})[self._group]
             stored = {
-                partition: found.offset
-                for partition, found in committed.items()
-                if found.offset >= 0
+                partition: position.offset
+                for partition, position in committed.items()
+                if position.offset >= 0
             }
-            # A group begins at the first event that Kafka still has.
+            # A group without a commit begins at the first event that Kafka still has.
             begins = self._offsets(ends.keys() - stored.keys(), OffsetSpec.EARLIEST)
-        except Exception as error:  # noqa: BLE001  no reason not to take events
-            # kafka-python 3.0.12 never asks again which broker is the group's coordinator.
+        except Exception as error:  # noqa: BLE001  the app works without
+            # kafka-python 3.0.12 never looks up the group's coordinator again.
             self._admin._manager.cluster._coordinators.clear()  # noqa: SLF001
-            if type(error).__name__ != self._not_sampled:
-                self._not_sampled = type(error).__name__
+            if type(error).__name__ != self._sample_error:
+                self._sample_error = type(error).__name__
                 log.warning(
                     "not known how far events are stored", group=self._group, reason=repr(error)
                 )
             return
-        self._not_sampled = ""
-        self._storing.sample(_by_number(ends), _by_number({**begins, **stored}))
+        self._sample_error = ""
+        self._lag.sample(_by_number(ends), _by_number({**begins, **stored}))
 
     def _offsets(
-        self, partitions: Iterable[TopicPartition], which: OffsetSpec
+        self, partitions: Iterable[TopicPartition], spec: OffsetSpec
     ) -> dict[TopicPartition, int]:
-        wanted = dict.fromkeys(partitions, which)
-        found = self._admin.list_partition_offsets(wanted) if wanted else {}
-        return {partition: offset.offset for partition, offset in found.items()}
+        specs = dict.fromkeys(partitions, spec)
+        offsets = self._admin.list_partition_offsets(specs) if specs else {}
+        return {partition: offset.offset for partition, offset in offsets.items()}
 
     def close(self) -> None:
-        """Let go of both connections."""
+        """Close both connections."""
         self._publisher.close()
         self._producer.close(timeout=self._timeout)
         self._admin.close()
@@ -160,8 +165,8 @@ def _by_number(offsets: Mapping[TopicPartition, int]) -> dict[int, int]:
     return {partition.partition: offset for partition, offset in offsets.items()}
 
 
-def _connect(client: Callable[..., Any], settings: Settings, **options: object) -> Any:  # noqa: ANN401  kafka-python is untyped
-    """Build a kafka-python client, or raise Unavailable; nothing is left behind when its constructor fails."""
+def _connect(client: Any, settings: Settings, **options: object) -> Any:  # noqa: ANN401  untyped
+    """Return a connected kafka-python client, or raise Unavailable."""
     try:
         return open_client(
             client,

@@ -1,5 +1,5 @@
-"""What can go wrong, as the parts of this app tell each other. Imports nothing of ours."""
-# ruff: noqa: N818  named for what they say
+"""The errors that the modules of this app raise for each other."""
+# ruff: noqa: N818  named for the state they report
 
 from collections.abc import Mapping
 
@@ -7,7 +7,13 @@ __all__ = ["Busy", "Cut", "Problem", "Unavailable"]
 
 
 class Problem(Exception):
-    """A request that gets an error answer: the status, a code for programs, a message for people, the wrong fields."""
+    """A request that gets an error answer.
+
+    status, headers: of the HTTP answer
+    code: for programs
+    message: for people
+    fields: what is wrong with each wrong field
+    """
 
     def __init__(
         self,
@@ -26,7 +32,7 @@ class Problem(Exception):
         self.headers = dict(headers or {})
 
     def body(self) -> dict[str, object]:
-        """Return the JSON body, the same shape for every error this app answers with."""
+        """Return the JSON body, which has the same shape for every error."""
         error: dict[str, object] = {"code": self.code, "message": self.message}
         if self.fields:
             error["fields"] = self.fields
@@ -34,9 +40,10 @@ class Problem(Exception):
 
 
 class Unavailable(Exception):
-    """Kafka or the database is away; it may come back, so the same request can be tried again.
+    """Kafka or the database does not answer; the client may retry.
 
-    plain: what anybody may read of it. The message may name hosts and users: it is for the log.
+    message: for the log, since it may name hosts and users
+    plain: for everybody
     """
 
     def __init__(self, *message: object, plain: str = "") -> None:
@@ -45,9 +52,10 @@ class Unavailable(Exception):
 
 
 class Busy(Exception):
-    """There was no time for this one request; it may be tried again.
+    """There was no time for this request; the client may retry.
 
-    plain: what anybody may read of it. The message is for the log.
+    reason: for the log
+    plain: for everybody
     """
 
     def __init__(
@@ -63,4 +71,4 @@ class Busy(Exception):
 
 
 class Cut(Exception):
-    """An answer that has begun cannot be finished; why is in the log already."""
+    """An answer that is partly sent cannot be finished. The reason is logged already."""

@@ -1,4 +1,4 @@
-"""The deployment event: which fields it has, what they may hold, how it travels on Kafka."""
+"""The deployment event: its fields, their checks, and its form on Kafka."""
 
 import uuid
 from collections.abc import Callable, Mapping
@@ -40,7 +40,10 @@ KIND_HEADER = ("kind", b"deployment")
 
 @dataclass(frozen=True)
 class Field:
-    """One field of the request body: what it is for, what it may hold, and the check of that: what is wrong, or None."""
+    """One field of the request body.
+
+    check: returns what is wrong with a value, or None
+    """
 
     name: str
     help: str
@@ -75,7 +78,7 @@ def _details(value: object) -> str | None:
 
 
 def printable(limit: int) -> tuple[Callable[[object], str | None], Mapping[str, Any]]:
-    """Return the check and the schema of a text that people read."""
+    """Return the check and the schema of a text of printable characters."""
     schema, check = _text(limit, *PRINTABLE)
     return check, schema
 
@@ -105,9 +108,9 @@ _SET_BY_SERVER = ("id", "received_at")
 
 
 def parse_json(body: bytes) -> object:
-    """Read strict JSON in UTF-8, or raise ValueError with what is wrong.
+    """Read strict JSON in UTF-8.
 
-    RecursionError means that it is nested too deeply to be read.
+    Raises ValueError with what is wrong, or RecursionError for JSON nested too deeply.
     """
     try:
         return _read_json(body.decode("utf-8"))
@@ -126,7 +129,7 @@ _read_json = json_reader(_no_repeats)
 
 
 def validate(payload: object) -> dict[str, str]:
-    """Return every wrong field and why; an empty answer means the payload is a good event."""
+    """Return what is wrong with each wrong field; nothing for a valid event."""
     if not isinstance(payload, dict):
         return {"body": "must be a JSON object"}
     wrong = {
@@ -138,7 +141,7 @@ def validate(payload: object) -> dict[str, str]:
         if name in _SET_BY_SERVER:
             wrong[name] = "is set by the server"
         elif name not in _BY_NAME:
-            # An unknown name may hold what cannot be encoded in the answer, half a surrogate pair for one.
+            # An unknown name may hold half a surrogate pair, which the answer cannot encode.
             wrong[name if name.isprintable() else ascii(name)] = (
                 "is not a field of a deployment event"
             )
@@ -150,7 +153,7 @@ def validate(payload: object) -> dict[str, str]:
 def accept(
     payload: dict[str, object], *, event_id: str | None = None, now: datetime | None = None
 ) -> dict[str, object]:
-    """Return the event of a validated payload, with the id and the time that the server sets."""
+    """Return the event of a valid payload, with the id and the time that the server sets."""
     return {
         "id": event_id or str(uuid.uuid4()),
         **payload,
@@ -159,10 +162,10 @@ def accept(
 
 
 def rfc3339(utc: datetime) -> str:
-    """Return UTC that has no zone, as the database holds it, the way that answers and events spell it."""
+    """Return a UTC time without a zone, as the database has it, as RFC 3339."""
     return utc.isoformat(timespec="microseconds") + "Z"
 
 
 def encode(event: dict[str, object]) -> bytes:
-    """Return the event as it travels on Kafka."""
+    """Return the event as Kafka gets it."""
     return write_json(event).encode("utf-8")

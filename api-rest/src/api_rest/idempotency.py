@@ -1,4 +1,4 @@
-"""A request sent again: which key it has, and what the first one with that key became."""
+"""Idempotency keys: a request that is sent again gets the event of the first one."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import hashlib
 import json
 import re
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 from .errors import Problem
 
@@ -20,14 +20,13 @@ __all__ = [
     "KEY_PATTERN",
     "VARIABLE",
     "Reservation",
-    "Reserver",
     "fingerprint",
     "key_hash",
     "parse_key",
 ]
 
 HEADER = "Idempotency-Key"
-# As WSGI has it: Bottle's get_header() raises on bytes that are not UTF-8.
+# The header's name in WSGI. Bottle's get_header() raises on bytes that are not UTF-8.
 VARIABLE = "HTTP_IDEMPOTENCY_KEY"
 KEY_LIMIT = 255
 KEY_PATTERN = "^[!-~]([ -~]*[!-~])?$"
@@ -36,22 +35,17 @@ _is_key = re.compile(KEY_PATTERN).fullmatch
 
 @dataclass(frozen=True)
 class Reservation:
-    """What stands behind a key: a hash of the body, and the id and the time (UTC without a zone) of its event."""
+    """What the database stores for a key."""
 
+    # The hash of the request's body.
     fingerprint: str
     event_id: str
+    # UTC without a zone.
     received_at: datetime
 
 
-class Reserver(Protocol):
-    """Keeps reservations."""
-
-    def reserve(self, key_hash: str, wanted: Reservation) -> Reservation:
-        """Keep this reservation unless the key has one; return the one it has, or raise Unavailable."""
-
-
 def parse_key(header: str | None) -> str | None:
-    """Return the key that a request came with, or raise a Problem."""
+    """Return a request's key, None without the header; raise a Problem for an invalid one."""
     if header is None:
         return None
     if len(header) > KEY_LIMIT or not _is_key(header):
@@ -61,11 +55,11 @@ def parse_key(header: str | None) -> str | None:
 
 
 def key_hash(client: str, key: str) -> str:
-    """Return what a client's key is kept as; two clients never meet."""
+    """Return the hash under which a client's key is stored. Clients do not share keys."""
     return hashlib.sha256(f"{client}\n{key}".encode()).hexdigest()
 
 
 def fingerprint(payload: Mapping[str, object]) -> str:
-    """Return what tells two bodies apart, whatever the order of their names."""
+    """Return a hash of a body that does not depend on the order of its names."""
     canonical = json.dumps(payload, ensure_ascii=False, separators=(",", ":"), sort_keys=True)
     return hashlib.sha256(canonical.encode()).hexdigest()

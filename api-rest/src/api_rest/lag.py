@@ -1,6 +1,6 @@
-"""How far storing is behind, from what Kafka says of the topic and of async-worker's group.
+"""How far async-worker is behind in storing events, from the offsets of its consumer group.
 
-It keeps no instance from serving: events are accepted all the same, and wait in Kafka.
+A lag does not make an instance unready: events are accepted, and wait in Kafka.
 """
 
 from __future__ import annotations
@@ -13,49 +13,52 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-__all__ = ["LATE_AFTER", "Lag", "Storing"]
+__all__ = ["LATE_AFTER", "Lag", "LagMonitor"]
 
-# A worker that was killed is replaced in its group within 8 s; what takes longer is worth telling.
+# In seconds. Its group replaces a killed worker within 8 s: a longer lag is worth reporting.
 LATE_AFTER = 15.0
-# A sample says how it is for so long.
-BELIEVED = 10.0
-# A delay is right to one part in so many of the longest; a week of it needs a thousand samples.
-PARTS = 100
+# How many seconds a sample stays valid.
+SAMPLE_VALID_SECONDS = 10.0
+# A delay is exact to one part in PRECISION of the longest; a week of lag needs 1,000 samples.
+PRECISION = 100
 
 
 @dataclass(frozen=True)
 class Lag:
-    """How many accepted events are not stored, and for about how many seconds the oldest waits."""
+    """How far storing is behind."""
 
+    # How many accepted events are not stored.
     waiting: int
+    # For about how many seconds the oldest of them has waited.
     delay: float
 
 
 @dataclass(frozen=True)
 class _Sample:
-    """Where each partition of the topic ended when it was last seen to end there."""
+    """The end of each partition, and when it was last seen there."""
 
     seen: float
     ends: Mapping[int, int]
 
 
-class Storing:
-    """Makes of samples how far storing is behind. One thread samples, any may ask."""
+class LagMonitor:
+    """Computes the lag from samples of offsets. One thread samples, any thread may read."""
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
-        # The samples that are not stored as a whole, the oldest first.
+        # The samples whose events are not all stored, the oldest first.
         self._open: deque[_Sample] = deque()
-        # What was accepted until then is stored, as far as is known.
+        # Every event accepted before this time is stored, as far as is known.
         self._stored_until = clock()
         self._sampled: float | None = None
         self._lag: Lag | None = None
 
     def sample(self, ends: Mapping[int, int], stored: Mapping[int, int]) -> None:
-        """Note where each partition of the topic ends, and up to where the group has stored it."""
+        """Add a sample: the end of each partition, and the offset up to which it is stored."""
         now = self._clock()
-        if not self._open and (self._sampled is None or now - self._sampled > BELIEVED):
-            # What waits now came while nobody looked: nothing says that it waits for long.
+        is_outdated = self._sampled is None or now - self._sampled > SAMPLE_VALID_SECONDS
+        if not self._open and is_outdated:
+            # Events that wait came after the last sample: assume that they are new.
             self._stored_until = now
         self._sampled = now
         if self._open and (self._open[-1].ends == ends or self._is_crowded(now)):
@@ -67,22 +70,23 @@ class Storing:
         self._lag = Lag(waiting, now - self._stored_until)
 
     def _is_crowded(self, now: float) -> bool:
-        """Tell whether the last sample is too close to the one before it to be worth keeping."""
-        apart = (now - self._stored_until) / PARTS
-        return len(self._open) > 1 and self._open[-1].seen - self._open[-2].seen < apart
+        """Return whether the last sample is too close to the one before it to be kept."""
+        distance = (now - self._stored_until) / PRECISION
+        return len(self._open) > 1 and self._open[-1].seen - self._open[-2].seen < distance
 
     def lag(self) -> Lag | None:
-        """Return how far storing is behind; None while that is not known."""
+        """Return the lag, or None without a valid sample."""
         sampled, lag = self._sampled, self._lag
-        return lag if sampled is not None and self._clock() - sampled <= BELIEVED else None
+        is_valid = sampled is not None and self._clock() - sampled <= SAMPLE_VALID_SECONDS
+        return lag if is_valid else None
 
     def late(self) -> Lag | None:
-        """Return how far storing is behind if that is too far, else None."""
+        """Return the lag if it is longer than LATE_AFTER, else None."""
         lag = self.lag()
         return lag if lag and lag.delay > LATE_AFTER else None
 
     def reason(self) -> str:
-        """Say that storing is too far behind; empty while it is not."""
+        """Return a sentence for people about a lag longer than LATE_AFTER, else nothing."""
         if (late := self.late()) is None:
             return ""
         events = (

@@ -1,4 +1,4 @@
-"""What a listing may be asked for: filters, a span of time, a limit, and where the page before it ended."""
+"""The query of a listing: filters, a time range, a limit, and where the page before ended."""
 
 from __future__ import annotations
 
@@ -21,28 +21,29 @@ __all__ = [
     "Listing",
     "Parameter",
     "Position",
-    "checked",
     "next_link",
     "parameters",
     "parse",
     "read",
+    "text_parser",
 ]
 
 EPOCH = datetime(1970, 1, 1)  # noqa: DTZ001  the database holds UTC without a zone
 MICROSECOND = timedelta(microseconds=1)
-# 24 bytes: microseconds since 1970 in 8, of which the pattern keeps the upper 7 bits 0 (until the year 6536); the id in 16.
+# 24 bytes: 8 of microseconds since 1970, whose upper 7 bits the pattern keeps 0 (until the year
+# 6536), and 16 of the id.
 CURSOR_PATTERN = "^A[A-Za-f][A-Za-z0-9_-]{30}$"
 CURSOR = re.compile(CURSOR_PATTERN)
 
 
 class Position(NamedTuple):
-    """Where a page ended: the time and the id of its last event."""
+    """The time and the id of the last event of a page."""
 
     received_at: datetime
     id: str
 
     def cursor(self) -> str:
-        """Return what leads back here; opaque to those who use it."""
+        """Return the position as opaque text for clients."""
         micros = (self.received_at - EPOCH) // MICROSECOND
         return base64.urlsafe_b64encode(
             micros.to_bytes(8, "big") + uuid.UUID(self.id).bytes
@@ -61,31 +62,37 @@ class Position(NamedTuple):
 
 @dataclass(frozen=True)
 class Listing:
-    """A listing that was asked for, the newest first; times are UTC without a zone, since <= received_at < until."""
+    """A listing of events, the newest first; times are UTC without a zone."""
 
     filters: Mapping[str, str] = field(default_factory=dict)
+    # The first time that it includes.
     since: datetime | None = None
+    # The first time that it excludes.
     until: datetime | None = None
     limit: int = 50
+    # The position after which it begins.
     after: Position | None = None
-    # Where it ends at the latest.
+    # The last position that it includes.
     last: Position | None = None
 
 
 @dataclass(frozen=True)
 class Batch:
-    """Events of a listing, each encoded: as many as fit."""
+    """The encoded events of a listing that fit into a size."""
 
     lines: list[bytes]
     # The position of the last of them.
     last: Position | None
-    # Whether the listing goes on, or more events than its limit are there.
+    # Whether more events follow.
     more: bool
 
 
 @dataclass(frozen=True)
 class Parameter:
-    """One parameter of the query: what it is for, what it may hold, and what reads it or raises ValueError."""
+    """One parameter of a query.
+
+    parse: returns the value of a text, or raises ValueError
+    """
 
     name: str
     help: str
@@ -95,14 +102,14 @@ class Parameter:
 
 
 def parameters(*, limit_default: int, limit_max: int) -> tuple[Parameter, ...]:
-    """Return what a listing takes."""
+    """Return the parameters of a listing."""
     return (
         *(
             Parameter(
                 entry.name,
                 f"only events whose {entry.name} is exactly this",
                 entry.schema,
-                checked(entry.check),
+                text_parser(entry.check),
                 entry.example,
             )
             for entry in FIELDS
@@ -134,43 +141,43 @@ def parameters(*, limit_default: int, limit_max: int) -> tuple[Parameter, ...]:
             "go on where the page ended whose `next` this is",
             {"type": "string", "pattern": CURSOR_PATTERN},
             Position.parse,
-            Position(datetime(2026, 1, 31, 12), "0b1e1a5c-6f0d-4f6e-9f57-3f6d1f2f7a11").cursor(),  # noqa: DTZ001
+            "AAZJrdRJMAALHhpcbw1Pbp9XP20fL3oR",
         ),
     )
 
 
-def parse(found: Mapping[str, Any], *, limit_default: int) -> Listing:
-    """Return the listing that the parameters of a query ask for."""
+def parse(values: Mapping[str, Any], *, limit_default: int) -> Listing:
+    """Return the listing of a query's parameters."""
     return Listing(
-        filters={name: found[name] for name in FILTERS if name in found},
-        since=found.get("since"),
-        until=found.get("until"),
-        limit=found.get("limit", limit_default),
-        after=found.get("cursor"),
+        filters={name: values[name] for name in FILTERS if name in values},
+        since=values.get("since"),
+        until=values.get("until"),
+        limit=values.get("limit", limit_default),
+        after=values.get("cursor"),
     )
 
 
 def read(query: str, known: tuple[Parameter, ...]) -> dict[str, Any]:
-    """Read a query, or raise a Problem that names every wrong parameter."""
+    """Return the values of a query, or raise a Problem that names every wrong parameter."""
     by_name = {parameter.name: parameter for parameter in known}
-    found: dict[str, Any] = {}
+    values: dict[str, Any] = {}
     wrong: dict[str, str] = {}
     for name, value in _pairs(query):
-        if name in found:
+        if name in values:
             wrong[name] = "is given more than once"
         elif name not in by_name:
             known_names = f"there are {', '.join(by_name)}" if by_name else "there are none here"
             reason = f"is not a parameter; {known_names}"
             wrong[name if name.isprintable() else ascii(name)] = reason
         else:
-            found[name] = value
+            values[name] = value
             try:
-                found[name] = by_name[name].parse(value)
+                values[name] = by_name[name].parse(value)
             except ValueError as error:
                 wrong[name] = str(error)
     if wrong:
         raise Problem(422, "invalid-query", "some parameters are wrong", fields=wrong)
-    return found
+    return values
 
 
 def next_link(path: str, query: str, cursor: str) -> str:
@@ -186,8 +193,8 @@ def _pairs(query: str) -> list[tuple[str, str]]:
         raise Problem(422, "invalid-query", "the query is not name=value pairs in UTF-8") from None
 
 
-def checked(check: Callable[[object], str | None]) -> Callable[[str], str]:
-    """Return what reads a text of which there is a check."""
+def text_parser(check: Callable[[object], str | None]) -> Callable[[str], str]:
+    """Return a function that returns a text which passes the check, or raises ValueError."""
 
     def parse_text(value: str) -> str:
         if reason := check(value):
@@ -199,7 +206,7 @@ def checked(check: Callable[[object], str | None]) -> Callable[[str], str]:
 
 def _whole(low: int, high: int) -> Callable[[str], int]:
     def parse_whole(value: str) -> int:
-        # Few digits only: int() refuses thousands of them with a ValueError of its own words.
+        # Few digits only: int() raises a ValueError with its own message for thousands.
         if not (
             value.isascii()
             and value.isdigit()

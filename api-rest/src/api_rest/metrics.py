@@ -1,4 +1,4 @@
-"""What Prometheus reads from GET /metrics: rate, errors and duration of the requests, and the state of the server."""
+"""The metrics of GET /metrics: rate, errors and duration of requests, and the server's state."""
 
 from __future__ import annotations
 
@@ -22,17 +22,17 @@ from prometheus_client.registry import Collector
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
-    from .lag import Storing
+    from .lag import LagMonitor
 
-__all__ = ["Metrics", "Served"]
+__all__ = ["Metrics", "ServerState"]
 
 DURATIONS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
-# Any word may stand where the method does; each would be a time series of its own.
+# Other methods are counted as "other": a client could send any word, each with its own time series.
 METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 
 
-class Served(Protocol):
-    """What the server says about itself."""
+class ServerState(Protocol):
+    """The server's own figures."""
 
     @property
     def queued(self) -> int:
@@ -44,11 +44,11 @@ class Served(Protocol):
 
     @property
     def counters(self) -> Mapping[str, int]:
-        """What the server itself refused or cut, by reason."""
+        """Requests and connections that the server refused or cut, by reason."""
 
 
 class Metrics:
-    """One process's measurements; nothing is kept outside of it."""
+    """The metrics of this process."""
 
     def __init__(self, version: str) -> None:
         disable_created_metrics()  # type: ignore[no-untyped-call]
@@ -66,8 +66,8 @@ class Metrics:
             buckets=DURATIONS,
             registry=self._registry,
         )
-        # Finding a child by its labels costs as much as counting on it.
-        self._seen: dict[
+        # A lookup by labels costs as much as the counting.
+        self._children: dict[
             tuple[str, str, int], tuple[Callable[[], None], Callable[[float], None]]
         ] = {}
         Info("api_rest_build", "The running version", registry=self._registry).info(
@@ -76,8 +76,8 @@ class Metrics:
         ProcessCollector(registry=self._registry)
         GCCollector(registry=self._registry)
 
-    def watch(self, server: Served) -> None:
-        """Tell of this server, too."""
+    def watch(self, server: ServerState) -> None:
+        """Add the metrics of a server."""
         queued = Gauge(
             "http_queued_requests", "Requests that wait for a thread", registry=self._registry
         )
@@ -86,22 +86,22 @@ class Metrics:
         connections.set_function(lambda: server.connections)
         self._registry.register(_Refusals(server))
 
-    def watch_backends(self, well: Mapping[str, bool]) -> None:
-        """Tell which of what this app depends on answers."""
-        up = Gauge(
+    def watch_backends(self, up: Mapping[str, bool]) -> None:
+        """Add the metric of whether each backend answers."""
+        gauge = Gauge(
             "api_rest_backend_up",
             "1 while the app can use it, else 0",
             ["backend"],
             registry=self._registry,
         )
-        for name in well:
-            up.labels(name).set_function(partial(well.__getitem__, name))
+        for name in up:
+            gauge.labels(name).set_function(partial(up.__getitem__, name))
 
-    def watch_storing(self, storing: Storing) -> None:
-        """Tell how far storing is behind; NaN while that is not known."""
+    def watch_lag(self, monitor: LagMonitor) -> None:
+        """Add the metrics of the storage lag, NaN without a valid sample."""
 
         def figure(name: str) -> float:
-            lag = storing.lag()
+            lag = monitor.lag()
             return float("nan") if lag is None else float(getattr(lag, name))
 
         waiting = Gauge(
@@ -118,34 +118,34 @@ class Metrics:
         delay.set_function(partial(figure, "delay"))
 
     def observe(self, method: str, route: str, status: int, seconds: float) -> None:
-        """Count one answered request; the route is the rule that matched, never the address itself."""
-        found = self._seen.get((method, route, status))
-        if found is None:
+        """Count an answered request; `route` is the rule that matched, never the path itself."""
+        children = self._children.get((method, route, status))
+        if children is None:
             known = method if method in METHODS else "other"
-            found = (
+            children = (
                 self._requests.labels(known, route, status).inc,
                 self._durations.labels(known, route).observe,
             )
             if known == method:
-                self._seen[method, route, status] = found
-        count, observe = found
+                self._children[method, route, status] = children
+        count, observe = children
         count()
         observe(seconds)
 
     def render(self, accept: str) -> tuple[str, bytes]:
-        """Return the content type and the body, in the newest format of those that the Accept header names."""
+        """Return the content type and the body in the newest format that the client accepts."""
         encode, content_type = choose_encoder(accept)
         return content_type, encode(self._registry)
 
 
 class _Refusals(Collector):
-    """The server's own counters: what never reached the app."""
+    """The server's own counters of what did not reach the app."""
 
-    def __init__(self, server: Served) -> None:
+    def __init__(self, server: ServerState) -> None:
         self._server = server
 
     def collect(self) -> Iterator[CounterMetricFamily]:
-        """Read them."""
+        """Return the current counts."""
         family = CounterMetricFamily(
             "http_refused", "Requests and connections that the app never saw", labels=["reason"]
         )

@@ -1,11 +1,11 @@
-"""The page for people: what runs where, and how the latest deployments went."""
+"""The page for people: what runs where, and the results of the latest deployments."""
 
 from __future__ import annotations
 
 import hashlib
 import re
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib import resources
 from typing import Any
@@ -17,18 +17,18 @@ from .answers import query
 from .errors import Busy, Problem, Unavailable
 from .lag import Lag
 from .listing import Parameter
+from .results import NewerRun, is_under_way, newer_run, result
 from .runs import STAGES, Run, Running, StageTime
-from .standing import Coming, coming, result, under_way
 
 __all__ = ["Overview", "mount"]
 
 log = structlog.stdlib.get_logger(__name__)
 
-# What every answer here says: nothing but our own assets, framed by nobody.
+# The page may load its own assets only, and no other page may frame it.
 SECURITY_HEADERS = {
     "Content-Security-Policy": (
-        "default-src 'none'; style-src 'self'; script-src 'self'; img-src 'self'; connect-src 'self'; "
-        "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+        "default-src 'none'; style-src 'self'; script-src 'self'; img-src 'self'; "
+        "connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
     ),
     "X-Content-Type-Options": "nosniff",
     "Referrer-Policy": "no-referrer",
@@ -36,16 +36,20 @@ SECURITY_HEADERS = {
     "Cross-Origin-Resource-Policy": "same-origin",
     "Permissions-Policy": "camera=(), geolocation=(), microphone=(), payment=(), usb=()",
 }
-ASSETS = ("favicon.svg", "page.css", "page.js")
+MEDIA_TYPES = {
+    "favicon.svg": "image/svg+xml",
+    "page.css": "text/css",
+    "page.js": "text/javascript",
+}
 ASSET_PARAMETERS = (Parameter("v", "the digest of the page", {"type": "string"}, str, "0123abcd"),)
 REFRESH_SECONDS = 30
 RETRY_SECONDS = 10
-# Elapsed times of what is under way make the page new this often.
-TURN_SECONDS = 10
+# A page with a run under way gets a new ETag this often, for its elapsed times.
+TICK_SECONDS = 10
 AWAY = "The database behind it does not answer."
 BUSY = "The database behind it has too much to do."
 
-# The order that versions travel in; other environments follow by name.
+# The order in which versions reach environments; others follow by name.
 PIPELINE = {
     "develop": 0,
     "development": 0,
@@ -58,7 +62,7 @@ PIPELINE = {
 }
 
 MINUTE, HOUR, DAY = 60, 3600, 86_400
-# From how many seconds on, counted in what, called what. assets/page.js has both tables too, to let the times tick.
+# From how many seconds on, the seconds of a unit, and its name. assets/page.js has both tables too.
 AGES = (
     (730 * DAY, 365 * DAY, "y"),
     (60 * DAY, 30 * DAY, "mo"),
@@ -68,56 +72,27 @@ AGES = (
     (5, 1, "s"),
 )
 PAIRS = ((DAY, "d", HOUR, "h"), (HOUR, "h", MINUTE, "min"), (MINUTE, "min", 1, "s"))
-# Below this a tenth of a second is worth showing.
+# Shorter durations are shown with tenths of a second.
 SHORT = 9.95
-# A Host header that may be shown in a command to copy.
+# A Host header that is safe to show in a command to copy.
 HOST = re.compile(r"[A-Za-z0-9.-]+(:[0-9]{1,5})?|\[[0-9A-Fa-f:.]+\](:[0-9]{1,5})?")
 
 
 @dataclass(frozen=True)
 class Overview:
-    """What the page shows, as of `now`; all times are UTC, with or without a zone.
-
-    late: how far storing is behind, when it is too far.
-    """
+    """What the page shows; all times are UTC without a zone."""
 
     running: list[Running]
+    # The newest runs.
     recent: list[Run]
     now: datetime
+    # The storage lag, if it is too long.
     late: Lag | None = None
 
 
 @dataclass(frozen=True)
-class Asset:
-    """A file beside the page."""
-
-    body: bytes
-    media_type: str
-
-
-@dataclass(frozen=True)
-class Since:
-    """A version that runs, as a cell shows it."""
-
-    version: str
-    responsible: str
-    since: str
-    since_text: str
-    age: str
-
-
-@dataclass(frozen=True)
-class Cell:
-    """One component in one environment."""
-
-    environment: str
-    running: Since | None
-    coming: Coming | None
-
-
-@dataclass(frozen=True)
 class StageCell:
-    """One stage of a run; no look means nothing was recorded of it."""
+    """One stage of a run; without a look, nothing was recorded."""
 
     stage: str
     look: str = ""
@@ -128,97 +103,76 @@ class StageCell:
 
 
 @dataclass(frozen=True)
-class RunRow:
-    """One run as a row."""
-
-    key: str
-    component: str
-    version: str
-    environment: str
-    responsible: str
-    look: str
-    words: str
-    stages: list[StageCell]
-    took: str
-    at: str
-    at_text: str
-    age: str
-
-
-@dataclass(frozen=True)
 class Rendered:
-    """The page as it was rendered last, and what of."""
+    """A rendered page, with the values that it depends on."""
 
-    seen: Overview
+    overview: Overview
     origin: str
     etag: str
     body: str
 
 
 def mount(app: Bottle, overview: Callable[[], Overview]) -> None:
-    """Add the page and its assets to the app; `overview` is asked for each answer."""
+    """Add the page and its assets to the app; each answer calls `overview`."""
     folder = resources.files(__package__).joinpath("assets")
     template = SimpleTemplate(source=folder.joinpath("page.html").read_text("utf-8"))
-    assets = {name: _asset(name, folder.joinpath(name).read_bytes()) for name in ASSETS}
-    build = _digest(template.source, *(asset.body for asset in assets.values()))
+    assets = {name: folder.joinpath(name).read_bytes() for name in MEDIA_TYPES}
+    build = _digest(template.source, *assets.values())
     latest: Rendered | None = None
 
-    def render(seen: Overview, origin: str) -> Rendered:
+    def render(shown: Overview, origin: str) -> Rendered:
         nonlocal latest
-        known = latest
-        # Rendering takes most of an answer's time, and many ask for the same.
-        if known is None or known.seen != seen or known.origin != origin:
-            shown = replace(seen, now=_naive(seen.now))
+        rendered = latest
+        # Rendering takes most of the time, and many clients get the same page.
+        if rendered is None or rendered.overview != shown or rendered.origin != origin:
             etag = _etag(shown, build)
             body = template.render(build=build, etag=etag, **view(shown, origin))
-            latest = known = Rendered(seen, origin, etag, body)
-        return known
+            latest = rendered = Rendered(shown, origin, etag, body)
+        return rendered
 
     def page() -> HTTPResponse:
         try:
-            seen = overview()
+            shown = overview()
         except (Unavailable, Busy) as error:
             log.warning("cannot show the page", reason=str(error))
-            problem = BUSY if isinstance(error, Busy) else AWAY
-            values = {
-                "title": "Not answering · Deployment ledger",
-                "problem": problem,
-                "refresh": RETRY_SECONDS,
-            }
-            body = template.render(build=build, **values)
+            body = template.render(
+                build=build,
+                title="Not answering · Deployment ledger",
+                problem=BUSY if isinstance(error, Busy) else AWAY,
+                refresh=RETRY_SECONDS,
+            )
             return _html(503, body, {"Retry-After": str(RETRY_SECONDS)})
-        found = render(seen, _origin())
-        if request.environ.get("HTTP_IF_NONE_MATCH") == found.etag:
-            headers = {"ETag": found.etag, "Cache-Control": "no-store", **SECURITY_HEADERS}
+        rendered = render(shown, _origin())
+        if request.environ.get("HTTP_IF_NONE_MATCH") == rendered.etag:
+            headers = {"ETag": rendered.etag, "Cache-Control": "no-store", **SECURITY_HEADERS}
             return HTTPResponse(status=304, headers=headers)
-        return _html(200, found.body, {"ETag": found.etag})
+        return _html(200, rendered.body, {"ETag": rendered.etag})
 
     def asset(name: str) -> HTTPResponse:
         if name not in assets:
             raise Problem(404, "not-found", "there is nothing at this address")
-        found = assets[name]
-        # An address with another build's digest comes from another replica's page: not to be kept under that name.
-        kept = query().get("v") == build
+        # The page of another replica may ask for another build: do not cache under its name.
+        is_cacheable = query().get("v") == build
         headers = {
-            "Content-Type": found.media_type,
-            "Cache-Control": "public, max-age=31536000, immutable" if kept else "no-cache",
+            "Content-Type": f"{MEDIA_TYPES[name]}; charset=utf-8",
+            "Cache-Control": "public, max-age=31536000, immutable" if is_cacheable else "no-cache",
             **SECURITY_HEADERS,
         }
-        return HTTPResponse(found.body, headers=headers)
+        return HTTPResponse(assets[name], headers=headers)
 
     app.route("/", "GET", page)
     app.route("/assets/<name>", "GET", asset, parameters=ASSET_PARAMETERS)
 
 
 def view(overview: Overview, origin: str) -> dict[str, Any]:
-    """Return what the template shows: only text, decided here."""
-    environments = in_pipeline_order({one.environment for one in overview.running})
+    """Return the variables of the template."""
+    environments = in_pipeline_order({entry.environment for entry in overview.running})
     rows = _matrix(overview, environments)
     longest = _longest(overview)
-    # Nine columns are many: what nobody reports has none.
+    # A stage that no run reports has no column.
     reported = {stage.stage for run in overview.recent for stage in run.stages}
     columns = [stage for stage in STAGES if stage in reported]
-    shown = [_run_row(run, overview.now, columns, longest) for run in overview.recent]
+    recent = [_run_row(run, overview.now, columns, longest) for run in overview.recent]
     return {
         "title": "Deployment ledger",
         "problem": "",
@@ -227,19 +181,25 @@ def view(overview: Overview, origin: str) -> dict[str, Any]:
         "asof": overview.now.strftime("%H:%M:%S UTC"),
         "now": _epoch_ms(overview.now),
         "origin": origin,
-        "empty": not rows and not shown,
+        "empty": not rows and not recent,
         "stages": columns,
         "stages_text": f"{', '.join(STAGES[:-1])} and {STAGES[-1]}",
         "environments": environments,
         "rows": rows,
-        "runs": shown,
-        "matrix_text": f"{_count(len(rows), 'component')} in {_count(len(environments), 'environment')}",
-        "recent_text": _summary(shown),
+        "runs": recent,
+        "matrix_text": (
+            f"{_count(len(rows), 'component')} in {_count(len(environments), 'environment')}"
+        ),
+        "recent_text": _summary([look for _, look, *_ in recent]),
+        "iso": _iso,
+        "text": _text,
+        "duration": duration,
+        "ago": lambda moment: age((overview.now - moment).total_seconds()),
     }
 
 
 def in_pipeline_order(environments: Iterable[str]) -> list[str]:
-    """Sort environments the way versions travel through them; unknown ones last, by name."""
+    """Sort environments in the order of the pipeline; unknown ones last, by name."""
     return sorted(
         environments,
         key=lambda name: (PIPELINE.get(name.lower(), len(PIPELINE)), name.lower(), name),
@@ -247,7 +207,7 @@ def in_pipeline_order(environments: Iterable[str]) -> list[str]:
 
 
 def age(seconds: float) -> str:
-    """Say how long ago something was."""
+    """Return the age as text."""
     for start, unit, name in AGES:
         if seconds >= start:
             return f"{int(seconds // unit)} {name} ago"
@@ -255,71 +215,48 @@ def age(seconds: float) -> str:
 
 
 def duration(seconds: float) -> str:
-    """Say how long something took."""
+    """Return the duration as text."""
     if seconds < SHORT:
         return f"{seconds:.1f}".removesuffix(".0") + " s"
     whole = round(seconds)
-    for large, name, small, rest in PAIRS:
+    for large, large_name, small, small_name in PAIRS:
         if whole >= large:
-            left = whole % large // small
-            return f"{whole // large} {name}" + (f" {left} {rest}" if left else "")
+            rest = whole % large // small
+            return f"{whole // large} {large_name}" + (f" {rest} {small_name}" if rest else "")
     return f"{whole} s"
 
 
-def _matrix(overview: Overview, environments: list[str]) -> list[tuple[str, list[Cell]]]:
-    running = {(one.component, one.environment): one for one in overview.running}
-    newest: dict[tuple[str, str], Run] = {}
-    for run in sorted(overview.recent, key=lambda run: run.started_at):
-        newest[run.component, run.environment] = run
-    return [
-        (
-            component,
-            [
-                _cell(
-                    name,
-                    running.get((component, name)),
-                    newest.get((component, name)),
-                    overview.now,
-                )
-                for name in environments
-            ],
-        )
-        for component in sorted(
-            {one.component for one in overview.running}, key=lambda name: (name.lower(), name)
-        )
-    ]
+def _matrix(
+    overview: Overview, environments: list[str]
+) -> list[tuple[str, list[tuple[str, Running | None, NewerRun | None]]]]:
+    """Return the rows: a component, and for each environment what runs and what is newer."""
+    running = {(entry.component, entry.environment): entry for entry in overview.running}
+    newest = {(run.component, run.environment): run for run in _oldest_first(overview.recent)}
+    rows = []
+    for component in sorted(
+        {entry.component for entry in overview.running}, key=lambda name: (name.lower(), name)
+    ):
+        cells = []
+        for environment in environments:
+            current = running.get((component, environment))
+            newer = newer_run(current, newest.get((component, environment)), overview.now)
+            cells.append((environment, current, newer))
+        rows.append((component, cells))
+    return rows
 
 
-def _cell(environment: str, running: Running | None, newest: Run | None, now: datetime) -> Cell:
-    since = None
-    if running:
-        since = Since(
-            running.version,
-            running.responsible,
-            _iso(running.since),
-            _text(running.since),
-            age((now - running.since).total_seconds()),
-        )
-    return Cell(environment, since, coming(running, newest, now))
+def _oldest_first(runs: Iterable[Run]) -> list[Run]:
+    return sorted(runs, key=lambda run: run.started_at)
 
 
-def _run_row(run: Run, now: datetime, columns: Iterable[str], longest: dict[str, float]) -> RunRow:
+def _run_row(
+    run: Run, now: datetime, columns: Iterable[str], longest: dict[str, float]
+) -> tuple[Run, str, str, list[StageCell]]:
+    """Return a row: the run, its look and words, and a cell for each column."""
     look, words = result(run, now)
     known = {stage.stage: stage for stage in run.stages}
-    return RunRow(
-        key=f"{run.component} {run.environment} {run.version} {_iso(run.started_at)}",
-        component=run.component,
-        version=run.version,
-        environment=run.environment,
-        responsible=run.responsible,
-        look=look,
-        words=words,
-        stages=[_stage_cell(name, known.get(name), look, now, longest) for name in columns],
-        took="" if run.seconds is None else duration(run.seconds),
-        at=_iso(run.started_at),
-        at_text=_text(run.started_at),
-        age=age((now - run.started_at).total_seconds()),
-    )
+    cells = [_stage_cell(name, known.get(name), look, now, longest) for name in columns]
+    return run, look, words, cells
 
 
 def _stage_cell(
@@ -327,23 +264,20 @@ def _stage_cell(
 ) -> StageCell:
     if stage is None:
         return StageCell(name)
-    cell = StageCell(
-        name,
-        stage.status,
-        "under way" if stage.status == "started" else stage.status.replace("-", " "),
-    )
-    if stage.status == "started" and run_look != "started":
-        return replace(cell, look="silent", words="no end recorded")
+    is_running = stage.status == "started"
+    if is_running and run_look != "started":
+        return StageCell(name, "silent", "no end recorded")
+    words = "under way" if is_running else stage.status.replace("-", " ")
     seconds = _elapsed(stage, now)
     if seconds is None:
-        return cell
-    return replace(
-        cell,
+        return StageCell(name, stage.status, words)
+    return StageCell(
+        name,
+        stage.status,
+        words,
         took=duration(seconds),
         share=f"{100 * seconds / longest[name]:.1f}" if longest[name] else "0",
-        elapsed_since=_iso(stage.started_at)
-        if stage.status == "started" and stage.started_at
-        else "",
+        elapsed_since=_iso(stage.started_at) if is_running and stage.started_at else "",
     )
 
 
@@ -354,26 +288,28 @@ def _elapsed(stage: StageTime, now: datetime) -> float | None:
 
 
 def _longest(overview: Overview) -> dict[str, float]:
-    """How long each stage took at most, so that the bars of a column compare."""
+    """Return the longest time of each stage, which is the full width of its column's bars."""
     longest = dict.fromkeys(STAGES, 0.0)
     for run in overview.recent:
         for stage in run.stages:
-            if stage.status != "started" or under_way(run, overview.now):
+            if stage.status != "started" or is_under_way(run, overview.now):
                 longest[stage.stage] = max(longest[stage.stage], _elapsed(stage, overview.now) or 0)
     return longest
 
 
 def _late(late: Lag | None) -> str:
-    """Say what is missing on the page; empty when nothing is."""
+    """Return a sentence about events that the page does not show yet, or nothing."""
     if late is None:
         return ""
     verb = "is" if late.waiting == 1 else "are"
-    waited = duration(late.delay)
-    return f"{_count(late.waiting, 'accepted event')} {verb} not shown here yet; the oldest has waited for {waited}."
+    return (
+        f"{_count(late.waiting, 'accepted event')} {verb} not shown here yet; "
+        f"the oldest has waited for {duration(late.delay)}."
+    )
 
 
-def _summary(rows: list[RunRow]) -> str:
-    """Say what of the runs wants a look."""
+def _summary(looks: list[str]) -> str:
+    """Return how many runs have not succeeded, by look."""
     words = {
         "started": "under way",
         "failed": "failed",
@@ -381,12 +317,8 @@ def _summary(rows: list[RunRow]) -> str:
         "removed": "removed",
         "silent": "without an end",
     }
-    found = [
-        f"{count} {word}"
-        for look, word in words.items()
-        if (count := sum(row.look == look for row in rows))
-    ]
-    return ", ".join(found) if found else "all succeeded" if rows else ""
+    counts = [f"{looks.count(look)} {word}" for look, word in words.items() if look in looks]
+    return ", ".join(counts) if counts else "all succeeded" if looks else ""
 
 
 def _count(number: int, noun: str) -> str:
@@ -405,15 +337,11 @@ def _epoch_ms(moment: datetime) -> int:
     return int(moment.replace(tzinfo=UTC).timestamp() * 1000)
 
 
-def _naive(moment: datetime) -> datetime:
-    return moment.astimezone(UTC).replace(tzinfo=None) if moment.tzinfo else moment
-
-
 def _etag(overview: Overview, build: str) -> str:
-    """Name what is shown, ages left out: they tick by themselves, and a page without JavaScript is never cached."""
-    ticking = any(under_way(run, overview.now) for run in overview.recent)
-    turn = _epoch_ms(overview.now) // (TURN_SECONDS * 1000) if ticking else 0
-    shown = (repr(overview.running), repr(overview.recent), _late(overview.late), str(turn))
+    """Return the ETag of what is shown, without ages, which page.js updates."""
+    is_ticking = any(is_under_way(run, overview.now) for run in overview.recent)
+    tick = _epoch_ms(overview.now) // (TICK_SECONDS * 1000) if is_ticking else 0
+    shown = (repr(overview.running), repr(overview.recent), _late(overview.late), str(tick))
     return f'W/"{_digest(build, *shown)}"'
 
 
@@ -422,28 +350,13 @@ def _digest(*parts: str | bytes) -> str:
     return hashlib.sha256(whole).hexdigest()[:16]
 
 
-def _asset(name: str, body: bytes) -> Asset:
-    media_type = {"css": "text/css", "js": "text/javascript", "svg": "image/svg+xml"}[
-        name.rpartition(".")[2]
-    ]
-    return Asset(body, f"{media_type}; charset=utf-8")
-
-
 def _origin() -> str:
-    """Return where this page was asked for, for commands to copy."""
+    """Return the requested scheme and host, for commands to copy."""
     scheme, host = request.urlparts[:2]
-    return (
-        f"{scheme}://{host}"
-        if scheme in ("http", "https") and HOST.fullmatch(host)
-        else "http://localhost:8000"
-    )
+    is_safe = scheme in ("http", "https") and HOST.fullmatch(host)
+    return f"{scheme}://{host}" if is_safe else "http://localhost:8000"
 
 
 def _html(status: int, body: str, headers: dict[str, str]) -> HTTPResponse:
-    kept = {
-        "Content-Type": "text/html; charset=utf-8",
-        "Cache-Control": "no-store",
-        **SECURITY_HEADERS,
-        **headers,
-    }
-    return HTTPResponse(body, status=status, headers=kept)
+    common = {"Content-Type": "text/html; charset=utf-8", "Cache-Control": "no-store"}
+    return HTTPResponse(body, status=status, headers={**common, **SECURITY_HEADERS, **headers})

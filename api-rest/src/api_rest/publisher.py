@@ -1,4 +1,4 @@
-"""Publishes many events at a time: a request to Kafka costs hardly more with a hundred events than with one."""
+"""Publishes events in batches: a request to Kafka costs little more with many events."""
 
 from __future__ import annotations
 
@@ -12,29 +12,29 @@ from .errors import Unavailable
 
 __all__ = ["ENDED", "LINGER_MS", "Publisher"]
 
-# For the producer: longer than it takes to hand over a batch, so that nothing leaves before flush() sends it whole.
+# For the producer: longer than passing it a batch takes, so that flush() sends the batch whole.
 LINGER_MS = 50
 BATCH = 500
 ENDED = "the thread that sends events to Kafka has ended"
 
 
 class _Event:
-    """An event, and the request that waits for it."""
+    """An event, and the state of the request that waits for it."""
 
     def __init__(self, key: bytes, value: bytes, headers: list[tuple[str, bytes]]) -> None:
         self._key = key
         self._value = value
         self._headers = headers
         self._future: Any = None
-        self.given_up = False
+        self.abandoned = False
         self.error: Exception | None = None
-        # A bare lock: waking a thread by threading.Event costs several times as much.
+        # A lock wakes a thread several times faster than a threading.Event.
         self.settled = Lock()
         self.settled.acquire()
 
     def send(self, producer: Any, topic: str) -> None:  # noqa: ANN401  kafka-python is untyped
-        """Hand it to the producer, unless nobody waits any more."""
-        if self.given_up:
+        """Pass it to the producer, unless its request no longer waits."""
+        if self.abandoned:
             return
         try:
             self._future = producer.send(
@@ -44,7 +44,7 @@ class _Event:
             self.error = error
 
     def settle(self, failure: Exception | None) -> None:
-        """Let the request go on; it is told of the batch's failure unless it has an error of its own."""
+        """Wake the request, with the event's own error or the failure of its batch."""
         try:
             if self._future is None:
                 self.error = self.error or failure or KafkaTimeoutError("it was not sent")
@@ -59,7 +59,7 @@ class _Event:
 
 
 class Publisher:
-    """A thread that sends what came together while the last batch was under way."""
+    """A thread that sends the events that arrived during the last batch."""
 
     def __init__(self, producer: Any, topic: str, timeout: float) -> None:  # noqa: ANN401
         self._producer = producer
@@ -71,24 +71,24 @@ class Publisher:
 
     @property
     def alive(self) -> bool:
-        """Whether the thread runs; nothing is sent without it."""
+        """Whether the thread runs."""
         return self._thread.is_alive()
 
     def publish(self, key: bytes, value: bytes, headers: list[tuple[str, bytes]]) -> None:
-        """Return once Kafka has acknowledged the event, or raise what kept it from that, a KafkaError as a rule."""
+        """Return once Kafka has acknowledged the event, or raise its error, often a KafkaError."""
         if not self.alive:
             raise Unavailable(ENDED)
         event = _Event(key, value, headers)
         self._waiting.put(event)
-        # The producer gives up by itself; the extra second only lets it be the one to say why.
+        # The producer has the same timeout: one more second lets its error say why.
         if not event.settled.acquire(timeout=self._timeout + 1):
-            event.given_up = True
+            event.abandoned = True
             raise KafkaTimeoutError("no answer in time")
         if event.error is not None:
             raise event.error
 
     def close(self) -> None:
-        """Send what waits, and end."""
+        """Send the waiting events, then stop the thread."""
         self._waiting.put(None)
         self._thread.join(self._timeout)
 
@@ -99,14 +99,14 @@ class Publisher:
                 for event in batch:
                     event.send(self._producer, self._topic)
                 self._producer.flush(timeout=self._timeout)
-            except Exception as error:  # noqa: BLE001  the requests raise it, and the thread goes on
+            except Exception as error:  # noqa: BLE001  the requests raise it
                 failure = error
             finally:
                 for event in batch:
                     event.settle(failure)
 
     def _next(self) -> list[_Event]:
-        """Wait for an event and return it with those that came meanwhile; nothing once closed."""
+        """Wait for events and return them; return nothing once closed."""
         batch: list[_Event] = []
         while event := self._waiting.get():
             batch.append(event)

@@ -1,4 +1,7 @@
-"""Runs: the events of one deployment put together, so that people read pipelines and not lines."""
+"""Runs: the events of one deployment, combined.
+
+A place is one component in one environment.
+"""
 
 from __future__ import annotations
 
@@ -13,16 +16,16 @@ if TYPE_CHECKING:
 
 __all__ = ["STAGES", "Run", "Running", "StageTime", "running", "runs"]
 
-# From the worst: what several things together are called.
+# The status of several stages or steps together is the first of these that one of them has.
 WORST_FIRST = ("rolled-back", "failed", "removed", "started", "succeeded")
-# Events of one moment: a start comes before its end, and both before what takes them back.
+# The order of events of the same time: a start, its end, a rollback, a removal.
 RANKS = {"started": 0, "succeeded": 1, "failed": 1, "rolled-back": 2, "removed": 3}
 DEPLOYED = STAGES.index("deploy")
 
 
 @dataclass(frozen=True)
 class StageTime:
-    """How one stage of a run stands, and when it began and ended."""
+    """The status of one stage of a run, with its start and end."""
 
     stage: str
     status: str
@@ -31,7 +34,7 @@ class StageTime:
 
     @property
     def seconds(self) -> float | None:
-        """How long it took; None while it runs, or when its start or its end was never recorded."""
+        """Its duration; None while it runs, or without a recorded start or end."""
         if self.started_at is None or self.ended_at is None:
             return None
         return max(0.0, (self.ended_at - self.started_at).total_seconds())
@@ -39,39 +42,43 @@ class StageTime:
 
 @dataclass(frozen=True)
 class Run:
-    """One way of a version of a component to an environment: its first and its last event's time."""
+    """The deployment of one version to one place."""
 
     component: str
     version: str
     environment: str
     responsible: str
+    # The times of its first and its last event.
     started_at: datetime
     updated_at: datetime
     stages: tuple[StageTime, ...]
 
     @property
     def status(self) -> str:
-        """The worst that a stage says; `started` while one of them runs."""
+        """The worst status of its stages; `started` if none failed and one runs."""
         return _worst(stage.status for stage in self.stages)
 
     @property
-    def arrived(self) -> bool:
-        """Whether it is deployed, and all is well from there on, whatever was found fault with before."""
-        since = {
+    def is_deployed(self) -> bool:
+        """Whether `deploy` and all stages after it succeeded, whatever failed before it."""
+        statuses = {
             stage.stage: stage.status
             for stage in self.stages
             if STAGES.index(stage.stage) >= DEPLOYED
         }
-        return "deploy" in since and set(since.values()) == {"succeeded"}
+        return "deploy" in statuses and set(statuses.values()) == {"succeeded"}
 
     @property
     def seconds(self) -> float | None:
-        """From the first recorded start to the last end; None while a stage runs, or when no start was recorded."""
+        """The time from the first start to the last end.
+
+        None while a stage runs, or without a recorded start.
+        """
         starts = [stage.started_at for stage in self.stages if stage.started_at]
         ends = [stage.ended_at for stage in self.stages if stage.ended_at]
-        # A rollback says how a stage turned out, and may be all that is known of it.
-        told = [stage for stage in self.stages if stage.status != "rolled-back"]
-        if not starts or not ends or any(stage.ended_at is None for stage in told):
+        # A rolled-back stage may have no other event.
+        timed = [stage for stage in self.stages if stage.status != "rolled-back"]
+        if not starts or not ends or any(stage.ended_at is None for stage in timed):
             return None
         return max(0.0, (max(ends) - min(starts)).total_seconds())
 
@@ -89,116 +96,118 @@ class Running:
 
 
 def runs(events: Iterable[Mapping[str, Any]]) -> list[Run]:
-    """Put events, in any order, together into runs, the newest first.
+    """Return the runs of events in any order, the newest first.
 
-    An event is a row of the table: beside its fields it has the `pipeline` and the `step` that its
-    details name, and the time `at` which it happened.
+    An event is a row of the table: it also has `pipeline` and `step` from its details, and the time
+    `at` which it happened.
     """
     return sorted(
-        (run.read() for run in _grouped(events)),
+        (run.build() for run in _grouped(events)),
         key=lambda run: (run.started_at, run.component, run.environment),
         reverse=True,
     )
 
 
 def running(events: Iterable[Mapping[str, Any]]) -> list[Running]:
-    """Return what runs, sorted: each place's newest deploy whose run was not rolled back.
+    """Return each place's newest deploy whose run was not rolled back, sorted by place.
 
-    Where the place was removed since, whatever its version then, nothing runs.
+    A place that was removed later, with whatever version, runs nothing.
     """
-    standing = [run for run in _grouped(events) if not run.is_rolled_back]
-    deploys = [(run.deploy, run) for run in standing if run.deploy]
+    deploys = [
+        (run.deploy, run) for run in _grouped(events) if run.deploy and not run.is_rolled_back
+    ]
     newest: dict[tuple[str, str], Running | None] = {}
     for deploy, run in sorted(deploys, key=lambda pair: _order(pair[0])):
         place = deploy["environment"], deploy["component"]
         version, since, responsible = deploy["version"], deploy["at"], deploy["responsible"]
-        gone = _removes(deploy)
-        newest[place] = None if gone else Running(*place, version, since, responsible, run.read())
-    return [found for place in sorted(newest) if (found := newest[place])]
+        newest[place] = (
+            None if _removes(deploy) else Running(*place, version, since, responsible, run.build())
+        )
+    return [running for place in sorted(newest) if (running := newest[place])]
 
 
 def _grouped(events: Iterable[Mapping[str, Any]]) -> list[_Run]:
-    """Return the runs that events are of."""
-    every: list[_Run] = []
+    """Return the events grouped into runs."""
+    all_runs: list[_Run] = []
     newest: dict[tuple[str, str, str], _Run] = {}
-    # Of each version the run that began to deploy it last.
+    # The run that last began to deploy each version.
     deploying: dict[tuple[str, str, str], _Run] = {}
     by_pipeline: dict[tuple[str, str, str, str], _Run] = {}
-    # What a later version of the apps recorded is left out: this one may be what was rolled back to.
+    # After a rollback of this app, the table may have stages and statuses of a later version.
     known = (event for event in events if event["stage"] in STAGES and event["status"] in RANKS)
     for event in sorted(known, key=_order):
         if _removes(event):
-            # What it ends is the place: it belongs to no run of a version.
+            # A removal concerns the place, so it is a run of its own.
             removal = _Run(event)
             removal.add(event)
-            every.append(removal)
+            all_runs.append(removal)
             continue
-        place = (event["component"], event["version"], event["environment"])
+        key = (event["component"], event["version"], event["environment"])
         pipeline = event.get("pipeline") or ""
-        run = by_pipeline.get((*place, pipeline)) if pipeline else newest.get(place)
-        if _takes_back(event):
-            # It undoes what its own pipeline deployed, or else the last deploy of the version.
+        run = by_pipeline.get((*key, pipeline)) if pipeline else newest.get(key)
+        if _rolls_back(event):
+            # It undoes the deploy of its own pipeline, or else the last deploy of the version.
             if run is None or not pipeline or not run.has_deployed:
-                run = deploying.get(place) or run or newest.get(place)
+                run = deploying.get(key) or run or newest.get(key)
         elif run and _begins_another(run, event):
             run = None
         if run is None:
-            run = newest[place] = _Run(event)
-            every.append(run)
+            run = newest[key] = _Run(event)
+            all_runs.append(run)
             if pipeline:
-                by_pipeline[*place, pipeline] = run
+                by_pipeline[*key, pipeline] = run
         begins = event["status"] == "started" or not run.has_deployed
-        if event["stage"] == "deploy" and begins and not _takes_back(event):
-            deploying[place] = run
+        if event["stage"] == "deploy" and begins and not _rolls_back(event):
+            deploying[key] = run
         run.add(event)
-    return every
+    return all_runs
 
 
 @dataclass
 class _Step:
-    """One step of a stage; one that is not named is the whole stage."""
+    """One step of a stage; a step without a name is the whole stage."""
 
     status: str
     started_at: datetime | None = None
     ended_at: datetime | None = None
 
     def begin(self, at: datetime) -> None:
-        """Begin, or begin again: what became of it before does not count any more."""
+        """Start, or start again and forget the status before."""
         self.status = "started"
         self.started_at = self.started_at or at
         self.ended_at = None
 
     def end(self, status: str, at: datetime) -> None:
-        """End; what was bad stays bad until it begins again."""
+        """End; a bad status stays until the step starts again."""
         self.status = status if self.status == "started" else _worst((self.status, status))
-        # The first end is when it was over; what comes later only says how it turned out.
+        # The first end counts: later events only change the status.
         self.ended_at = self.ended_at or at
 
 
 @dataclass
 class _Stage:
-    """One stage of a run, by its steps."""
+    """One stage of a run, as its steps."""
 
     steps: dict[str, _Step] = field(default_factory=dict)
 
     def add(self, step: str, status: str, at: datetime) -> None:
-        """Take in what an event says of a step."""
+        """Add an event of a step."""
         if status == "rolled-back" and step not in self.steps:
-            # It says how the stage turned out, and does not make it longer.
+            # It changes the status of the stage, not its duration.
             self.steps[step] = _Step(status)
             return
-        found = self.steps.setdefault(step, _Step("started"))
+        known = self.steps.setdefault(step, _Step("started"))
         if status == "started":
-            found.begin(at)
+            known.begin(at)
         else:
-            found.end(status, at)
+            known.end(status, at)
 
     def is_under_way(self, step: str) -> bool:
-        """Tell whether this step has begun and not ended."""
+        """Return whether this step has started and not ended."""
         return step in self.steps and self.steps[step].status == "started"
 
     def knows(self, step: str) -> bool:
-        """Tell whether this may be a step that was there already."""
+        """Return whether this may be a step that it has already."""
         return not step or step in self.steps or "" in self.steps
 
     @property
@@ -207,8 +216,8 @@ class _Stage:
             (step.started_at for step in self.steps.values() if step.started_at), default=None
         )
 
-    def read(self, name: str) -> StageTime:
-        """Return the stage as it stands: from the first start to the last end."""
+    def build(self, name: str) -> StageTime:
+        """Return the stage, from its first start to its last end."""
         steps = self.steps.values()
         under_way = any(step.status == "started" for step in steps)
         ended_at = (
@@ -220,32 +229,32 @@ class _Stage:
 
 
 class _Run:
-    """A run while its events are put together."""
+    """A run while events are added to it."""
 
     def __init__(self, first: Mapping[str, Any]) -> None:
         self.first = first
         self.updated_at: datetime = first["at"]
         self.stages: dict[str, _Stage] = {}
-        # Whether it began to deploy, its last deploy that succeeded (or the removal that it is), and
-        # whether it was taken back.
+        # Whether it began to deploy.
         self.has_deployed = False
+        # Its last successful deploy, or its removal.
         self.deploy: Mapping[str, Any] | None = None
         self.is_rolled_back = False
 
     def add(self, event: Mapping[str, Any]) -> None:
-        """Take in an event that happened after those before."""
+        """Add an event that happened after the events before."""
         self.updated_at = event["at"]
-        self.is_rolled_back = self.is_rolled_back or _takes_back(event)
+        self.is_rolled_back = self.is_rolled_back or _rolls_back(event)
         if event["stage"] == "deploy":
             self.has_deployed = self.has_deployed or event["status"] != "rolled-back"
             self.deploy = event if event["status"] in {"succeeded", "removed"} else self.deploy
         stage = self.stages.setdefault(event["stage"], _Stage())
         stage.add(event.get("step") or "", event["status"], event["at"])
 
-    def read(self) -> Run:
-        """Return the run as it stands."""
+    def build(self) -> Run:
+        """Return the run of the events so far."""
         first = self.first
-        stages = tuple(self.stages[name].read(name) for name in STAGES if name in self.stages)
+        stages = tuple(self.stages[name].build(name) for name in STAGES if name in self.stages)
         return Run(
             first["component"],
             first["version"],
@@ -257,45 +266,45 @@ class _Run:
         )
 
 
-def _takes_back(event: Mapping[str, Any]) -> bool:
-    """Tell whether an event takes back what was deployed."""
+def _rolls_back(event: Mapping[str, Any]) -> bool:
+    """Return whether an event rolls a deploy back."""
     return event["status"] == "rolled-back" and event["stage"] in {"deploy", "verify"}
 
 
 def _removes(event: Mapping[str, Any]) -> bool:
-    """Tell whether an event says that nothing of a component is deployed any more."""
+    """Return whether an event removes the component."""
     return bool(event["status"] == "removed" and event["stage"] == "deploy")
 
 
 def _begins_another(run: _Run, event: Mapping[str, Any]) -> bool:
-    """Tell whether the event belongs to a new run of the same version."""
+    """Return whether the event belongs to a new run of the same version."""
     known = run.stages.get(event["stage"])
     step = event.get("step") or ""
     if run.is_rolled_back:
         if (event["stage"], event["status"]) == ("deploy", "succeeded"):
             return True
-        # What was under way may end after the rollback, and a pipeline goes on with other stages.
+        # A running step may end after the rollback, and a pipeline goes on with other stages.
         under_way = known is not None and event["status"] != "started" and known.is_under_way(step)
         return not under_way and (not event.get("pipeline") or event["stage"] == "deploy")
     begins = event["status"] == "started"
-    # `inv up` verifies what runs even where it deploys nothing: a later deploy is no part of that.
+    # `inv up` verifies a place even if it deploys nothing: a later deploy is another run.
     is_late = begins and event["stage"] == "deploy" and "verify" in run.stages
     if event.get("pipeline") or (not is_late and (known is None or not known.knows(step))):
         return False
     if begins or known is None:
         return True
-    # Where only ends are recorded, each one stands for a run; a rollback says how the last one went on.
+    # Without recorded starts, each end is a run of its own; a rollback belongs to the last one.
     return known.started_at is None and event["status"] != "rolled-back"
 
 
 def _order(event: Mapping[str, Any]) -> tuple[datetime, int, str]:
-    """Order by when it happened.
+    """Order events by the time at which they happened.
 
-    What waited in an outbox is received all at once, by servers whose clocks differ: its own times keep it in order.
+    Events from an outbox are received all at once, so the time of receipt does not order them.
     """
     return event["at"], RANKS[event["status"]], event["id"]
 
 
 def _worst(statuses: Iterable[str]) -> str:
-    said = set(statuses)
-    return next((status for status in WORST_FIRST if status in said), "succeeded")
+    existing = set(statuses)
+    return next((status for status in WORST_FIRST if status in existing), "succeeded")

@@ -10,7 +10,7 @@ __all__ = ["Settings"]
 
 @dataclass(frozen=True)
 class Settings(BrokerSettings):
-    """What the environment says; the variables are the upper-case field names."""
+    """The settings, from environment variables with the upper-case names of the fields."""
 
     db_host: str = setting(TEXT, "where the MySQL-compatible database is")
     db_port: int = setting(whole(1, 65535), "its port", default="3306")
@@ -29,7 +29,11 @@ class Settings(BrokerSettings):
         "the least serious log lines to write",
         default="INFO",
     )
-    http_host: str = setting(TEXT, "the address to listen on", default="0.0.0.0")  # noqa: S104  a container's own network
+    http_host: str = setting(
+        TEXT,
+        "the address to listen on",
+        default="0.0.0.0",  # noqa: S104  a container's network
+    )
     http_port: int = setting(whole(1, 65535), "the port to listen on", default="8000")
     http_threads: int = setting(whole(2, 64), "POSTs worked on at the same time", default="16")
     read_threads: int = setting(

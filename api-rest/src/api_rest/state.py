@@ -1,4 +1,4 @@
-"""Whether requests are to come to this instance, and what they would miss there."""
+"""What GET /ready answers. A module of its own: the server imports it before anything slow."""
 
 from dataclasses import dataclass, field
 
@@ -7,26 +7,28 @@ __all__ = ["Reason", "State"]
 
 @dataclass(frozen=True)
 class Reason:
-    """Why something is missing: in words for anybody, and with all that the log says of it."""
+    """Why a backend cannot be used."""
 
+    # For everybody.
     plain: str
+    # For the log and for clients with a token.
     full: str
 
 
 @dataclass(frozen=True)
 class State:
-    """What /ready tells."""
+    """Whether this instance is ready, and what is wrong with it."""
 
     ready: bool
     missing: list[str] = field(default_factory=list)
 
     @property
     def status(self) -> int:
-        """The HTTP status: balancers look at nothing else."""
+        """The HTTP status, which is all that load balancers read."""
         return 200 if self.ready else 503
 
     def body(self) -> dict[str, object]:
-        """Return what people and monitors look at."""
+        """Return the JSON body, for people and monitors."""
         if self.ready and not self.missing:
             return {"status": "ready"}
         return {"status": "degraded" if self.ready else "not ready", "reasons": self.missing}

@@ -1,9 +1,10 @@
-"""The database: reads the table that async-worker keeps; writes nothing but what idempotency keys stand for."""
+"""The database: reads the table of async-worker, and writes idempotency keys only."""
 
 from __future__ import annotations
 
 import time
 from contextlib import contextmanager
+from dataclasses import asdict
 from datetime import timedelta
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
@@ -33,13 +34,13 @@ from sqlalchemy import (
 from sqlalchemy.dialects import mysql, sqlite
 
 from .errors import Busy, Unavailable
-from .event import rfc3339
+from .event import FILTERS, rfc3339
 from .idempotency import Reservation
 from .listing import Batch, Position
 from .runs import Run, Running, running, runs
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
     from sqlalchemy.sql.base import ReadOnlyColumnCollection
 
@@ -51,47 +52,47 @@ __all__ = ["Store", "database_engine", "deployments", "idempotency_keys"]
 ResultT = TypeVar("ResultT")
 _Columns: TypeAlias = "ReadOnlyColumnCollection[str, Any]"
 CONNECT_TIMEOUT = 3
-# More threads than these wait for Kafka, not for the database, which has connections for several replicas.
+# Enough: more threads wait for Kafka, and the database has connections for several replicas.
 CONNECTIONS = 8
 QUERY_TIMEOUT = 5
-# The server ends a statement before that, so that one slow statement is told from a dead server.
+# The server ends a statement earlier, so a slow statement differs from a dead server.
 STATEMENT_TIMEOUT = 4
-# For both servers: MariaDB reads /*M! */ and skips /*!50708 */, MySQL does the opposite. MySQL's limit
-# is for SELECT alone, so waiting for a lock has its own. Sent once, when a connection is made.
+# For both servers: MariaDB reads /*M! */ and skips /*!50708 */, MySQL does the opposite. MySQL's
+# limit is for SELECT alone, so locks have their own. Sent once for each connection.
 _LIMIT_STATEMENTS = (
     f"SET innodb_lock_wait_timeout = {STATEMENT_TIMEOUT}, lock_wait_timeout = {STATEMENT_TIMEOUT}"
     f" /*M!100101 , max_statement_time = {STATEMENT_TIMEOUT} */"
     f" /*!50708 , max_execution_time = {STATEMENT_TIMEOUT * 1000} */"
 )
-# Shorter than the idle timeouts of usual databases and of what stands between.
+# Shorter than the usual idle timeouts of databases and of proxies before them.
 RECYCLE_AFTER = 600
-# A connection that rested for longer is asked whether it still lives; asking each time would double every read's round trips.
+# A connection that was idle for longer is pinged; a ping each time would double the round trips.
 PING_AFTER = 5.0
-# MySQL's and MariaDB's "no such table" and "unknown column": async-worker has not made it yet.
+# Error numbers of MySQL and MariaDB, before async-worker has created the tables.
 NO_SUCH_TABLE = 1146
 UNKNOWN_COLUMN = 1054
-# They give way to another statement by refusing one, which may simply be sent again.
+# The server refused one of two statements that wait for each other; a retry may succeed.
 DEADLOCK = 1213
-# MariaDB's and MySQL's "over its time", and both one's "waited too long for a lock".
+# A statement's time limit in MariaDB and in MySQL, and the lock timeout of both.
 TOOK_TOO_LONG = frozenset({1969, 3024, 1205})
 
-# How far a run reaches to either side of its deploy: it bounds what is read of a place's past.
+# How far the events of a run may be from its deploy, which bounds what is read.
 RUN_REACH = timedelta(days=1)
 RUN_EVENTS = 100
-# A run has some 25 events where a pipeline reports every stage and step: enough for the runs that the page shows.
+# A run has about 25 events, so these are enough for the runs on the page.
 RECENT_EVENTS = 1000
-# Among how many of a place's newest events the newest run is looked for, and what runs where the
-# version that was deployed last was taken back.
+# How many of a place's newest events are read for its newest run, and for what it runs after a
+# rollback.
 PLACE_EVENTS = 1000
-# Larger details are read one at a time: those of a whole page could be megabytes.
+# In bytes. Larger details are read one at a time: together they could be megabytes.
 LISTED_DETAILS = 4096
-# As many places as are asked for in one statement, and as are known at all.
+# How many places one statement reads, and how many are read at all.
 PLACES_AT_ONCE = 32
 PLACES_MAX = 2000
 
 
 def database_engine(settings: Settings, connections: int = CONNECTIONS) -> Engine:
-    """Return an engine for the configured database, of so many connections, made when first used."""
+    """Return an engine of at most so many connections, which open when first used."""
     url = URL.create(
         "mysql+pymysql",
         username=settings.db_username,
@@ -103,7 +104,7 @@ def database_engine(settings: Settings, connections: int = CONNECTIONS) -> Engin
     )
     engine = create_engine(
         url,
-        # Single statements need no transaction; without one and its ROLLBACK each costs two round trips less.
+        # Single statements need no transaction, which would cost two more round trips.
         isolation_level="AUTOCOMMIT",
         skip_autocommit_rollback=True,
         pool_reset_on_return=None,
@@ -118,25 +119,21 @@ def database_engine(settings: Settings, connections: int = CONNECTIONS) -> Engin
             "init_command": _LIMIT_STATEMENTS,
         },
     )
-    event.listen(engine, "checkin", _note_rest)
-    event.listen(engine, "checkin", _forget_result)
-    event.listen(engine, "checkout", _ping_if_rested)
+    event.listen(engine, "checkin", _check_in)
+    event.listen(engine, "checkout", _ping_if_idle)
     return engine
 
 
-def _note_rest(_: object, record: Any) -> None:  # noqa: ANN401  SQLAlchemy's own signature
-    record.info["rests_since"] = time.monotonic()
-
-
-def _forget_result(connection: Any, _: object) -> None:  # noqa: ANN401
-    """Drop the rows of a connection that rests: PyMySQL keeps its last result."""
+def _check_in(connection: Any, record: Any) -> None:  # noqa: ANN401  SQLAlchemy's own signature
+    """Note the time, and drop the last result, which PyMySQL would keep in memory."""
+    record.info["idle_since"] = time.monotonic()
     if connection is not None:
-        connection._result = None  # noqa: SLF001  there is no public way
+        connection._result = None  # noqa: SLF001  PyMySQL has no public way
 
 
-def _ping_if_rested(connection: Any, record: Any, _: object) -> None:  # noqa: ANN401
-    """Have the pool replace a connection that died while it rested."""
-    if time.monotonic() - record.info.get("rests_since", float("inf")) < PING_AFTER:
+def _ping_if_idle(connection: Any, record: Any, _: object) -> None:  # noqa: ANN401  SQLAlchemy's
+    """Make the pool replace a connection that died while it was idle."""
+    if time.monotonic() - record.info.get("idle_since", float("inf")) < PING_AFTER:
         return
     try:
         connection.ping(reconnect=False)
@@ -147,16 +144,17 @@ def _ping_if_rested(connection: Any, record: Any, _: object) -> None:  # noqa: A
 _NEWEST_FIRST = (deployments.c.received_at.desc(), deployments.c.id.desc())
 _EVENT = tuple(column for column in deployments.c if column.name not in {"at", "pipeline", "step"})
 _FIND = select(*_EVENT).where(deployments.c.id == bindparam("event_id"))
-# A column of the last migration: until it is there, this is not of much use.
+# Reads a column of the last migration: without it, the app cannot serve.
 _CHECK = select(func.count()).select_from(select(deployments.c.at).limit(1).subquery())
-# What runs are made of.
-_NOT_OF_RUNS = {"received_at", "details"}
-_OF_RUNS = tuple(column for column in deployments.c if column.name not in _NOT_OF_RUNS)
-_RECENT_EVENTS = select(*_OF_RUNS).order_by(*_NEWEST_FIRST).limit(RECENT_EVENTS)
+# The columns that `runs` needs.
+_RUN_COLUMNS = tuple(
+    column for column in deployments.c if column.name not in {"received_at", "details"}
+)
+_RECENT_EVENTS = select(*_RUN_COLUMNS).order_by(*_NEWEST_FIRST).limit(RECENT_EVENTS)
 _RESERVED = select(
     idempotency_keys.c.fingerprint, idempotency_keys.c.event_id, idempotency_keys.c.received_at
 ).where(idempotency_keys.c.key_hash == bindparam("reserved"))
-# Setting the key to itself is MySQL's way to do nothing for a known key; INSERT IGNORE would hide other errors too.
+# In MySQL, setting the key to itself changes nothing; INSERT IGNORE would hide other errors too.
 _RESERVE = {
     "sqlite": sqlite.insert(idempotency_keys).on_conflict_do_nothing(index_elements=["key_hash"]),
     "mysql": mysql.insert(idempotency_keys).on_duplicate_key_update(
@@ -165,7 +163,7 @@ _RESERVE = {
 }
 
 
-# Details that are small; of large ones only that they are there.
+# Small details, or whether there are large ones.
 _LISTED_DETAILS = func.length(deployments.c.details) <= LISTED_DETAILS
 _LISTED = (
     *(column for column in _EVENT if column.name != "details"),
@@ -175,66 +173,53 @@ _LISTED = (
 _DETAILS = select(deployments.c.details).where(deployments.c.id == bindparam("event_id"))
 
 
+def _listed(listing: Listing) -> tuple[Select[Any], dict[str, Any]]:
+    """Return the statement of a listing, which reads one event more than the limit, and its values."""
+    after, last = listing.after, listing.last
+    values = {
+        **listing.filters,
+        "since": listing.since,
+        "until": listing.until,
+        "after": after and after.received_at,
+        "after_id": after and after.id,
+        "last": last and last.received_at,
+        "last_id": last and last.id,
+    }
+    given = {name: value for name, value in values.items() if value is not None}
+    return _listing(tuple(given)), {**given, "at_most": listing.limit + 1}
+
+
+# Building a statement takes as long as reading a page.
 @lru_cache(maxsize=512)
-def _listing(
-    filters: tuple[str, ...],
-    *,
-    since: bool,
-    until: bool,
-    after: bool,
-    last: bool,
-) -> Select[Any]:
-    """Return the statement of a listing that has these conditions; the values are bound later."""
+def _listing(names: tuple[str, ...]) -> Select[Any]:
+    """Return the statement of a listing with these values."""
     column = deployments.c
-    conditions = [column[name] == bindparam(name) for name in filters]
-    if since:
-        conditions.append(column.received_at >= bindparam("since"))
-    if until:
-        conditions.append(column.received_at < bindparam("until"))
-    if after:
+    value: dict[str, Any] = {name: bindparam(name) for name in names}
+    conditions = [column[name] == value[name] for name in names if name in FILTERS]
+    if "since" in value:
+        conditions.append(column.received_at >= value["since"])
+    if "until" in value:
+        conditions.append(column.received_at < value["until"])
+    if "after" in value:
         # Not `(received_at, id) < (…)`: MySQL would read the index from its end.
-        conditions.append(column.received_at <= bindparam("after"))
-        conditions.append(
-            or_(column.received_at < bindparam("after"), column.id < bindparam("after_id"))
-        )
-    if last:
-        conditions.append(column.received_at >= bindparam("last"))
-        within = or_(column.received_at > bindparam("last"), column.id >= bindparam("last_id"))
-        conditions.append(within)
+        conditions.append(column.received_at <= value["after"])
+        conditions.append(or_(column.received_at < value["after"], column.id < value["after_id"]))
+    if "last" in value:
+        conditions.append(column.received_at >= value["last"])
+        conditions.append(or_(column.received_at > value["last"], column.id >= value["last_id"]))
     return select(*_LISTED).where(*conditions).order_by(*_NEWEST_FIRST).limit(bindparam("at_most"))
 
 
-def _listed(listing: Listing) -> tuple[Select[Any], dict[str, Any]]:
-    """Return the statement of a listing, which finds one event more than wanted, and its values."""
-    values: dict[str, Any] = {**listing.filters, "at_most": listing.limit + 1}
-    if listing.since is not None:
-        values["since"] = listing.since
-    if listing.until is not None:
-        values["until"] = listing.until
-    if listing.after is not None:
-        values.update(after=listing.after.received_at, after_id=listing.after.id)
-    if listing.last is not None:
-        values.update(last=listing.last.received_at, last_id=listing.last.id)
-    statement = _listing(
-        tuple(listing.filters),
-        since=listing.since is not None,
-        until=listing.until is not None,
-        after=listing.after is not None,
-        last=listing.last is not None,
-    )
-    return statement, values
-
-
 def _newest(place: _Columns, *, certain: bool) -> ScalarSelect[str]:
-    """Return the statement that finds the id of the newest deploy of a place that succeeded.
+    """Return the statement that finds the id of a place's newest successful deploy.
 
-    None where the place was removed at that time or later.
-    With `certain`, the newest of those whose version nobody took back at that time or later: it
-    runs, or what was deployed after it. Which run a rollback undoes, only `running` knows.
+    It finds none if the place was removed at that time or later.
+    With `certain`, it skips versions that were rolled back then or later: the place runs the deploy
+    that it finds, or a later one. Only `running` knows which run a rollback undoes.
     """
     deploy = deployments.alias("deploy")
     column = deploy.c
-    taken_back = [_taken_back(stage, column) for stage in ("deploy", "verify")]
+    rolled_back = [_rolled_back(stage, column) for stage in ("deploy", "verify")]
     return (
         select(column.id)
         .where(
@@ -243,8 +228,8 @@ def _newest(place: _Columns, *, certain: bool) -> ScalarSelect[str]:
             column.environment == place.environment,
             column.component == place.component,
             ~_removed(column),
-            # Two questions, not one with IN: each then has its own few rows of the index.
-            *([~question for question in taken_back] if certain else ()),
+            # Two conditions instead of one with IN: each reads few rows of the index.
+            *([~condition for condition in rolled_back] if certain else ()),
         )
         .order_by(column.at.desc(), column.id.desc())
         .limit(1)
@@ -252,8 +237,8 @@ def _newest(place: _Columns, *, certain: bool) -> ScalarSelect[str]:
     )
 
 
-def _taken_back(stage: str, deploy: _Columns) -> ColumnElement[bool]:
-    """Tell whether a stage's event took the version of a deploy back, at that time or after it."""
+def _rolled_back(stage: str, deploy: _Columns) -> ColumnElement[bool]:
+    """Return the condition that a stage's event rolled back a deploy's version, then or later."""
     column = deployments.alias(f"{stage}_undone").c
     return (
         select(column.id)
@@ -263,7 +248,7 @@ def _taken_back(stage: str, deploy: _Columns) -> ColumnElement[bool]:
 
 
 def _removed(deploy: _Columns) -> ColumnElement[bool]:
-    """Tell whether the place of a deploy was removed, at that time or after it."""
+    """Return the condition that the place of a deploy was removed, then or later."""
     column = deployments.alias("removal").c
     return select(column.id).where(*_since(deploy, column, "deploy", "removed")).exists()
 
@@ -271,7 +256,7 @@ def _removed(deploy: _Columns) -> ColumnElement[bool]:
 def _since(
     deploy: _Columns, column: _Columns, stage: str, status: str
 ) -> tuple[ColumnElement[bool], ...]:
-    """Return the conditions on an event of a deploy's place, at that time or after it."""
+    """Return the conditions on an event of a deploy's place, then or later."""
     return (
         column.stage == stage,
         column.status == status,
@@ -282,7 +267,7 @@ def _since(
 
 
 def _deploys(places: Select[str, str]) -> Select[Any]:
-    """Return the statement that finds the newest certain deploy of places, and their newest's id."""
+    """Return the statement that finds the newest certain deploy, and the newest one's id."""
     place = places.subquery("places").c
     newest = select(
         place.environment,
@@ -300,10 +285,9 @@ def _deploys(places: Select[str, str]) -> Select[Any]:
 
 
 def _places() -> Select[str, str]:
-    """Return the statement that finds every place, whatever happened there.
+    """Return the statement that finds every place.
 
-    Without a condition the database goes from place to place in an index; with one it would read
-    all deploys that there ever were.
+    It has no condition, so the database skips through an index instead of reading all deploys.
     """
     environment, component = deployments.c.environment, deployments.c.component
     return (
@@ -315,7 +299,7 @@ def _places() -> Select[str, str]:
 
 
 def _place() -> Select[str, str]:
-    """Return the statement that finds one place, whatever happened there."""
+    """Return the statement of one place."""
     return select(
         bindparam("environment", type_=String).label("environment"),
         bindparam("component", type_=String).label("component"),
@@ -326,7 +310,7 @@ def _events_of_place() -> Select[Any]:
     """Return the statement that reads the newest events of a place."""
     column = deployments.c
     return (
-        select(*_OF_RUNS)
+        select(*_RUN_COLUMNS)
         .where(
             column.environment == bindparam("environment"),
             column.component == bindparam("component"),
@@ -352,7 +336,7 @@ def _events_around() -> Select[Any]:
         partition_by=(column.component, column.environment, column.version),
         order_by=(column.at.desc(), column.id.desc()),
     )
-    events = select(*_OF_RUNS, place.label("place")).where(or_(*places)).subquery()
+    events = select(*_RUN_COLUMNS, place.label("place")).where(or_(*places)).subquery()
     return select(events).where(events.c.place <= RUN_EVENTS)
 
 
@@ -363,7 +347,10 @@ _AROUND = _events_around()
 
 
 class Store:
-    """What the ledger holds. Recording has an engine of its own where one is given."""
+    """The stored events and idempotency keys.
+
+    recording: an engine for the keys, so that they do not wait for readers
+    """
 
     def __init__(self, engine: Engine, recording: Engine | None = None) -> None:
         self._engine = engine
@@ -375,21 +362,21 @@ class Store:
         encode: Callable[[dict[str, Any]], bytes],
         max_bytes: int,
     ) -> Batch:
-        """Return what is listed, encoded: up to so many bytes, but one event at least."""
+        """Return encoded events of a listing: at least one, and at most `max_bytes` otherwise."""
         statement, values = _listed(listing)
 
         def read(connection: Connection) -> Batch:
             lines: list[bytes] = []
             last, left = None, max_bytes
             with connection.execute(statement, values) as rows:
-                # One after the other: decoded, an event may be thirty times as large.
-                for *columns, apart in rows:
+                # One at a time: a decoded event may be 30 times as large.
+                for *columns, has_large_details in rows:
                     if len(lines) == listing.limit:
                         return Batch(lines, last, more=True)
                     position = Position(columns[_RECEIVED_AT], columns[_ID])
-                    if apart:
-                        found = connection.execute(_DETAILS, {"event_id": position.id})
-                        columns[-1] = found.scalar_one_or_none()
+                    if has_large_details:
+                        details = connection.execute(_DETAILS, {"event_id": position.id})
+                        columns[-1] = details.scalar_one_or_none()
                     line = encode(_event(columns))
                     if lines and len(line) > left:
                         return Batch(lines, last, more=True)
@@ -400,143 +387,127 @@ class Store:
         return self._use(read, self._engine)
 
     def end(self, listing: Listing) -> Position | None:
-        """Return where what is listed ends, or None if nothing follows there."""
-        statement, values = _listed(listing)
+        """Return where a listing ends, or None if nothing follows."""
         columns = (deployments.c.received_at, deployments.c.id)
+        statement, values = _listed(listing)
         ending = statement.with_only_columns(*columns).limit(2).offset(listing.limit - 1)
-        found = self._read(ending, values)
-        return Position(found[0].received_at, found[0].id) if len(found) > 1 else None
+        rows = self._read(ending, values)
+        return Position(rows[0].received_at, rows[0].id) if len(rows) > 1 else None
 
     def find(self, event_id: str) -> dict[str, Any] | None:
-        """Return one deployment, or None when it is not stored (yet)."""
-        found = self._read(_FIND, {"event_id": event_id})
-        return _event(found[0]) if found else None
+        """Return one event, or None if it is not stored (yet)."""
+        rows = self._read(_FIND, {"event_id": event_id})
+        return _event(rows[0]) if rows else None
 
     def running(self) -> list[Running]:
-        """Return what each environment has of each component, sorted, and what deployed it."""
-        return self._running(self._read(_DEPLOYS, {}))
+        """Return the running version of each place with its run, sorted by place."""
+        return self._running(self._read(_DEPLOYS))
 
-    def standing(self, environment: str, component: str) -> tuple[Running | None, Run | None]:
-        """Return what an environment has of a component, and the newest run towards it."""
+    def status(self, environment: str, component: str) -> tuple[Running | None, Run | None]:
+        """Return what an environment runs of a component, and the newest run for it."""
         place = {"environment": environment, "component": component}
-        found = self._running(self._read(_DEPLOYS_OF_PLACE, place))
+        current = self._running(self._read(_DEPLOYS_OF_PLACE, place))
         newest = runs(self._events_of_place(environment, component))
-        return found[0] if found else None, newest[0] if newest else None
+        return current[0] if current else None, newest[0] if newest else None
 
     def recent_runs(self, limit: int) -> list[Run]:
-        """Return the newest runs, of those that the newest events tell of."""
-        return runs(_mappings(self._read(_RECENT_EVENTS, {})))[:limit]
+        """Return the newest runs of the newest events."""
+        return runs(_mappings(self._read(_RECENT_EVENTS)))[:limit]
 
-    def reserve(self, key_hash: str, wanted: Reservation) -> Reservation:
-        """Keep what a key stands for, unless it stands for something already; return what it stands for."""
-        row = {
-            "key_hash": key_hash,
-            "fingerprint": wanted.fingerprint,
-            "event_id": wanted.event_id,
-            "received_at": wanted.received_at,
-        }
+    def reserve(self, key_hash: str, reservation: Reservation) -> Reservation:
+        """Return the key's reservation, after storing this one if the key has none."""
+        row = {"key_hash": key_hash, **asdict(reservation)}
         dialect = "sqlite" if self._engine.dialect.name == "sqlite" else "mysql"
 
         def reserve(connection: Connection) -> Reservation:
             connection.execute(_RESERVE[dialect], row)
-            found = connection.execute(_RESERVED, {"reserved": key_hash}).one()
+            stored = connection.execute(_RESERVED, {"reserved": key_hash}).one()
             connection.commit()
-            return Reservation(*found)
+            return Reservation(*stored)
 
         return self._use(reserve, self._recording)
 
     def check(self) -> None:
-        """Raise Unavailable unless the table can be read, or Busy when that cannot be told now."""
+        """Raise Unavailable if the table cannot be read, or Busy if there is no time to check."""
         self._use(lambda connection: connection.execute(_CHECK).all(), self._recording)
 
     def close(self) -> None:
-        """Let go of all connections."""
+        """Close all connections."""
         self._engine.dispose()
         self._recording.dispose()
 
     def _running(self, deploys: Sequence[Row[Any]]) -> list[Running]:
-        """Return what runs, for what _DEPLOYS found."""
-        found: list[Running] = []
+        """Return what the places of these deploys run, sorted by place."""
+        result: list[Running] = []
         certain: list[Row[Any]] = []
         for row in deploys:
-            if row.newest == row.id:
-                certain += [row] if row.id else []
-                continue
-            # The version that was deployed last was taken back since, by one of its runs or by all.
-            of_place = running(self._events_of_place(row.environment, row.component))
+            # If they differ, the version of the newest deploy was rolled back later.
+            of_place = (
+                running(self._events_of_place(row.environment, row.component))
+                if row.newest != row.id
+                else []
+            )
             if of_place:
-                found += of_place
+                result += of_place
             elif row.id:
                 certain.append(row)
-        around = running(_mappings(self._read_of(certain, _AROUND, _around)))
-        deployed_by = {(one.environment, one.component): one.run for one in around}
-        found += [
+        around = running(_mappings(self._events_around(certain)))
+        run_of = {(place.environment, place.component): place.run for place in around}
+        result += [
             Running(
                 *(row.environment, row.component, row.version, row.at, row.responsible),
-                deployed_by.get((row.environment, row.component)),
+                run_of.get((row.environment, row.component)),
             )
             for row in certain
         ]
-        return sorted(found, key=lambda one: (one.environment, one.component))
+        return sorted(result, key=lambda place: (place.environment, place.component))
 
     def _events_of_place(self, environment: str, component: str) -> list[dict[str, Any]]:
         place = {"environment": environment, "component": component}
         return _mappings(self._read(_EVENTS_OF_PLACE, place))
 
-    def _read_of(
-        self,
-        places: Sequence[Row[Any]],
-        statement: Executable,
-        values: Callable[[Row[Any]], dict[str, Any]],
-    ) -> Iterator[Row[Any]]:
-        """Read what a statement about PLACES_AT_ONCE places finds, with these values of each, for any number of them."""
-        for start in range(0, len(places), PLACES_AT_ONCE):
-            some = places[start : start + PLACES_AT_ONCE]
-            # The last one repeated: always the same statement, and a place asked for twice is found once.
-            padded = [*some, *([some[-1]] * (PLACES_AT_ONCE - len(some)))]
-            bound = {
-                f"{name}_{number}": value
-                for number, place in enumerate(padded)
-                for name, value in values(place).items()
-            }
-            yield from self._read(statement, bound)
+    def _events_around(self, deploys: Sequence[Row[Any]]) -> Iterator[Row[Any]]:
+        """Read the events of the deploys' versions at their places, around their times."""
+        for start in range(0, len(deploys), PLACES_AT_ONCE):
+            batch = deploys[start : start + PLACES_AT_ONCE]
+            # Repeat the last one: the statement stays the same, and so does its result.
+            batch = [*batch, *([batch[-1]] * (PLACES_AT_ONCE - len(batch)))]
+            values: dict[str, Any] = {}
+            for number, deploy in enumerate(batch):
+                values[f"component_{number}"] = deploy.component
+                values[f"environment_{number}"] = deploy.environment
+                values[f"version_{number}"] = deploy.version
+                values[f"since_{number}"] = deploy.at - RUN_REACH
+                values[f"until_{number}"] = deploy.at + RUN_REACH
+            yield from self._read(_AROUND, values)
 
-    def _read(self, statement: Executable, values: dict[str, Any]) -> Sequence[Row[Any]]:
+    def _read(
+        self, statement: Executable, values: Mapping[str, Any] | None = None
+    ) -> Sequence[Row[Any]]:
         return self._use(
             lambda connection: connection.execute(statement, values).all(), self._engine
         )
 
     def _use(self, action: Callable[[Connection], ResultT], engine: Engine) -> ResultT:
-        """Return what the action, which may be repeated, makes of a connection; a dead one is replaced once."""
+        """Return the result of an action on a connection; it may run again once, on a new one."""
         with _translated():
             try:
                 with engine.connect() as connection:
                     return action(connection)
             except exc.DBAPIError as error:
-                if not _worth_repeating(error):
+                if not _is_retryable(error):
                     raise
             with engine.connect() as connection:
                 return action(connection)
 
 
-def _worth_repeating(error: exc.DBAPIError) -> bool:
-    """Tell whether another try may go better at once; after a timeout it would only take as long again."""
+def _is_retryable(error: exc.DBAPIError) -> bool:
+    """Return whether a retry may succeed at once; not after a timeout, which would repeat."""
     if error.orig is None:
         return False
     if error.connection_invalidated:
         return not isinstance(error.orig.__context__, TimeoutError)
     return _number(error) == DEADLOCK
-
-
-def _around(row: Row[Any]) -> dict[str, Any]:
-    """Return the place and version of a deploy, and the time around it."""
-    return {
-        "component": row.component,
-        "environment": row.environment,
-        "version": row.version,
-        "since": row.at - RUN_REACH,
-        "until": row.at + RUN_REACH,
-    }
 
 
 def _mappings(rows: Iterable[Row[Any]]) -> list[dict[str, Any]]:
@@ -545,7 +516,7 @@ def _mappings(rows: Iterable[Row[Any]]) -> list[dict[str, Any]]:
 
 @contextmanager
 def _translated() -> Iterator[None]:
-    """Turn what may pass by itself into Busy or Unavailable; anything else is a bug and stays so."""
+    """Turn temporary errors into Busy or Unavailable; any other error is a bug."""
     try:
         yield
     except exc.TimeoutError as error:
@@ -574,7 +545,7 @@ def _translated() -> Iterator[None]:
 
 
 def _number(error: exc.DBAPIError) -> object:
-    """Return the number that MySQL and MariaDB give the error, if it is one of theirs."""
+    """Return the error number of MySQL or MariaDB, or None."""
     return error.orig.args[0] if error.orig is not None and error.orig.args else None
 
 
@@ -583,8 +554,8 @@ _ID, _RECEIVED_AT = _COLUMNS.index("id"), _COLUMNS.index("received_at")
 
 
 def _event(row: Sequence[Any]) -> dict[str, Any]:
-    found = dict(zip(_COLUMNS, row, strict=True))
-    found["received_at"] = rfc3339(found["received_at"])
-    if found["details"] is None:
-        del found["details"]
-    return found
+    result = dict(zip(_COLUMNS, row, strict=True))
+    result["received_at"] = rfc3339(result["received_at"])
+    if result["details"] is None:
+        del result["details"]
+    return result

@@ -1,4 +1,4 @@
-"""Deployments as CSV that a spreadsheet opens: UTF-8 with its mark, CRLF, RFC 4180, and nothing taken for a formula."""
+"""Deployments as CSV for spreadsheets: RFC 4180, UTF-8 with a byte order mark, no formulas."""
 
 from __future__ import annotations
 
@@ -33,13 +33,13 @@ COLUMNS = (
     "status",
     "details",
 )
-# What spreadsheets begin a formula with; the wide forms of = + - @ are taken for the usual ones where such are typed.
+# The first characters of a formula in spreadsheets. Some accept the wide forms of = + - @ too.
 FORMULA = tuple("=+-@\t\r\uff1d\uff0b\uff0d\uff20")
 BYTE_ORDER_MARK = "\ufeff"
 
 
 def head() -> bytes:
-    """Return what a table begins with: the mark and the row of names."""
+    """Return the byte order mark and the row of names."""
     return (BYTE_ORDER_MARK + _line(COLUMNS)).encode()
 
 
@@ -49,7 +49,12 @@ def line(event: Mapping[str, Any]) -> bytes:
 
 
 class Export:
-    """A table that is read while it is sent, as WSGI's iterable."""
+    """A WSGI iterable that reads a table while it is sent.
+
+    begun: the first part
+    rest: the listing that follows
+    closing: what to close at the end
+    """
 
     def __init__(
         self,
@@ -65,7 +70,7 @@ class Export:
         self._closing = closing
 
     def __iter__(self) -> Iterator[bytes]:
-        """Yield what is there, then batch by batch what is read."""
+        """Yield the first part, then each batch once it is read."""
         begun, self._begun = self._begun, b""
         yield begun
         del begun
@@ -73,23 +78,23 @@ class Export:
         while more:
             batch = self._next()
             more = batch.more
-            # The database looks at all that it is asked for, whatever of it fits.
+            # The database reads all rows up to the limit, so ask for little more than fits.
             size = min(self._rows, 2 * len(batch.lines) or 1)
             self._rest = replace(self._rest, after=batch.last, limit=size)
             part = b"".join(batch.lines)
-            # While this one is sent, only it is held.
+            # Keep only this part in memory while it is sent.
             del batch
             yield part
 
     def close(self) -> None:
-        """Let go of what it holds; WSGI calls it at the end, however that came."""
+        """Release its place in the queue; WSGI calls it at the end in any case."""
         self._closing.close()
 
     def _next(self) -> Batch:
         try:
             return self._read(self._rest)
         except (Unavailable, Busy) as error:
-            # Its beginning is sent: all that can be told is that it is not whole.
+            # The status is sent already: the client can only see that the body is incomplete.
             log.warning("a table was cut", reason=str(error))
             raise Cut from error
 
@@ -97,12 +102,10 @@ class Export:
 def _cell(value: object) -> str:
     if value is None:
         return ""
-    text = (
-        value
-        if isinstance(value, str)
-        else json.dumps(value, ensure_ascii=False, separators=(",", ":"))
-    )
-    # Spreadsheets may skip the whitespace first and see the formula then.
+    text = value
+    if not isinstance(text, str):
+        text = json.dumps(value, ensure_ascii=False, separators=(",", ":"))
+    # Spreadsheets may ignore leading whitespace.
     return f"'{text}" if text.startswith(FORMULA) or text.lstrip().startswith(FORMULA) else text
 
 

@@ -1,4 +1,4 @@
-"""Bearer tokens from a file: who may write, who may read."""
+"""Bearer tokens from a file, which allow to write or to read."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     from .settings import Settings
 
-__all__ = ["Access", "Token", "Tokens", "client", "configured", "parse"]
+__all__ = ["AccessPlugin", "Token", "Tokens", "client", "configured", "parse"]
 
 log = structlog.stdlib.get_logger(__name__)
 
@@ -33,10 +33,10 @@ READ, WRITE = "read", "write"
 SCOPES = (READ, WRITE)
 NAME = re.compile(r"[A-Za-z0-9._-]{1,64}")
 SECRET = re.compile(r"[!-~]{16,512}")
-# How often a changed file is looked for at most.
-LOOK_AFTER = 1.0
-WORDS = 3
-# What machines ask without a token, and what the page needs before anybody could show one.
+# How many seconds to wait between two checks for a changed file.
+CHECK_INTERVAL = 1.0
+FIELDS = 3
+# Machines read these without a token, and the page needs its assets.
 OPEN = ("/metrics", "/openapi.json")
 OPEN_BELOW = "/assets/"
 _CLIENT = "api_rest.client"
@@ -44,101 +44,110 @@ _CLIENT = "api_rest.client"
 
 @dataclass(frozen=True)
 class Token:
-    """One token: what its owner is called, what it allows, and the SHA-256 of it."""
+    """One token of the file."""
 
+    # Its owner.
     name: str
     scope: str
+    # The SHA-256 of the token.
     digest: bytes
 
 
 def parse(text: str) -> tuple[Token, ...]:
-    """Read a tokens file, `name scope token` a line, or raise SettingsError with every wrong line; no token is repeated."""
-    found: list[Token] = []
+    """Return the tokens of a file of lines `name scope token`.
+
+    Raises SettingsError with every line that is wrong or repeats a token.
+    """
+    tokens: list[Token] = []
     problems: list[str] = []
     for number, line in enumerate(text.splitlines(), 1):
-        words = line.split()
-        if not words or words[0].startswith("#"):
+        fields = line.split()
+        if not fields or fields[0].startswith("#"):
             continue
-        if reason := _wrong(words):
+        if reason := _problem(fields):
             problems.append(f"TOKENS_FILE: line {number}: {reason}")
             continue
-        digest = hashlib.sha256(words[2].encode()).digest()
-        if any(token.digest == digest for token in found):
+        digest = hashlib.sha256(fields[2].encode()).digest()
+        if any(token.digest == digest for token in tokens):
             problems.append(
-                f"TOKENS_FILE: line {number}: this token is there already; one token is one client's"
+                f"TOKENS_FILE: line {number}: this token is there already; "
+                "one token is one client's"
             )
-        found.append(Token(words[0], words[1], digest))
-    if not found and not problems:
+        tokens.append(Token(fields[0], fields[1], digest))
+    if not tokens and not problems:
         problems.append("TOKENS_FILE: it holds no token")
     if problems:
         raise SettingsError(problems)
-    return tuple(found)
+    return tuple(tokens)
 
 
-def _wrong(words: list[str]) -> str | None:
-    if len(words) != WORDS:
+def _problem(fields: list[str]) -> str | None:
+    if len(fields) != FIELDS:
         return "it must be `name scope token`"
-    if not NAME.fullmatch(words[0]):
+    if not NAME.fullmatch(fields[0]):
         return "the name must be 1 to 64 letters, digits and ._-"
-    if words[1] not in SCOPES:
+    if fields[1] not in SCOPES:
         return f"the scope must be {' or '.join(SCOPES)}"
-    if not SECRET.fullmatch(words[2]):
+    if not SECRET.fullmatch(fields[2]):
         return "the token must be 16 to 512 printable ASCII characters"
     return None
 
 
 class Tokens:
-    """The tokens of a file, which may change while this runs; a version of it that is wrong changes nothing."""
+    """The tokens of a file, read again when it changes. A wrong file keeps the tokens before."""
 
     def __init__(self, path: str, *, clock: Callable[[], float] = time.monotonic) -> None:
         """Read the file, or raise SettingsError."""
         self._path = path
         self._clock = clock
-        self._looking = threading.Lock()
-        self._looked = clock()
-        self._seen = _signature(path)
+        self._reloading = threading.Lock()
+        self._checked = clock()
+        self._signature = _signature(path)
         self._tokens = parse(_read(path))
 
     def find(self, presented: str) -> Token | None:
-        """Return the token that was presented; takes as long for every one, known or not."""
-        self._look()
+        """Return the known token that was presented, or None; always takes the same time."""
+        self._reload()
         digest = hashlib.sha256(presented.encode("utf-8", "surrogatepass")).digest()
-        found = None
+        match = None
         for token in self._tokens:
             if hmac.compare_digest(token.digest, digest):
-                found = token
-        return found
+                match = token
+        return match
 
     def know(self, authorization: str) -> bool:
-        """Tell whether a request's Authorization header has one of these tokens: each may read."""
+        """Return whether an Authorization header has one of these tokens, which all may read."""
         presented = _bearer(authorization)
         return presented is not None and self.find(presented) is not None
 
-    def _look(self) -> None:
-        """Take over a changed file."""
-        if self._clock() - self._looked < LOOK_AFTER or not self._looking.acquire(blocking=False):
+    def _reload(self) -> None:
+        """Read the file again if it changed."""
+        is_checked = self._clock() - self._checked < CHECK_INTERVAL
+        if is_checked or not self._reloading.acquire(blocking=False):
             return
         try:
-            self._looked = self._clock()
+            self._checked = self._clock()
             signature = _signature(self._path)
-            if signature != self._seen:
-                # First: what changes between the two is read again the next time.
-                self._seen = signature
+            if signature != self._signature:
+                # Set before the read: a change in between is read the next time.
+                self._signature = signature
                 self._tokens = parse(_read(self._path))
                 log.info("tokens read again", file=self._path, tokens=len(self._tokens))
         except SettingsError as error:
-            log.error("tokens kept as they were", file=self._path, reasons=error.problems)  # noqa: TRY400
+            log.error(  # noqa: TRY400  the traceback says nothing more
+                "tokens kept as they were", file=self._path, reasons=error.problems
+            )
         finally:
-            self._looking.release()
+            self._reloading.release()
 
 
 def _signature(path: str) -> tuple[int, int, int] | None:
-    """Return what changes with the file, also when a link on the way to it is turned, as Kubernetes does."""
+    """Return what changes with the file, or with a link in its path, as Kubernetes uses them."""
     try:
-        found = os.stat(path)  # noqa: PTH116  a path as the setting spells it
+        status = os.stat(path)  # noqa: PTH116  a path as the setting spells it
     except OSError:
         return None
-    return found.st_mtime_ns, found.st_size, found.st_ino
+    return status.st_mtime_ns, status.st_size, status.st_ino
 
 
 def _read(path: str) -> str:
@@ -150,7 +159,7 @@ def _read(path: str) -> str:
 
 
 def configured(settings: Settings) -> Tokens | None:
-    """Return the tokens that the settings name, None when they name none, or raise SettingsError."""
+    """Return the tokens of the settings' file, None without one; raise SettingsError if wrong."""
     if settings.tokens_file:
         return Tokens(settings.tokens_file)
     if settings.protect_reads:
@@ -158,8 +167,8 @@ def configured(settings: Settings) -> Tokens | None:
     return None
 
 
-class Access:
-    """The Bottle plugin that lets a request through to its route only with the token that the route needs."""
+class AccessPlugin:
+    """The Bottle plugin that checks the tokens of requests."""
 
     name = "access"
     api = 2
@@ -171,20 +180,20 @@ class Access:
     def apply(
         self, handler: Callable[..., HTTPResponse], route: Route
     ) -> Callable[..., HTTPResponse]:
-        """Ask for a token where one is needed, before anything of the request is read."""
+        """Check the token of a route that needs one, before the request is read."""
         if route.rule in OPEN or route.rule.startswith(OPEN_BELOW):
             return handler
         writes = route.method != "GET"
         if not writes and not self._protect_reads:
             return handler
 
-        def admitted(**arguments: Any) -> HTTPResponse:  # noqa: ANN401  whatever the route takes
-            self._admit(writes=writes)
+        def admitted(**arguments: Any) -> HTTPResponse:  # noqa: ANN401  the route's
+            self._check(writes=writes)
             return handler(**arguments)
 
         return admitted
 
-    def _admit(self, *, writes: bool) -> None:
+    def _check(self, *, writes: bool) -> None:
         presented = _bearer(request.environ.get("HTTP_AUTHORIZATION", ""))
         if presented is None:
             raise Problem(
@@ -203,20 +212,17 @@ class Access:
 
 
 def client() -> str:
-    """Return whose token the current request came with; empty when none was needed."""
+    """Return the owner of the current request's token; empty if none was needed."""
     name: str = request.environ.get(_CLIENT, "")
     return name
 
 
 def _bearer(authorization: str) -> str | None:
-    """Return what a header presents as a bearer token, or None."""
+    """Return the bearer token of an Authorization header, or None."""
     scheme, _, presented = authorization.partition(" ")
     return presented.strip() if scheme.lower() == "bearer" else None
 
 
 def _challenge(error: str = "") -> dict[str, str]:
-    return {
-        "WWW-Authenticate": f'Bearer realm="ledger", error="{error}"'
-        if error
-        else 'Bearer realm="ledger"'
-    }
+    suffix = f', error="{error}"' if error else ""
+    return {"WWW-Authenticate": f'Bearer realm="ledger"{suffix}'}

@@ -13,7 +13,7 @@ from wsgiref.simple_server import WSGIRequestHandler, WSGIServer, make_server
 
 import pytest
 from api_rest import badge
-from api_rest.answers import Answering, Querying
+from api_rest.answers import AnswerPlugin, QueryPlugin
 from api_rest.errors import Unavailable
 from api_rest.lag import Lag
 from api_rest.metrics import Metrics
@@ -66,8 +66,8 @@ class World:
         self.late: Lag | None = None
         self.port = 0
         self._app = Bottle()
-        self._app.install(Answering(Metrics("1"), Tracing()))
-        self._app.install(Querying())
+        self._app.install(AnswerPlugin(Metrics("1"), Tracing()))
+        self._app.install(QueryPlugin())
         mount(self._app, self._overview)
         badge.mount(self._app, lambda *_: (self.running[0], None), lambda: self.now)
         self.start()

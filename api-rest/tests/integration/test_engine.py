@@ -20,12 +20,12 @@ import requests
 import schemathesis
 from api_rest import broker as broker_module
 from api_rest import store as store_module
-from api_rest.backends import Connecting
+from api_rest.backends import ConnectingBackend
 from api_rest.broker import KafkaBroker
 from api_rest.errors import Busy, Unavailable
 from api_rest.event import FILTERS
 from api_rest.idempotency import Reservation
-from api_rest.lag import Storing
+from api_rest.lag import LagMonitor
 from api_rest.listing import Listing
 from api_rest.runs import running, runs
 from api_rest.settings import Settings
@@ -65,7 +65,7 @@ def topic(settings: Settings) -> Iterator[str]:
 
 @pytest.fixture(scope="module")
 def broker(settings: Settings) -> Iterator[KafkaBroker]:
-    broker = KafkaBroker(settings, Storing())
+    broker = KafkaBroker(settings, LagMonitor())
     yield broker
     broker.close()
 
@@ -87,7 +87,7 @@ def engine(settings: Settings) -> Iterator[Engine]:
 
 def test_a_topic_that_is_not_there_is_a_problem_within_the_delivery_timeout() -> None:
     absent = {**os.environ, "TOPIC": f"absent-{uuid.uuid4()}", "DELIVERY_TIMEOUT": "1"}
-    broker = KafkaBroker(config.load(Settings, absent), Storing())
+    broker = KafkaBroker(config.load(Settings, absent), LagMonitor())
     started = time.monotonic()
     try:
         with pytest.raises(Unavailable, match="cannot be used"):
@@ -129,9 +129,9 @@ def test_published_events_are_on_the_topic_in_order_by_component(
     assert read == {b"component-0": list(range(0, 20, 2)), b"component-1": list(range(1, 20, 2))}
 
 
-def waiting(broker: KafkaBroker, storing: Storing) -> int | None:
+def waiting(broker: KafkaBroker, monitor: LagMonitor) -> int | None:
     broker.check()
-    lag = storing.lag()
+    lag = monitor.lag()
     return None if lag is None else lag.waiting
 
 
@@ -140,10 +140,10 @@ def test_what_the_workers_group_has_not_committed_waits(
 ) -> None:
     monkeypatch.setattr(broker_module, "SAMPLE_EVERY", 0.0)
     own = replace(settings, topic=f"lag-{uuid.uuid4()}", worker_group=f"lag-{uuid.uuid4()}")
-    storing = Storing()
+    monitor = LagMonitor()
     with (
         contextlib.closing(KafkaAdminClient(bootstrap_servers=list(own.broker_url))) as admin,
-        contextlib.closing(KafkaBroker(own, storing)) as broker,
+        contextlib.closing(KafkaBroker(own, monitor)) as broker,
     ):
         admin.create_topics(
             {own.topic: {"num_partitions": 2, "replication_factor": 1}}, wait_for_metadata=True
@@ -151,22 +151,22 @@ def test_what_the_workers_group_has_not_committed_waits(
         for _ in range(5):
             broker.publish(key="same", value=b"{}", headers={})
         # Nobody was ever in the group. Kafka may have to make its own topic of groups first.
-        until(lambda: waiting(broker, storing) == 5)
+        until(lambda: waiting(broker, monitor) == 5)
         both = [TopicPartition(own.topic, number) for number in range(2)]
         (filled,) = [at for at in both if broker._offsets([at], OffsetSpec.LATEST)[at]]
         admin.alter_group_offsets(own.worker_group, {filled: OffsetAndMetadata(3, "", None)})
-        assert waiting(broker, storing) == 2
+        assert waiting(broker, monitor) == 2
         # A group that is away for long is forgotten; Kafka deletes old events too.
         admin.delete_group_offsets(own.worker_group, [filled])
         admin.delete_records({filled: 1})
-        assert waiting(broker, storing) == 4
+        assert waiting(broker, monitor) == 4
         # The coordinator that was known is none any more.
         admin.alter_group_offsets(own.worker_group, {filled: OffsetAndMetadata(5, "", None)})
         coordinators = broker._admin._manager.cluster._coordinators
         for key in coordinators:
             coordinators[key] = 99
-        assert waiting(broker, storing) == 4
-        assert waiting(broker, storing) == 0
+        assert waiting(broker, monitor) == 4
+        assert waiting(broker, monitor) == 0
         admin.delete_topics([own.topic])
 
 
@@ -227,7 +227,7 @@ def test_the_real_database_says_what_really_runs(
     }
     assert found == expected
     for place in PLACES:
-        there, _ = store.standing(*place)
+        there, _ = store.status(*place)
         assert (there and (there.version, there.since, there.responsible)) == expected.get(place)
 
 
@@ -324,7 +324,7 @@ def test_a_filter_finds_a_rare_value_among_a_million_events_by_an_index(
 
 def test_a_wrong_password_is_an_outage_that_names_the_user() -> None:
     store = Store(database_engine(config.load(Settings, {**os.environ, "DB_PASSWORD": "wrong"})))
-    with pytest.raises(Unavailable, match="Access denied"):
+    with pytest.raises(Unavailable, match="AccessPlugin denied"):
         store.check()
 
 
@@ -366,7 +366,7 @@ def test_concurrent_requests_with_one_key_agree_on_one_event(ledger: Engine) -> 
 @pytest.fixture
 def database(
     settings: Settings, ledger: Engine, monkeypatch: pytest.MonkeyPatch
-) -> Iterator[Connecting[Store]]:
+) -> Iterator[ConnectingBackend[Store]]:
     """As the requests use it, with less time for a statement and one connection to read by."""
     shorter = store_module._LIMIT_STATEMENTS.replace(
         "max_statement_time = 4", "max_statement_time = 0.2"
@@ -375,14 +375,16 @@ def database(
     reading, recording = database_engine(settings, 1), database_engine(settings, 2)
     monkeypatch.setattr(reading.pool, "_timeout", 0.2)
     del ledger
-    connecting: Connecting[Store] = Connecting("the database", lambda: Store(reading, recording))
+    connecting: ConnectingBackend[Store] = ConnectingBackend(
+        "the database", lambda: Store(reading, recording)
+    )
     connecting.start()
     connecting._thread.join(30)
     yield connecting
     connecting.close()
 
 
-def is_open(database: Connecting[Store]) -> bool:
+def is_open(database: ConnectingBackend[Store]) -> bool:
     """Whether several callers may use the database at a time."""
 
     def use(_: Store) -> None:
@@ -405,7 +407,7 @@ def test_the_server_ends_a_statement_before_it_would_seem_away(ledger: Engine) -
 
 
 def test_one_who_waits_too_long_for_a_lock_disturbs_nobody_else(
-    database: Connecting[Store], ledger: Engine
+    database: ConnectingBackend[Store], ledger: Engine
 ) -> None:
     held, free = (uuid.uuid4().hex * 2 for _ in range(2))
     wanted = Reservation("f" * 64, str(uuid.uuid4()), datetime(2026, 1, 2))  # noqa: DTZ001
@@ -427,7 +429,7 @@ def test_one_who_waits_too_long_for_a_lock_disturbs_nobody_else(
             )
 
 
-def test_a_slow_query_takes_its_readers_time_alone(database: Connecting[Store]) -> None:
+def test_a_slow_query_takes_its_readers_time_alone(database: ConnectingBackend[Store]) -> None:
     with pytest.raises(Busy) as caught:
         database.use(lambda store: store._read(text("SELECT SLEEP(30)"), {}))
     assert caught.value.code == "took-too-long"
@@ -435,7 +437,7 @@ def test_a_slow_query_takes_its_readers_time_alone(database: Connecting[Store]) 
 
 
 def test_readers_that_hold_every_connection_disturb_neither_recording_nor_the_check(
-    database: Connecting[Store], ledger: Engine
+    database: ConnectingBackend[Store], ledger: Engine
 ) -> None:
     key, wanted = (
         uuid.uuid4().hex * 2,

@@ -1,4 +1,4 @@
-"""How a run, and a component in an environment, stands: in looks and words, for the page and the badges."""
+"""The result of a run as a look and words, for the page and the badges."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ if TYPE_CHECKING:
 
     from .runs import Run, Running
 
-__all__ = ["Coming", "coming", "result", "under_way"]
+__all__ = ["NewerRun", "is_under_way", "newer_run", "result"]
 
-# A run that said nothing for so long was most likely cut off: nobody deploys for a day.
+# A run without an event for so long was most likely aborted.
 SILENT_AFTER = timedelta(days=1)
 _WORDS = {
     "prepare": ("Preparing", "Prepared"),
@@ -29,35 +29,33 @@ _WORDS = {
 
 
 @dataclass(frozen=True)
-class Coming:
-    """A newer run towards the same place that has not arrived: under way, failed, rolled back, or cut off."""
+class NewerRun:
+    """The result of a run that is newer than the running version and not deployed."""
 
     version: str
     look: str
     words: str
 
 
-def coming(running: Running | None, newest: Run | None, now: datetime) -> Coming | None:
-    """Return what is on its way to a place, or did not get there, beside what runs there."""
-    if newest is None or newest.status in {"succeeded", "removed"} or newest.arrived:
+def newer_run(running: Running | None, newest: Run | None, now: datetime) -> NewerRun | None:
+    """Return a place's newest run if it is newer than the running version and not deployed."""
+    if newest is None or newest.status in {"succeeded", "removed"} or newest.is_deployed:
         return None
     if running and newest.updated_at <= running.since:
         return None
-    return Coming(newest.version, *result(newest, now))
+    return NewerRun(newest.version, *result(newest, now))
 
 
 def result(run: Run, now: datetime) -> tuple[str, str]:
-    """Return how a run looks and what is said of it."""
-    if run.status == "started" and not under_way(run, now):
+    """Return the look of a run and its words."""
+    if run.status == "started" and not is_under_way(run, now):
         return "silent", "No end recorded"
     if run.status == "started":
         stage = next(stage.stage for stage in reversed(run.stages) if stage.status == "started")
         return "started", _WORDS[stage][0]
     if run.status == "failed":
-        return (
-            "failed",
-            f"Failed in {next(stage.stage for stage in run.stages if stage.status == 'failed')}",
-        )
+        stage = next(stage.stage for stage in run.stages if stage.status == "failed")
+        return "failed", f"Failed in {stage}"
     if run.status == "rolled-back":
         return "rolled-back", "Rolled back"
     if run.status == "removed":
@@ -65,6 +63,6 @@ def result(run: Run, now: datetime) -> tuple[str, str]:
     return "succeeded", _WORDS[run.stages[-1].stage][1]
 
 
-def under_way(run: Run, now: datetime) -> bool:
-    """Tell whether a run goes on, as far as is known."""
+def is_under_way(run: Run, now: datetime) -> bool:
+    """Return whether a run has not ended and has a recent event."""
     return run.status == "started" and now - run.updated_at <= SILENT_AFTER

@@ -1,8 +1,8 @@
 from datetime import datetime, timedelta
 
 import pytest
+from api_rest.results import is_under_way, newer_run, result
 from api_rest.runs import STAGES, Run, Running, StageTime
-from api_rest.standing import coming, result, under_way
 
 NOW = datetime(2026, 1, 10, 12)  # noqa: DTZ001  the column holds UTC without a zone
 DAY = timedelta(days=1)
@@ -43,17 +43,17 @@ def test_what_failed_is_the_first_stage_that_did() -> None:
 )
 def test_a_run_that_says_nothing_for_a_day_is_cut_off(ago: timedelta, *, goes_on: bool) -> None:
     silent = run(("build", "started"), ago=ago)
-    assert under_way(silent, NOW) is goes_on
+    assert is_under_way(silent, NOW) is goes_on
     assert result(silent, NOW)[0] == ("started" if goes_on else "silent")
 
 
 @pytest.mark.parametrize("since", [timedelta(minutes=1), timedelta(seconds=59)])
 def test_what_is_older_than_what_runs_is_not_coming(since: timedelta) -> None:
-    assert coming(running(since), run(("deploy", "failed")), NOW) is None
+    assert newer_run(running(since), run(("deploy", "failed")), NOW) is None
 
 
 def test_what_is_newer_than_what_runs_is_coming() -> None:
-    found = coming(running(timedelta(minutes=2)), run(("deploy", "failed")), NOW)
+    found = newer_run(running(timedelta(minutes=2)), run(("deploy", "failed")), NOW)
     assert found is not None
     assert (found.version, found.look, found.words) == ("1.2.4", "failed", "Failed in deploy")
 
@@ -62,4 +62,4 @@ def test_what_is_newer_than_what_runs_is_coming() -> None:
     "stages", [(("push", "succeeded"),), (("scan", "failed"), ("deploy", "succeeded"))]
 )
 def test_what_went_well_or_arrived_is_not_coming(stages: tuple[tuple[str, str], ...]) -> None:
-    assert coming(None, run(*stages), NOW) is None
+    assert newer_run(None, run(*stages), NOW) is None
