@@ -11,6 +11,7 @@ from pathlib import Path
 
 from invoke.exceptions import Exit, ParseError
 from invoke.main import program
+from invoke.parser import Parser
 from invoke.program import Program
 
 from delivery import console
@@ -31,6 +32,8 @@ class CommandLine(Program):
 
     --help after a task is always help, never the value of a flag.
     """
+
+    _task_parser: Parser | None = None
 
     def parse_core_args(self) -> None:
         """Read the flags before the tasks; print the completion script if a flag asks for it."""
@@ -57,6 +60,11 @@ class CommandLine(Program):
         with self._explained():
             super().parse_cleanup()
 
+    def _make_parser(self) -> Parser:
+        if self._task_parser is None:  # made once: it takes the help out of the tasks
+            self._task_parser = super()._make_parser()
+        return self._task_parser
+
     def _parse_tasks(self) -> None:
         words = list(self.core.unparsed)
         end = next((index for index, word in enumerate(words) if word in _HELP), 0)
@@ -73,7 +81,7 @@ class CommandLine(Program):
         """Refuse an unknown flag, which Invoke takes for the value of a missing argument."""
         contexts = {
             name: context
-            for context in self.collection.to_contexts()
+            for context in self._make_parser().contexts.values()
             for name in (context.name, *context.aliases)
         }
         context, is_value = None, False

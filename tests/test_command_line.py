@@ -39,6 +39,13 @@ def test_help_before_a_task_shows_its_help(capsys: pytest.CaptureFixture[str]) -
     assert "Usage: inv [--core-opts] down " in capsys.readouterr().out
 
 
+def test_help_describes_each_flag() -> None:
+    """In a process of its own: Invoke takes the help out of a task once it has parsed it."""
+    argv = [sys.executable, "-m", "delivery", "--help", "down"]
+    shown = subprocess.run(argv, cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    assert "without a confirmation" in " ".join(shown.split())
+
+
 def test_help_alone_shows_the_core_options(capsys: pytest.CaptureFixture[str]) -> None:
     assert run("--help") == 0
     assert "Core options:" in capsys.readouterr().out
