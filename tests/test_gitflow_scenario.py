@@ -198,7 +198,7 @@ def rows(tmp_path_factory: pytest.TempPathFactory) -> list[Row]:
 
 
 def test_the_page_shows_this_scenario(rows: list[Row]) -> None:
-    check_page(PAGE, "story", table(COLUMNS, [row.cells() for row in rows]))
+    check_page(PAGE, "scenario", table(COLUMNS, [row.cells() for row in rows]))
 
 
 def test_a_published_version_never_gets_other_content(rows: list[Row]) -> None:
