@@ -80,24 +80,23 @@ def context_files(folder: Path) -> list[File]:
 def chart_files(folder: Path) -> list[File]:
     """The files of the packaged chart in this folder, by the bytes that are packaged.
 
-    Links are followed, as Helm does. Raises DeclarationError for a link out of the folder, and for
-    an unreadable file or folder.
+    Raises DeclarationError for a symbolic link, and for an unreadable file or folder.
     """
     is_ignored = ignores.for_chart(folder)
-    top = os.path.realpath(folder)
-    files = []
-    for path in _chart_paths(folder, is_ignored):
-        try:
-            file = Path(os.path.realpath(folder / path, strict=True))
-            problem = "" if file.is_file() else "it is no regular file"
-            problem = problem if file.is_relative_to(top) else "it links out of the folder"
-            if not problem:
-                files.append(_file(file, path, _PACKAGED))
-        except OSError as error:
-            problem = error.strerror or str(error)
-        if problem:
-            raise _unreadable(folder, path, problem, ".helmignore")
-    return sorted(files)
+    paths = (path for path in _chart_paths(folder, is_ignored) if not is_ignored(path))
+    return sorted(_chart_file(folder, path) for path in paths)
+
+
+def _chart_file(folder: Path, path: str) -> File:
+    file = folder / path
+    try:
+        mode = file.lstat().st_mode
+        if stat.S_ISREG(mode):
+            return _file(file, path, _PACKAGED)
+        problem = "it is a symbolic link" if stat.S_ISLNK(mode) else "it is no regular file"
+    except OSError as error:
+        problem = error.strerror or str(error)
+    raise _unreadable(folder, path, problem, ".helmignore")
 
 
 def _unreadable(folder: Path, path: str, problem: str, ignore: str) -> DeclarationError:
@@ -108,23 +107,18 @@ def _unreadable(folder: Path, path: str, problem: str, ignore: str) -> Declarati
 
 
 def _chart_paths(folder: Path, is_ignored: Callable[[str], bool]) -> Iterator[str]:
-    """The paths below a chart's folder that are not folders; links to folders are followed."""
+    """The paths below a chart's folder, without folders; an ignored folder is not read."""
 
     def fail(error: OSError) -> None:
         path = Path(os.fsdecode(error.filename)).relative_to(folder).as_posix()
         raise _unreadable(folder, path, error.strerror or str(error), ".helmignore") from error
 
-    for parent, folders, names in os.walk(folder, onerror=fail, followlinks=True):
-        relative = Path(parent).relative_to(folder)
-        for name in [*folders]:
-            path = (relative / name).as_posix()
-            if is_ignored(f"{path}/"):
-                folders.remove(name)
-            elif f"{os.path.realpath(parent)}/".startswith(f"{os.path.realpath(folder / path)}/"):
-                folders.remove(name)  # a link to a folder above it
-                names.append(name)
-        paths = ((relative / name).as_posix() for name in names)
-        yield from (path for path in paths if not is_ignored(path))
+    for parent, folders, names in os.walk(folder, onerror=fail):
+        prefix = Path(parent).relative_to(folder)
+        folders[:] = [name for name in folders if not is_ignored(f"{(prefix / name).as_posix()}/")]
+        # os.walk does not enter a link to a folder, but lists it as a folder.
+        links = [name for name in folders if Path(parent, name).is_symlink()]
+        yield from ((prefix / name).as_posix() for name in (*names, *links))
 
 
 def _file(file: Path, path: str, mode: int) -> File:
