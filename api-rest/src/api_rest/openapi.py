@@ -1,4 +1,4 @@
-"""The contract as OpenAPI 3.1, made of the same declarations that requests are checked against."""
+"""The API as OpenAPI 3.1, from the declarations that requests are checked against."""
 
 from __future__ import annotations
 
@@ -26,33 +26,34 @@ EXAMPLE_EVENT: Json = {
     **{field.name: field.example for field in FIELDS},
     "received_at": EXAMPLE_TIME,
 }
-# Exactly as Python's uuid.UUID() reads it, but for braces and urn:uuid:, which nobody needs to know of.
+# What uuid.UUID() reads, without braces and urn:uuid:.
 UUID_PATTERN = "^[0-9a-fA-F]{8}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{12}$"
-# A name in one segment of an address.
+# A name in one segment of a path.
 SEGMENT_PATTERN = "^[A-Za-z0-9][A-Za-z0-9._-]*$"
-DESCRIPTION = """Who put which version of what where, when, with what outcome, and how long each stage took.
+DESCRIPTION = """Which versions were deployed where, when and by whom, with each stage's outcome.
 
-Events are taken when Kafka has them and can be read once async-worker has stored them, usually within a second.
-Every error has the same shape, 404 and 405 for unknown addresses and methods too.
-422 names every wrong field or parameter: an unknown one is wrong, and one that is given twice.
+An event is accepted once Kafka has it. It can be read once async-worker has stored it, usually
+within a second.
+Every error has the same shape, also 404 and 405 for unknown addresses and methods.
+422 names every wrong field or parameter. An unknown or repeated one is wrong too.
 503 means: try again after Retry-After seconds."""
 
-# What each refusal means; the bodies all have the same shape.
+# The descriptions of the errors, whose bodies all have the same shape.
 REFUSALS = {
-    "400": "The request is malformed, its body is no JSON, or the Idempotency-Key cannot be one",
-    "401": "No token, or one that nobody has",
-    "403": "A token that may only read",
-    "404": "No such deployment, or not stored yet; or a name that nothing can have",
+    "400": "The request is malformed, its body is not JSON, or the Idempotency-Key is invalid",
+    "401": "The token is missing or unknown",
+    "403": "The token may only read",
+    "404": "There is no such deployment, it is not stored yet, or the name is invalid",
     "413": "The body is too large",
-    "415": "The body is not plain JSON in UTF-8 by its headers",
-    "422": "Fields or parameters are wrong, or the Idempotency-Key came with another body before",
-    "500": "A mistake here",
+    "415": "The headers do not declare uncompressed JSON in UTF-8",
+    "422": "Fields or parameters are wrong, or the Idempotency-Key was used with another body",
+    "500": "A bug; the log has the details",
     "503": "Kafka or the database is away, there was no time for this request (`busy`, "
     "`took-too-long`), the server is overloaded, or it shuts down",
 }
 
 
-def document(  # noqa: PLR0913  # parts of the document
+def document(  # noqa: PLR0913  one argument for each part of the document
     *,
     version: str,
     max_body_bytes: int,
@@ -61,7 +62,7 @@ def document(  # noqa: PLR0913  # parts of the document
     protect_writes: bool,
     protect_reads: bool,
 ) -> Json:
-    """Return the document of a server that runs with these limits."""
+    """Return the OpenAPI document of a server with these limits."""
     record = _record(max_body_bytes)
     reads: dict[str, Json] = {
         "/deployments": _recent(listed),
@@ -124,8 +125,9 @@ def _record(max_body_bytes: int) -> Json:
     return _operation(
         "recordDeployment",
         "Record a deployment event",
-        f"The body may have at most {max_body_bytes} bytes. The same {HEADER} with the same body gets the same answer and "
-        "has one effect; without one, sending again after a 503 may record the event twice. Keys are kept for a week.",
+        f"The body may have at most {max_body_bytes} bytes. A retry with the same {HEADER} and "
+        "the same body gets the same answer and has no further effect. Without the header, a "
+        "retry after a 503 may record the event twice. Keys are kept for a week.",
         {
             "202": {
                 "description": "Every in-sync replica of Kafka has the event",
@@ -189,10 +191,11 @@ def _export(parameters: Iterable[Parameter]) -> Json:
     return _operation(
         "exportDeployments",
         "List deployments as CSV",
-        "UTF-8 with a byte order mark, CRLF, RFC 4180, one header row; `details` is one column of JSON. A cell that a "
-        "spreadsheet would take for a formula begins with an apostrophe. The Link header leads to "
-        "what follows after `limit` events; those that are stored while the table is sent may come "
-        "on top. A reset connection means that the table is not whole.",
+        "UTF-8 with a byte order mark, CRLF, RFC 4180, one header row; `details` is one column "
+        "of JSON. A cell that a spreadsheet would take for a formula begins with an "
+        "apostrophe. The Link header leads to the events after the first `limit`. Events that "
+        "are stored while the table is sent may be added. A reset connection means that the "
+        "table is incomplete.",
         {
             "200": {
                 "description": "The table",
@@ -239,14 +242,14 @@ def _one() -> Json:
 def _environments() -> Json:
     return _operation(
         "listEnvironments",
-        "Tell what runs where",
-        "The newest `deploy succeeded` of each component in each environment whose own run was not "
-        "rolled back, unless the component was removed there since, and how its stages went. All times "
-        "are the `at` of the events' details; the server's time where there is none, or it is later "
-        "than the server's or a week before it. The answer may be 2 s old.",
+        "List what runs where",
+        "The newest `deploy succeeded` of each component in each environment whose own run was "
+        "not rolled back, with the stages of the run; none if the component was removed later. "
+        "All times are the `at` of the events' details, or the server's time if it is missing, "
+        "later than the server's, or more than a week older. The answer may be 2 s old.",
         {
             "200": _answer(
-                "Every environment that has something", "#/components/schemas/Environments"
+                "Every environment with a running component", "#/components/schemas/Environments"
             ),
             **_errors("500", "503"),
         },
@@ -262,7 +265,7 @@ def _page() -> Json:
         {
             "200": {"description": "The page", "headers": _common_headers(), "content": html},
             "304": {
-                "description": "Nothing is new since the ETag that If-None-Match names",
+                "description": "Nothing has changed since the ETag of If-None-Match",
                 "headers": _common_headers(),
             },
             "503": {
@@ -288,10 +291,11 @@ def _badge() -> Json:
     }
     return _operation(
         "showBadge",
-        "Show how a component stands in an environment, as a badge",
-        "For a README. Green with the version that runs; amber while a newer run is under way, red once it failed or was "
-        "rolled back, and the words say so; grey where nothing is deployed, or a run was cut off. An environment whose name has "
-        "a slash has none. The JSON errors are for whoever writes the address down: with a good one there is always a picture.",
+        "Show the version of a component in an environment as a badge",
+        "For a README. Green with the running version; amber while a newer run is under way; "
+        "red after it failed or was rolled back; grey if nothing is deployed, or a run was "
+        "aborted. The words say the same. An environment with a slash in its name has no "
+        "badge. A valid address always gets a picture, and only a wrong one a JSON error.",
         {
             "200": {
                 "description": "The badge",
@@ -299,12 +303,12 @@ def _badge() -> Json:
                 "content": svg,
             },
             "304": {
-                "description": "Nothing is new since the ETag that If-None-Match names",
+                "description": "Nothing has changed since the ETag of If-None-Match",
                 "headers": {**_common_headers(), **kept},
             },
             "503": {
-                "description": "The database is away or busy: a badge that says `unknown`; or the server is "
-                "overloaded or shuts down",
+                "description": "The database is away or busy: a badge that says `unknown`; or the "
+                "server is overloaded or shuts down",
                 "headers": {
                     **_common_headers(),
                     "Retry-After": {"$ref": "#/components/headers/RetryAfter"},
@@ -351,9 +355,10 @@ def _probes() -> dict[str, Json]:
         ),
         "/ready": _operation(
             "getReadiness",
-            "Tell whether requests are to come to this instance",
-            "503 until Kafka and the database were there once, and while the server shuts down. After that 200, with what is "
-            "missing now: all instances miss the same, and what does not need it is still served.",
+            "Tell whether this instance takes requests",
+            "503 until Kafka and the database have answered once, and while the server shuts down. "
+            "Otherwise 200, with the problems of now: all instances have the same, and still serve "
+            "the requests that do not need the missing service.",
             {
                 "200": _answer("Ready", "#/components/schemas/Ready"),
                 "503": not_ready,
@@ -390,8 +395,7 @@ def _probes() -> dict[str, Json]:
 def _operation(
     identity: str, summary: str, description: str, responses: Json, **more: object
 ) -> Json:
-    # The server in front of the routes refuses what is malformed, and no route takes a parameter
-    # that it does not declare.
+    # The server refuses malformed requests, and every route refuses unknown parameters.
     answers = {**responses, **_errors("400", "422")}
     operation: Json = {"operationId": identity, "summary": summary, "responses": answers, **more}
     if description:
@@ -446,7 +450,8 @@ def _request_id() -> Json:
     return {
         "name": "X-Request-ID",
         "in": "header",
-        "description": "What to call the request in logs and traces; replaced if it is not 1 to 64 letters, digits and ._-",
+        "description": "The id of the request in logs and traces; replaced if it is not 1 to 64 "
+        "letters, digits and ._-",
         "schema": {"type": "string"},
         "example": "build-4711",
     }
@@ -486,7 +491,7 @@ def _schemas() -> Json:
         "id": {"type": "string", "format": "uuid", "description": "set by the server"},
         "received_at": {**instant, "description": "UTC, set by the server"},
     }
-    # What another producer of the topic recorded may be held to less: reading promises the type alone.
+    # Another producer of the topic may check less, so stored events have only their types.
     stored = {
         name: {"type": schema["type"], "description": schema["description"]}
         for name, schema in fields.items()
