@@ -9,7 +9,7 @@ import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from delivery import process
@@ -129,7 +129,10 @@ class Recording:
     def finish(self, deployment: Deployment) -> None:
         """Set how the deployment ended; it is recorded once the context is left."""
         if self.run:
-            self.run = replace(self.run, deployment=deployment)
+            end = deployment.began + timedelta(seconds=deployment.seconds)
+            started = deployment.model_copy(update={"began": self.run.deployment.began})
+            done = started.ended(deployment.outcome, error=deployment.error, at=end)
+            self.run = replace(self.run, deployment=done)
 
     @contextmanager
     def until_the_end(self) -> Iterator[None]:

@@ -269,6 +269,21 @@ def test_what_is_rolled_back_has_failed_and_a_verification_began_with_its_tests(
     ]
 
 
+def test_a_removal_is_recorded_from_the_start_of_its_task(
+    declaration: Declaration, sample: Repository
+) -> None:
+    with recorder.deployment(declaration, "undeploy", Action.REMOVE, sample.root) as recording:
+        recording.entered -= timedelta(minutes=5)
+        removal = Deployment(action=Action.REMOVE, environment="staging", before=CONTENTS)
+        recording.start(removal)
+        recording.finish(removal.ended(Outcome.SUCCEEDED))
+    ends = waiting("component", "stage", "status", "seconds")
+    assert [(*row, round(took, -1)) for *row, took in ends] == [
+        ("api-rest", "deploy", "removed", 300),
+        ("platform-chart", "deploy", "removed", 300),
+    ]
+
+
 @pytest.mark.parametrize(
     ("build", "action", "expected"),
     [
