@@ -19,7 +19,7 @@ from pathlib import Path
 from time import monotonic
 from typing import Any
 
-from filelock import FileLock
+from filelock import FileLock, Timeout
 from pydantic import BaseModel
 
 from delivery import cache
@@ -177,11 +177,12 @@ def deliver(send: Send, *, seconds: float, wait: float = 0.0) -> Report:
         if not _files(path):
             return report
         try:
-            with _lock(path / ".lock", wait):
-                _remove_abandoned(path)
-                _deliver(path, send, report, deadline)
-        except TimeoutError:
-            report.busy = True
+            lock = FileLock(path / ".lock").acquire(timeout=wait)
+        except Timeout:
+            return Report(waiting=len(_files(path)), busy=True)
+        with lock:
+            _remove_abandoned(path)
+            _deliver(path, send, report, deadline)
         report.waiting = len(_files(path))
     return report
 
@@ -289,13 +290,6 @@ def _remove_abandoned(path: Path) -> None:
         with contextlib.suppress(FileNotFoundError):
             if time.time() - file.stat().st_mtime > _ABANDONED_SECONDS:
                 file.unlink()
-
-
-@contextlib.contextmanager
-def _lock(file: Path, seconds: float) -> Iterator[None]:
-    """Hold a lock; raise TimeoutError when another process holds it for longer than this."""
-    with FileLock(file, timeout=seconds):
-        yield
 
 
 @contextlib.contextmanager

@@ -1,5 +1,6 @@
 """Events wait on the disk until the ledger has accepted them: in order, each with its key."""
 
+import errno
 import json
 import os
 import random
@@ -177,6 +178,17 @@ def test_only_one_process_delivers(place: Path) -> None:
         report = outbox.deliver(send, seconds=5)
     assert (report.busy, report.waiting, send.sent) == (True, 1, [])
     assert outbox.deliver(send, seconds=5).sent == 1
+
+
+def test_a_file_system_that_times_out_is_an_error(place: Path) -> None:
+    outbox.add(LEDGER, events("a"))
+
+    def send(_entry: outbox.Entry) -> tuple[SendResult, str]:
+        raise TimeoutError(errno.ETIMEDOUT, "Connection timed out")
+
+    with pytest.raises(DeliveryError, match=f"cannot deliver the events in {place}: Connection"):
+        outbox.deliver(send, seconds=5)
+    assert outbox.deliver(FakeSend(), seconds=5).sent == 1  # the lock was released
 
 
 def test_temporary_files_of_killed_processes_are_removed_when_old(place: Path) -> None:
