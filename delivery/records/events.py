@@ -215,14 +215,20 @@ def unchanged_components(records: Iterable[Record]) -> set[str]:
 
 
 def components_of(declaration: Declaration, part: str = "") -> list[str]:
-    """The components of a subproject, by default of all; the project's own name means itself."""
+    """The components of a subproject ("": of all), none of an unknown one.
+
+    The project's own name is a component of its own: the checks of `delivery/` are recorded for it.
+    """
     if part == declaration.name:
         return [part]
     by_folder = {image.context: name for name, image in declaration.images.items()}
     by_folder[declaration.chart.folder] = declaration.chart.folder
-    subproject = declaration.subprojects.get(part)
-    folders = subproject.folders if subproject else () if part else by_folder
-    return list(dict.fromkeys(by_folder[folder] for folder in folders if folder in by_folder))
+    if not part:
+        return list(dict.fromkeys(by_folder.values()))
+    if part not in declaration.subprojects:
+        return []
+    folders = declaration.subprojects[part].folders
+    return [by_folder[folder] for folder in folders if folder in by_folder]
 
 
 def send_result(status: int) -> SendResult:
