@@ -208,7 +208,7 @@ def every_record() -> Iterator[Record]:
         action=Action.DEPLOY,
         environment="staging",
         contents=contents,
-        before=Contents(versions={"api-rest": "1.1.0"}),
+        previous_contents=Contents(versions={"api-rest": "1.1.0"}),
         began=datetime(2026, 1, 31, 12, tzinfo=UTC),
     )
     run = Run(

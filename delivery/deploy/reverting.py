@@ -132,5 +132,5 @@ def _replaced_by_this_clone(target: Target, deployed: Revision, root: Path) -> i
         kubernetes.namespace,
         deployed.number,
     ):
-        return last.previous
+        return last.previous_revision
     return None

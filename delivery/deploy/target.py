@@ -43,7 +43,7 @@ class Target:
     def __str__(self) -> str:
         return f"{self.name} ({self.kubernetes.context}, namespace {self.kubernetes.namespace})"
 
-    def deployment(self, action: Action, contents: Contents, before: Contents) -> Deployment:
+    def deployment(self, action: Action, contents: Contents, previous: Contents) -> Deployment:
         """A deployment to this target that starts now."""
         return Deployment(
             action=action,
@@ -51,7 +51,7 @@ class Target:
             context=self.kubernetes.context,
             namespace=self.kubernetes.namespace,
             contents=contents,
-            before=before,
+            previous_contents=previous,
         )
 
 

@@ -52,5 +52,7 @@ def _record_removal(declaration: Declaration, project: Compose) -> None:
         known = lifecycle.recorded(address) if "api-rest" in running else {}
         if versions := {name: known[name] for name in known if name in running}:
             previous = Contents(versions=versions)
-            removed = Deployment(action=Action.REMOVE, environment=LOCAL, before=previous)
+            removed = Deployment(
+                action=Action.REMOVE, environment=LOCAL, previous_contents=previous
+            )
             recording.start(removed, ledger=address)

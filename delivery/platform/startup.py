@@ -193,4 +193,6 @@ def _check(recording: Recording, apps: Contents, release: Release, address: str)
 
 
 def _deployment(apps: Contents, previous: Contents) -> Deployment:
-    return Deployment(action=Action.DEPLOY, environment=LOCAL, contents=apps, before=previous)
+    return Deployment(
+        action=Action.DEPLOY, environment=LOCAL, contents=apps, previous_contents=previous
+    )

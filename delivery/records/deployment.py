@@ -62,18 +62,27 @@ class Outcome(StrEnum):
 
 
 class Deployment(BaseModel):
-    """A change of an environment."""
+    """A change of an environment.
 
-    model_config = ConfigDict(frozen=True)
+    An alias is the key of a field in deployment.json, which an earlier version may have written.
+    """
+
+    model_config = ConfigDict(frozen=True, validate_by_name=True, serialize_by_alias=True)
 
     action: Action
     environment: str
     context: str = ""  # the kube context and namespace; empty for docker compose
     namespace: str = ""
     contents: Contents = Contents()  # what the environment runs afterwards; empty for a removal
-    before: Contents = Contents()  # what it ran until then
+    # What it ran until then.
+    previous_contents: Contents = Field(
+        default=Contents(), validation_alias="before", serialization_alias="before"
+    )
     revision: int = 0  # the helm revision afterwards; 0: none
-    previous: int = 0  # the helm revision until then; 0: none
+    # The helm revision until then; 0: none.
+    previous_revision: int = Field(
+        default=0, validation_alias="previous", serialization_alias="previous"
+    )
     outcome: Outcome = Outcome.STARTED
     error: str = ""
     began: datetime = Field(default_factory=lambda: datetime.now(UTC))
@@ -82,14 +91,14 @@ class Deployment(BaseModel):
     @property
     def affected(self) -> Contents:
         """What is deployed or, by a removal, removed."""
-        return self.before if self.action is Action.REMOVE else self.contents
+        return self.previous_contents if self.action is Action.REMOVE else self.contents
 
     @property
     def unchanged(self) -> set[str]:
         """The components whose bytes stay the same."""
         if self.outcome is Outcome.UNCHANGED:
             return set(self.contents.versions)
-        return self.contents.unchanged_from(self.before)
+        return self.contents.unchanged_from(self.previous_contents)
 
     def ended(self, outcome: Outcome, *, error: str = "", at: datetime | None = None) -> Deployment:
         """The same deployment with its outcome and duration."""
@@ -100,7 +109,7 @@ class Deployment(BaseModel):
 
     def with_revisions(self, revision: int, previous: int) -> Deployment:
         """The same deployment with its helm revisions."""
-        return self.model_copy(update={"revision": revision, "previous": previous})
+        return self.model_copy(update={"revision": revision, "previous_revision": previous})
 
     def to_json(self) -> str:
         """The text of deployment.json."""

@@ -191,10 +191,10 @@ def ended(run: Run) -> list[Record]:
         return [run.record(name, "succeeded") for name in names]
     rolled_back: list[Record] = []
     restored: bool | None = None
-    if deployment.action is Action.ROLLBACK and deployment.before.versions:
+    if deployment.action is Action.ROLLBACK and deployment.previous_contents.versions:
         rolled_back = [
-            run.record(name, "rolled-back", deployment.before)
-            for name in deployment.before.versions
+            run.record(name, "rolled-back", deployment.previous_contents)
+            for name in deployment.previous_contents.versions
             if name not in deployment.unchanged
         ]
         restored = True

@@ -103,7 +103,7 @@ class Recording:
             action=Action.VERIFY if is_verify else Action.NONE,
             environment=clone.decision.environment,
             contents=contents,
-            before=contents.only(unchanged),
+            previous_contents=contents.only(unchanged),
             began=self.entered,
         )
         self.ledger = find_address(declaration)

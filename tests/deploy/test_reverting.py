@@ -53,7 +53,7 @@ def test_a_rollback_names_its_versions_and_is_recorded(
         "revision 1 is deployed again in place of 2: api-rest 0.2.0, platform-chart 0.2.0"
         in capsys.readouterr().out
     )
-    assert (done.outcome, done.revision, done.previous) == (Outcome.SUCCEEDED, 3, 2)
+    assert (done.outcome, done.revision, done.previous_revision) == (Outcome.SUCCEEDED, 3, 2)
     assert [row[1:] for row in recorded() if row[0] == "platform-chart"][-1][-1] == "succeeded"
     assert recorded()[0] == ("platform-chart", "0.2.0", "local", "deploy", "started")
 

@@ -383,5 +383,5 @@ def test_a_deploy_prints_its_changes_and_helm_keeps_its_versions(
         "differs from revision 1: api-rest 0.2.0 → 0.2.1, New/new (new), Old/old (gone)"
         in capsys.readouterr().out
     )
-    assert (done.revision, done.previous, done.outcome) == (2, 1, Outcome.SUCCEEDED)
+    assert (done.revision, done.previous_revision, done.outcome) == (2, 1, Outcome.SUCCEEDED)
     assert cluster.history().versions(cluster.revisions[-1]) == contents.versions

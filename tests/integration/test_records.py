@@ -61,11 +61,17 @@ class Deploys:
             if error:
                 raise error
 
-    def deployment(self, action: Action, version: str, before: str = "") -> Deployment:
-        contents, served = (
-            Contents(versions={self.component: each} if each else {}) for each in (version, before)
+    def deployment(self, action: Action, version: str, previous: str = "") -> Deployment:
+        contents, previous_contents = (
+            Contents(versions={self.component: each} if each else {})
+            for each in (version, previous)
         )
-        return Deployment(action=action, environment=ENVIRONMENT, contents=contents, before=served)
+        return Deployment(
+            action=action,
+            environment=ENVIRONMENT,
+            contents=contents,
+            previous_contents=previous_contents,
+        )
 
 
 def wait_ready(platform: Platform) -> None:
@@ -170,7 +176,7 @@ def test_a_removal_and_a_verification_change_what_runs(
     with recorder.deployment(
         deploy.declaration, "undeploy", Action.REMOVE, sample.root
     ) as recording:
-        recording.start(deploy.deployment(Action.REMOVE, "", before="1.1.0"))
+        recording.start(deploy.deployment(Action.REMOVE, "", previous="1.1.0"))
     wait_for("the worker to have stored the removal", lambda: len(stored()) >= 5)
     assert outbox.rejected() == []
     assert metrics.is_removal(stored()[0])

@@ -1,6 +1,7 @@
 """A deployment knows what it changed, and is read as it was written."""
 
-from datetime import timedelta
+import json
+from datetime import UTC, datetime, timedelta
 
 import pytest
 
@@ -58,7 +59,7 @@ def test_a_deployment_that_ended_has_an_outcome_and_a_duration() -> None:
     ended = DEPLOYMENT.with_revisions(3, 2).ended(
         Outcome.SUCCEEDED, at=DEPLOYMENT.began + timedelta(seconds=90.25)
     )
-    assert (ended.revision, ended.previous, ended.outcome, ended.seconds) == (
+    assert (ended.revision, ended.previous_revision, ended.outcome, ended.seconds) == (
         3,
         2,
         Outcome.SUCCEEDED,
@@ -69,8 +70,29 @@ def test_a_deployment_that_ended_has_an_outcome_and_a_duration() -> None:
     assert ended.ended(Outcome.FAILED, at=DEPLOYMENT.began - timedelta(hours=1)).seconds == 0
 
 
-def test_a_deployment_is_read_as_it_was_written() -> None:
-    assert read_deployment(DEPLOYMENT.to_json(), file="deployment.json") == DEPLOYMENT
+def test_the_keys_of_deployment_json_are_those_of_earlier_versions() -> None:
+    deployment = Deployment(
+        action=Action.DEPLOY,
+        environment="develop",
+        contents=Contents(versions={"api-rest": "1.1.0"}),
+        previous_contents=Contents(versions={"api-rest": "1.0.0"}),
+        began=datetime(2026, 1, 1, tzinfo=UTC),
+    ).with_revisions(3, 2)
+    assert json.loads(deployment.to_json()) == {
+        "action": "deploy",
+        "environment": "develop",
+        "context": "",
+        "namespace": "",
+        "contents": {"versions": {"api-rest": "1.1.0"}, "digests": {}},
+        "before": {"versions": {"api-rest": "1.0.0"}, "digests": {}},
+        "revision": 3,
+        "previous": 2,
+        "outcome": "started",
+        "error": "",
+        "began": "2026-01-01T00:00:00Z",
+        "seconds": 0.0,
+    }
+    assert read_deployment(deployment.to_json(), file="deployment.json") == deployment
 
 
 @pytest.mark.parametrize("text", ["", "{}", "[]", '{"environment": "develop", "else": 1}'])

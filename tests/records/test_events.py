@@ -207,11 +207,15 @@ OLD = Contents(versions={"api-rest": "1.0.0", "platform-chart": "1.0.0"}, digest
 
 
 def recorded(
-    action: Action, outcome: Outcome, contents: Contents, before: Contents
+    action: Action, outcome: Outcome, contents: Contents, previous: Contents
 ) -> list[tuple[object, ...]]:
     """(component, version, status, changed, restored) of each record, from start to end."""
     deployment = Deployment(
-        action=action, environment="staging", contents=contents, before=before, began=BEGAN
+        action=action,
+        environment="staging",
+        contents=contents,
+        previous_contents=previous,
+        began=BEGAN,
     )
     run = replace(BUILD, stage="deploy", deployment=deployment)
     error = "no space" if outcome in {Outcome.FAILED, Outcome.ROLLED_BACK} else ""
@@ -249,7 +253,7 @@ def test_a_verification_that_succeeds_changes_nothing() -> None:
 
 
 @pytest.mark.parametrize(
-    ("outcome", "before", "failing"),
+    ("outcome", "previous", "failing"),
     [
         (Outcome.FAILED, Contents(), ["api-rest", "platform-chart"]),
         (Outcome.FAILED, OLD, ["api-rest"]),
@@ -258,11 +262,11 @@ def test_a_verification_that_succeeds_changes_nothing() -> None:
     ],
 )
 def test_only_what_changed_fails_and_is_rolled_back(
-    outcome: Outcome, before: Contents, failing: list[str]
+    outcome: Outcome, previous: Contents, failing: list[str]
 ) -> None:
     ends = ["failed"] if outcome is Outcome.FAILED else ["failed", "rolled-back"]
     expected = [(name, status) for status in ("started", *ends) for name in failing]
-    assert [(row[0], row[2]) for row in recorded(Action.DEPLOY, outcome, NEW, before)] == expected
+    assert [(row[0], row[2]) for row in recorded(Action.DEPLOY, outcome, NEW, previous)] == expected
 
 
 def test_without_a_chart_all_components_fail() -> None:

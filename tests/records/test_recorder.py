@@ -274,7 +274,9 @@ def test_a_removal_is_recorded_from_the_start_of_its_task(
 ) -> None:
     with recorder.deployment(declaration, "undeploy", Action.REMOVE, sample.root) as recording:
         recording.entered -= timedelta(minutes=5)
-        removal = Deployment(action=Action.REMOVE, environment="staging", before=CONTENTS)
+        removal = Deployment(
+            action=Action.REMOVE, environment="staging", previous_contents=CONTENTS
+        )
         recording.start(removal)
         recording.finish(removal.ended(Outcome.SUCCEEDED))
     ends = waiting("component", "stage", "status", "seconds")
@@ -324,8 +326,8 @@ def test_only_a_deploy_in_a_pipeline_is_recorded_when_it_fails_before_its_start(
 def test_a_failed_verification_rolls_back_what_the_deploy_changed(
     declaration: Declaration, sample: Repository
 ) -> None:
-    before = Contents(versions={**VERSIONS, "platform-chart": "0.9.0"})
-    started = DEPLOYMENT.model_copy(update={"before": before})
+    previous = Contents(versions={**VERSIONS, "platform-chart": "0.9.0"})
+    started = DEPLOYMENT.model_copy(update={"previous_contents": previous})
     with recorder.deployment(declaration, *DEPLOY, sample.root) as recording:
         recording.start(started)
         recording.finish(started.ended(Outcome.SUCCEEDED))
