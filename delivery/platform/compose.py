@@ -50,12 +50,12 @@ class Compose:
     variables: Mapping[str, str]  # of the files
     profiles: tuple[str, ...] = ()  # that `up` starts; all other methods work on all profiles
 
-    def up(self, on_line: Callable[[str], None], *, seconds: int = 300) -> None:
+    def up(self, on_line: Callable[[str], None]) -> None:
         """Start the services of the profiles and wait until they are healthy.
 
         Unchanged containers are not restarted.
         """
-        argv = ["up", "--detach", "--wait", "--wait-timeout", str(seconds), "--remove-orphans"]
+        argv = ["up", "--detach", "--wait", "--wait-timeout", "300", "--remove-orphans"]
         try:
             self._stream(argv, "start the platform", on_line, self.profiles)
         except CommandError as error:
