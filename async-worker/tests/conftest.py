@@ -1,4 +1,4 @@
-"""What several test modules need."""
+"""Shared fixtures."""
 
 import json
 from collections.abc import Callable, Iterator
@@ -13,7 +13,7 @@ from async_worker.settings import Settings
 from ledger import config
 
 if TYPE_CHECKING:
-    from world import Services, World
+    from live import Scenario, Services
 
 MINIMUM = {
     "BROKER_URL": "kafka.invalid",
@@ -26,7 +26,7 @@ MINIMUM = {
 
 @pytest.fixture
 def minimum() -> dict[str, str]:
-    """The variables that have no default."""
+    """The required variables."""
     return dict(MINIMUM)
 
 
@@ -40,7 +40,7 @@ def make_settings(minimum: dict[str, str]) -> Callable[..., Settings]:
 
 @pytest.fixture
 def deployment() -> dict[str, Any]:
-    """A good event as it travels."""
+    """A valid event."""
     return {
         "id": "0b1e1a5c-6f0d-4f6e-9f57-3f6d1f2f7a11",
         "component": "api-rest",
@@ -55,7 +55,7 @@ def deployment() -> dict[str, Any]:
 
 @pytest.fixture
 def make_message(deployment: dict[str, Any]) -> Callable[..., Message]:
-    """Make a message that carries the deployment, changed as told."""
+    """Make a message with the deployment and some changed fields."""
 
     def make(offset: int = 0, partition: int = 0, **changes: object) -> Message:
         value = json.dumps({**deployment, **changes}).encode("utf-8")
@@ -68,7 +68,7 @@ def make_message(deployment: dict[str, Any]) -> Callable[..., Message]:
 
 @pytest.fixture(autouse=True)
 def _plain_structlog() -> None:
-    """Hand log lines to the standard library as dictionaries, where caplog finds them."""
+    """Pass log lines to the standard library as dictionaries, for caplog."""
     structlog.configure(
         processors=[structlog.stdlib.ProcessorFormatter.wrap_for_formatter],
         logger_factory=structlog.stdlib.LoggerFactory(),
@@ -87,8 +87,8 @@ def structured() -> Callable[[pytest.LogCaptureFixture], list[dict[str, Any]]]:
 
 @pytest.fixture(scope="session")
 def services() -> "Iterator[Services]":
-    """The real Kafka and database, for tests/integration alone."""
-    from world import Services  # noqa: PLC0415  it needs what BROKER_URL and DB_* name
+    """The real Kafka and database, for tests/integration."""
+    from live import Services  # noqa: PLC0415  it needs what BROKER_URL and DB_* name
 
     with ExitStack() as stack:
         services = Services(stack)
@@ -97,9 +97,9 @@ def services() -> "Iterator[Services]":
 
 
 @pytest.fixture
-def world(services: "Services") -> "Iterator[World]":
-    """A test's own part of them."""
-    from world import World  # noqa: PLC0415
+def scenario(services: "Services") -> "Iterator[Scenario]":
+    """The topics, the group and the component of one test."""
+    from live import Scenario  # noqa: PLC0415
 
     with ExitStack() as stack:
-        yield World(services, stack)
+        yield Scenario(services, stack)

@@ -1,4 +1,4 @@
-"""Only kafka-python itself is replaced; tests/integration has the real thing."""
+"""KafkaBroker with fakes of kafka-python; tests/integration has the real Kafka."""
 
 from collections.abc import Callable
 from types import SimpleNamespace
@@ -32,7 +32,7 @@ FIRST, SECOND = TopicPartition("deployments", 0), TopicPartition("deployments", 
 
 
 class Admin:
-    """Notes the topics that are asked for; raises what a test wants."""
+    """Keeps the created topics, or raises `error`."""
 
     created: dict[str, dict[str, Any]]
     error: Exception | None
@@ -79,7 +79,7 @@ class Producer:
 
 
 class Clock:
-    """A clock that only waiting moves, in place of the module `time`."""
+    """Replaces the module `time`: only sleep() moves the time."""
 
     def __init__(self) -> None:
         self.now = 1000.0
@@ -99,7 +99,7 @@ class Consumer:
     def __init__(self, **options: object) -> None:
         self.options: dict[str, Any] = options
         self.topics: list[str] = []
-        self.owned = {FIRST, SECOND}
+        self.assigned = {FIRST, SECOND}
         self.records: dict[TopicPartition, list[Any]] = {}
         self.committed: dict[TopicPartition, OffsetAndMetadata] = {}
         self.commits: list[tuple[dict[TopicPartition, OffsetAndMetadata], Callable[..., None]]] = []
@@ -127,7 +127,7 @@ class Consumer:
         self.topics = topics
 
     def assignment(self) -> set[TopicPartition]:
-        return set(self.owned)
+        return set(self.assigned)
 
     def poll(self, timeout_ms: int) -> dict[TopicPartition, list[Any]]:
         self.polls.append(timeout_ms)
@@ -145,14 +145,14 @@ class Consumer:
     ) -> None:
         self.commits.append((offsets, callback))
 
-    def answer(self, answer: object) -> None:
-        """Let Kafka answer the last commit."""
+    def finish_commit(self, result: object) -> None:
+        """Finish the last commit."""
         offsets, callback = self.commits[-1]
-        callback(offsets, answer)
+        callback(offsets, result)
 
-    def asked(self) -> list[dict[int, int]]:
+    def commit_offsets(self) -> list[dict[int, int]]:
         return [
-            {partition.partition: kept.offset for partition, kept in offsets.items()}
+            {partition.partition: metadata.offset for partition, metadata in offsets.items()}
             for offsets, _ in self.commits
         ]
 
@@ -202,7 +202,9 @@ def connected(make_settings: Callable[..., Settings]) -> KafkaBroker:
     )
 
 
-def test_offsets_are_never_committed_by_time_and_nothing_is_skipped(connected: KafkaBroker) -> None:
+def test_the_consumer_commits_by_hand_and_starts_at_the_first_message(
+    connected: KafkaBroker,
+) -> None:
     options = connected._consumer.options
     assert options["bootstrap_servers"] == ["a:9092", "b:1"]
     assert options["enable_auto_commit"] is False
@@ -212,31 +214,37 @@ def test_offsets_are_never_committed_by_time_and_nothing_is_skipped(connected: K
 
 
 @pytest.mark.usefixtures("connected")
-def test_both_topics_are_made_as_set() -> None:
+def test_both_topics_are_created_from_the_settings() -> None:
     assert Admin.created["deployments"] == {"num_partitions": 6, "replication_factor": 3}
     assert Admin.created["deployments.dead-letter"]["replication_factor"] == 3
     assert Admin.closed == 1
 
 
-def test_topics_that_are_there_are_left_alone(make_settings: Callable[..., Settings]) -> None:
+def test_existing_topics_are_kept(make_settings: Callable[..., Settings]) -> None:
     Admin.error = TopicAlreadyExistsError()
     KafkaBroker(make_settings())
 
 
-def test_too_few_brokers_yet_is_waited_out(make_settings: Callable[..., Settings]) -> None:
-    Admin.error = InvalidReplicationFactorError()
-    with pytest.raises(Unavailable, match="cannot be made yet"):
+@pytest.mark.parametrize(
+    ("error", "expected", "message"),
+    [
+        (InvalidReplicationFactorError(), Unavailable, "cannot be made yet"),
+        (TopicAuthorizationFailedError(), Fatal, "refuses to make the topics"),
+    ],
+)
+def test_an_error_while_topics_are_created_is_translated(
+    make_settings: Callable[..., Settings],
+    error: Exception,
+    expected: type[Exception],
+    message: str,
+) -> None:
+    Admin.error = error
+    with pytest.raises(expected, match=message):
         KafkaBroker(make_settings())
     assert Admin.closed == 1
 
 
-def test_a_topic_that_may_not_be_made_is_fatal(make_settings: Callable[..., Settings]) -> None:
-    Admin.error = TopicAuthorizationFailedError()
-    with pytest.raises(Fatal, match="refuses to make the topics"):
-        KafkaBroker(make_settings())
-
-
-def test_a_failed_consumer_leaves_no_producer_behind(
+def test_the_producer_is_closed_when_the_consumer_fails(
     monkeypatch: pytest.MonkeyPatch, make_settings: Callable[..., Settings]
 ) -> None:
     made: list[Producer] = []
@@ -283,7 +291,7 @@ def record(partition: int, offset: int) -> SimpleNamespace:
     )
 
 
-def test_messages_come_in_the_order_of_their_partition(connected: KafkaBroker) -> None:
+def test_poll_keeps_the_order_of_each_partition(connected: KafkaBroker) -> None:
     connected._consumer.records = {SECOND: [record(1, 7), record(1, 8)], FIRST: [record(0, 3)]}
     assert [(message.partition, message.offset) for message in connected.poll(0.5)] == [
         (1, 7),
@@ -293,7 +301,7 @@ def test_messages_come_in_the_order_of_their_partition(connected: KafkaBroker) -
     assert connected.poll(0.5)[0] == Message("deployments", 1, 7, b"k", b"v", (("kind", b"x"),))
 
 
-def test_it_waits_for_messages_until_the_next_heartbeat_is_due(connected: KafkaBroker) -> None:
+def test_a_poll_ends_when_the_next_heartbeat_is_due(connected: KafkaBroker) -> None:
     consumer = connected._consumer
     consumer.heartbeat_age = 1.25
     assert connected.poll(0.5) == []
@@ -303,7 +311,7 @@ def test_it_waits_for_messages_until_the_next_heartbeat_is_due(connected: KafkaB
     assert consumer.polls[1] == 250
 
 
-def test_while_a_heartbeat_is_late_it_looks_now_and_then_and_pauses_longer_each_time(
+def test_while_a_heartbeat_is_late_polls_have_growing_pauses(
     connected: KafkaBroker, clock: Clock
 ) -> None:
     consumer = connected._consumer
@@ -317,7 +325,7 @@ def test_while_a_heartbeat_is_late_it_looks_now_and_then_and_pauses_longer_each_
     assert max(clock.sleeps) == 0.1
 
 
-def test_what_comes_while_a_heartbeat_is_late_is_returned_at_once(
+def test_while_a_heartbeat_is_late_messages_are_returned_immediately(
     connected: KafkaBroker, clock: Clock
 ) -> None:
     consumer = connected._consumer
@@ -327,56 +335,60 @@ def test_what_comes_while_a_heartbeat_is_late_is_returned_at_once(
     assert clock.sleeps == []
 
 
-def test_before_it_has_joined_no_heartbeat_is_late(connected: KafkaBroker) -> None:
+def test_an_unjoined_consumer_has_no_late_heartbeat(connected: KafkaBroker) -> None:
     consumer = connected._consumer
     consumer.state, consumer.heartbeat_age = MemberState.UNJOINED, float("inf")
     connected.poll(0.5)
     assert consumer.polls == [500]
 
 
-def test_kafka_that_is_away_is_waited_out(connected: KafkaBroker) -> None:
-    connected._consumer.error = KafkaTimeoutError()
-    with pytest.raises(Unavailable):
+@pytest.mark.parametrize(
+    ("error", "expected", "message"),
+    [
+        (KafkaTimeoutError(), Unavailable, "cannot be read"),
+        (SaslAuthenticationFailedError("invalid credentials"), Unavailable, "invalid credentials"),
+        (TopicAuthorizationFailedError(), Fatal, "refuses to be read"),
+    ],
+)
+def test_an_error_of_poll_is_translated(
+    connected: KafkaBroker, error: Exception, expected: type[Exception], message: str
+) -> None:
+    connected._consumer.error = error
+    with pytest.raises(expected, match=message):
         connected.poll(0.5)
 
 
-def test_an_error_that_stays_is_fatal(connected: KafkaBroker) -> None:
-    connected._consumer.error = TopicAuthorizationFailedError()
-    with pytest.raises(Fatal, match="refuses to be read"):
-        connected.poll(0.5)
-
-
-def test_brokers_that_refuse_this_worker_are_fatal(
-    monkeypatch: pytest.MonkeyPatch, make_settings: Callable[..., Settings]
+@pytest.mark.parametrize(
+    ("error", "expected", "message"),
+    [
+        (
+            ClusterAuthorizationFailedError(),
+            Fatal,
+            "the brokers a:9092 refuse this worker: .*ClusterAuthorizationFailed",
+        ),
+        (
+            SaslAuthenticationFailedError("invalid credentials"),
+            Unavailable,
+            "cannot connect to a:9092: .*invalid credentials",
+        ),
+    ],
+)
+def test_an_error_while_connecting_is_translated(
+    monkeypatch: pytest.MonkeyPatch,
+    make_settings: Callable[..., Settings],
+    error: Exception,
+    expected: type[Exception],
+    message: str,
 ) -> None:
     def admin(**_: object) -> Admin:
-        raise ClusterAuthorizationFailedError
+        raise error
 
     monkeypatch.setattr(broker, "KafkaAdminClient", admin)
-    with pytest.raises(
-        Fatal, match=r"the brokers a:9092 refuse this worker: .*ClusterAuthorizationFailed"
-    ):
+    with pytest.raises(expected, match=message):
         KafkaBroker(make_settings(BROKER_URL="a"))
 
 
-def test_a_login_that_is_refused_is_waited_out(
-    monkeypatch: pytest.MonkeyPatch, make_settings: Callable[..., Settings]
-) -> None:
-    def admin(**_: object) -> Admin:
-        raise SaslAuthenticationFailedError("invalid credentials")
-
-    monkeypatch.setattr(broker, "KafkaAdminClient", admin)
-    with pytest.raises(Unavailable, match=r"cannot connect to a:9092: .*invalid credentials"):
-        KafkaBroker(make_settings(BROKER_URL="a"))
-
-
-def test_a_login_that_is_refused_later_is_waited_out(connected: KafkaBroker) -> None:
-    connected._consumer.error = SaslAuthenticationFailedError("invalid credentials")
-    with pytest.raises(Unavailable, match="invalid credentials"):
-        connected.poll(0.5)
-
-
-def test_progress_is_known_without_asking_kafka(connected: KafkaBroker) -> None:
+def test_progress_has_positions_lags_and_the_number_of_partitions(connected: KafkaBroker) -> None:
     consumer = connected._consumer
     consumer.records = {FIRST: [record(0, 3), record(0, 4)], SECOND: [record(1, 8)]}
     consumer.highwaters = {FIRST: 9}
@@ -384,41 +396,41 @@ def test_progress_is_known_without_asking_kafka(connected: KafkaBroker) -> None:
     assert connected.progress() == ({0: 5, 1: 9}, {0: 4}, 2)
     connected.rewind([Message("deployments", 0, 3, None, None, ())])
     assert connected.progress() == ({0: 3, 1: 9}, {0: 6}, 2)
-    consumer.owned = {SECOND}
+    consumer.assigned = {SECOND}
     assert connected.progress() == ({1: 9}, {}, 1)
 
 
-def test_commit_names_the_offset_after_the_last_of_each_partition(
+def test_commit_has_the_next_offset_of_each_partition(
     connected: KafkaBroker, make_message: Callable[..., Message]
 ) -> None:
     connected.commit([make_message(3), make_message(4), make_message(9, partition=1)])
-    assert connected._consumer.asked() == [{0: 5, 1: 10}]
+    assert connected._consumer.commit_offsets() == [{0: 5, 1: 10}]
 
 
-def test_commit_leaves_the_partitions_of_others_alone(
+def test_commit_skips_partitions_of_other_workers(
     connected: KafkaBroker, make_message: Callable[..., Message]
 ) -> None:
-    connected._consumer.owned = {SECOND}
+    connected._consumer.assigned = {SECOND}
     connected.commit([make_message(3), make_message(9, partition=1)])
-    assert connected._consumer.asked() == [{1: 10}]
+    assert connected._consumer.commit_offsets() == [{1: 10}]
 
 
-def test_one_commit_is_under_way_at_a_time_and_the_next_has_all_that_is_owed(
+def test_one_commit_is_pending_at_a_time_and_the_next_has_all_offsets(
     connected: KafkaBroker, make_message: Callable[..., Message]
 ) -> None:
     connected.commit([make_message(3)])
     connected.commit([make_message(4)])
     connected.commit([make_message(9, partition=1)])
-    assert connected._consumer.asked() == [{0: 4}]
-    connected._consumer.answer(None)
+    assert connected._consumer.commit_offsets() == [{0: 4}]
+    connected._consumer.finish_commit(None)
     connected.poll(0.5)
-    assert connected._consumer.asked()[1:] == [{0: 5, 1: 10}]
-    connected._consumer.answer(None)
+    assert connected._consumer.commit_offsets()[1:] == [{0: 5, 1: 10}]
+    connected._consumer.finish_commit(None)
     connected.poll(0.5)
-    assert len(connected._consumer.commits) == 2, "what is committed is owed no more"
+    assert len(connected._consumer.commits) == 2, "committed offsets are committed once"
 
 
-def test_a_commit_that_is_never_answered_does_not_stop_the_next(
+def test_a_commit_without_a_response_is_replaced_after_its_timeout(
     connected: KafkaBroker, make_message: Callable[..., Message], clock: Clock
 ) -> None:
     connected.commit([make_message(3)])
@@ -427,58 +439,58 @@ def test_a_commit_that_is_never_answered_does_not_stop_the_next(
     assert len(connected._consumer.commits) == 1
     clock.now += 0.2
     connected.commit([make_message(5)])
-    assert connected._consumer.asked() == [{0: 4}, {0: 6}]
+    assert connected._consumer.commit_offsets() == [{0: 4}, {0: 6}]
 
 
 @pytest.mark.parametrize(
     "error", [KafkaTimeoutError(), CommitFailedError(), RebalanceInProgressError()]
 )
-def test_a_commit_that_fails_is_no_end(
+def test_a_failed_commit_is_retried_with_the_next_offsets(
     connected: KafkaBroker, make_message: Callable[..., Message], error: Exception
 ) -> None:
     connected.commit([make_message(3)])
-    connected._consumer.answer(error)
+    connected._consumer.finish_commit(error)
     with pytest.raises(Unavailable, match="offsets are not committed"):
         connected.commit([make_message(4)])
     connected.poll(0.5)
-    assert connected._consumer.asked()[-1] == {0: 5}
+    assert connected._consumer.commit_offsets()[-1] == {0: 5}
 
 
-def test_a_commit_that_fails_while_nothing_comes_is_sent_again(
+def test_a_failed_commit_is_retried_without_new_messages(
     connected: KafkaBroker, make_message: Callable[..., Message]
 ) -> None:
     connected.commit([make_message(3)])
-    connected._consumer.answer(KafkaTimeoutError())
+    connected._consumer.finish_commit(KafkaTimeoutError())
     connected.poll(0.5)
     connected.poll(0.5)
-    assert connected._consumer.asked() == [{0: 4}, {0: 4}]
+    assert connected._consumer.commit_offsets() == [{0: 4}, {0: 4}]
 
 
-def test_a_commit_that_kafka_refuses_for_good_is_fatal(
+def test_a_forbidden_commit_is_fatal(
     connected: KafkaBroker, make_message: Callable[..., Message]
 ) -> None:
     connected.commit([make_message(3)])
-    connected._consumer.answer(GroupAuthorizationFailedError())
+    connected._consumer.finish_commit(GroupAuthorizationFailedError())
     with pytest.raises(Fatal, match="refuses the offsets"):
         connected.poll(0.5)
 
 
-def test_rewind_goes_back_to_the_first_of_each_partition_owned(
+def test_rewind_seeks_the_first_message_of_each_assigned_partition(
     connected: KafkaBroker, make_message: Callable[..., Message]
 ) -> None:
-    connected._consumer.owned = {FIRST}
+    connected._consumer.assigned = {FIRST}
     connected.rewind([make_message(3), make_message(4), make_message(9, partition=1)])
     assert connected._consumer.sought == [(FIRST, 3)]
 
 
-def test_hold_and_release_reach_all_partitions(connected: KafkaBroker) -> None:
-    connected.hold()
+def test_pause_and_resume_affect_all_partitions(connected: KafkaBroker) -> None:
+    connected.pause()
     assert connected._consumer.paused == {FIRST, SECOND}
-    connected.release()
+    connected.resume()
     assert connected._consumer.paused == set()
 
 
-def test_a_dead_letter_says_why_and_where_from(
+def test_a_dead_letter_has_its_reason_and_origin(
     connected: KafkaBroker, make_message: Callable[..., Message]
 ) -> None:
     message = make_message(7, partition=1)
@@ -496,28 +508,27 @@ def test_a_dead_letter_says_why_and_where_from(
     }
 
 
-def test_an_empty_message_without_a_key_can_be_put_aside(connected: KafkaBroker) -> None:
+def test_an_empty_message_without_a_key_can_be_a_dead_letter(connected: KafkaBroker) -> None:
     connected.dead_letter(Message("deployments", 0, 0, None, None, ()), Undecodable("empty"))
     assert connected._producer.sent[0][1]["value"] == b""
 
 
-def test_a_dead_letter_that_is_not_taken_is_tried_again(
-    connected: KafkaBroker, make_message: Callable[..., Message]
+@pytest.mark.parametrize(
+    ("error", "expected"),
+    [(KafkaTimeoutError(), Unavailable), (TopicAuthorizationFailedError(), Fatal)],
+)
+def test_an_error_of_a_dead_letter_is_translated(
+    connected: KafkaBroker,
+    make_message: Callable[..., Message],
+    error: Exception,
+    expected: type[Exception],
 ) -> None:
-    connected._producer.error = KafkaTimeoutError()
-    with pytest.raises(Unavailable):
+    connected._producer.error = error
+    with pytest.raises(expected, match="the dead letter"):
         connected.dead_letter(make_message(), Undecodable("no JSON"))
 
 
-def test_a_dead_letter_that_may_never_be_written_is_fatal(
-    connected: KafkaBroker, make_message: Callable[..., Message]
-) -> None:
-    connected._producer.error = TopicAuthorizationFailedError()
-    with pytest.raises(Fatal, match="refuses the dead letter"):
-        connected.dead_letter(make_message(), Undecodable("no JSON"))
-
-
-def test_a_dead_letter_too_large_for_its_topic_goes_without_its_value(
+def test_a_dead_letter_that_is_too_large_loses_its_value(
     connected: KafkaBroker,
 ) -> None:
     connected._producer.limit = 100
@@ -529,24 +540,24 @@ def test_a_dead_letter_too_large_for_its_topic_goes_without_its_value(
     assert dict(sent["headers"]).items() >= {"value-omitted": b"200", "origin-offset": b"7"}.items()
 
 
-def test_a_heartbeat_is_marked_by_its_header(connected: KafkaBroker) -> None:
+def test_a_heartbeat_has_its_header(connected: KafkaBroker) -> None:
     connected.heartbeat(b"{}", b"me")
     ((topic, sent),) = connected._producer.sent
     assert topic == "deployments"
     assert (sent["key"], sent["value"], sent["headers"]) == (b"me", b"{}", [("kind", b"heartbeat")])
 
 
-def test_heartbeats_go_round_the_partitions_that_this_worker_reads(connected: KafkaBroker) -> None:
+def test_heartbeats_rotate_over_the_assigned_partitions(connected: KafkaBroker) -> None:
     for _ in range(4):
         connected.heartbeat(b"{}", b"me")
         connected._producer.deliveries[-1].success(None)
     assert sorted(sent["partition"] for _, sent in connected._producer.sent) == [0, 0, 1, 1]
-    connected._consumer.owned = set()
+    connected._consumer.assigned = set()
     connected.heartbeat(b"{}", b"me")
     assert connected._producer.sent[-1][1]["partition"] is None
 
 
-def test_heartbeats_do_not_pile_up(connected: KafkaBroker) -> None:
+def test_no_heartbeat_is_sent_while_another_is_pending(connected: KafkaBroker) -> None:
     connected.heartbeat(b"1", b"me")
     connected.heartbeat(b"2", b"me")
     connected._producer.deliveries[0].success(None)
@@ -554,49 +565,47 @@ def test_heartbeats_do_not_pile_up(connected: KafkaBroker) -> None:
     assert [sent["value"] for _, sent in connected._producer.sent] == [b"1", b"3"]
 
 
-def test_delivering_follows_the_last_heartbeat(connected: KafkaBroker) -> None:
-    seen = [connected.delivering]
+def test_delivering_is_the_result_of_the_last_heartbeat(connected: KafkaBroker) -> None:
+    results = [connected.delivering]
     connected._producer.error = KafkaTimeoutError()
     connected.heartbeat(b"1", b"me")
-    seen.append(connected.delivering)
+    results.append(connected.delivering)
     connected._producer.error = None
     connected.heartbeat(b"2", b"me")
     connected._producer.deliveries[-1].success(None)
-    seen.append(connected.delivering)
-    assert seen == [True, False, True]
+    results.append(connected.delivering)
+    assert results == [True, False, True]
 
 
 @pytest.mark.parametrize(
     ("state", "expected"),
     [(MemberState.STABLE, True), (MemberState.REBALANCING, False), (MemberState.UNJOINED, False)],
 )
-def test_joined_means_a_settled_share(connected: KafkaBroker, state: str, expected: bool) -> None:  # noqa: FBT001
+def test_only_a_stable_member_has_joined(
+    connected: KafkaBroker,
+    state: str,
+    expected: bool,  # noqa: FBT001  a parameter of the test
+) -> None:
     connected._consumer.state = state
     assert connected.joined is expected
 
 
-def test_close_commits_what_is_owed_and_waits_for_it(
+def test_close_commits_the_last_offsets_and_closes_both_clients(
     connected: KafkaBroker, make_message: Callable[..., Message]
 ) -> None:
     connected.commit([make_message(3)])
     connected.close()
-    assert {
-        partition: kept.offset for partition, kept in connected._consumer.committed.items()
-    } == {FIRST: 4}
-    assert connected._consumer.closed
-
-
-def test_a_last_commit_that_fails_keeps_nobody_in_the_group(
-    connected: KafkaBroker, make_message: Callable[..., Message]
-) -> None:
-    connected.commit([make_message(3)])
-    connected._consumer.error = KafkaTimeoutError()
-    connected.close()
+    committed = connected._consumer.committed
+    assert {partition: metadata.offset for partition, metadata in committed.items()} == {FIRST: 4}
     assert connected._consumer.closed
     assert connected._producer.closed
 
 
-def test_close_leaves_the_group(connected: KafkaBroker) -> None:
+def test_close_leaves_the_group_even_if_the_commit_fails(
+    connected: KafkaBroker, make_message: Callable[..., Message]
+) -> None:
+    connected.commit([make_message(3)])
+    connected._consumer.error = KafkaTimeoutError()
     connected.close()
     assert connected._consumer.closed
     assert connected._producer.closed

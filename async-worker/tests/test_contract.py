@@ -1,4 +1,4 @@
-"""What api-rest writes and reads must be what this worker reads and writes; both live in one repository."""
+"""The events that api-rest sends are those that this worker accepts."""
 
 import json
 import sys
@@ -11,29 +11,29 @@ from async_worker import event
 from async_worker.errors import Undecodable
 from ledger.event_rules import DETAILS_LEVELS, LENGTHS
 
-HERE = Path(__file__).parents[1]
-OTHER = HERE.parent / "api-rest"
+APP = Path(__file__).parents[1]
+API_REST = APP.parent / "api-rest"
 
-pytestmark = pytest.mark.skipif(not OTHER.exists(), reason="api-rest is not beside this folder")
+pytestmark = pytest.mark.skipif(not API_REST.exists(), reason="api-rest is not beside this folder")
 
 
 @pytest.fixture
 def api_event(monkeypatch: pytest.MonkeyPatch) -> Any:
-    monkeypatch.syspath_prepend(OTHER / "src")
+    monkeypatch.syspath_prepend(API_REST / "src")
     yield __import__("api_rest.event").event
     for name in [name for name in sys.modules if name.partition(".")[0] == "api_rest"]:
         del sys.modules[name]
 
 
-def test_the_apps_and_their_library_have_one_version() -> None:
+def test_both_apps_and_their_library_have_the_same_version() -> None:
     def version(folder: Path) -> str:
         lines = (folder / "pyproject.toml").read_text(encoding="utf-8").splitlines()
         return next(line for line in lines if line.startswith("version = "))
 
-    assert version(HERE) == version(OTHER) == version(HERE.parent / "ledger")
+    assert version(APP) == version(API_REST) == version(APP.parent / "ledger")
 
 
-def test_what_the_api_takes_at_its_limits_the_worker_stores(api_event: Any) -> None:
+def test_the_largest_event_of_the_api_is_stored(api_event: Any) -> None:
     payload = {
         **{name: "x" * limit for name, limit in LENGTHS.items()},
         "stage": "build",
@@ -81,13 +81,13 @@ def nested(levels: int) -> str:
     ],
     ids=lambda text: text[:16],
 )
-def test_the_api_refuses_what_the_worker_cannot_store_and_names_it(
+def test_both_apps_reject_the_same_values_and_name_the_field(
     api_event: Any,
     name: str,
     value: str,
 ) -> None:
-    good = {**dict.fromkeys(LENGTHS, "x"), "stage": "build", "status": "started"}
-    payload = json.dumps({**good, name: 0}).replace(f'"{name}": 0', f'"{name}": {value}')
+    valid = {**dict.fromkeys(LENGTHS, "x"), "stage": "build", "status": "started"}
+    payload = json.dumps({**valid, name: 0}).replace(f'"{name}": 0', f'"{name}": {value}')
     set_by_server = f'"id": "{uuid.uuid4()}", "received_at": "2026-01-02T03:04:05.000678Z", '
     wrong = api_event.validate(api_event.parse_json(payload.encode()))
     message = payload.replace("{", "{" + set_by_server, 1).encode()
@@ -99,6 +99,6 @@ def test_the_api_refuses_what_the_worker_cannot_store_and_names_it(
         assert event.decode(message)
 
 
-def test_the_api_marks_its_events_as_no_heartbeat(api_event: Any) -> None:
+def test_events_of_the_api_are_no_heartbeats(api_event: Any) -> None:
     assert not event.Message("t", 0, 0, None, b"", (api_event.KIND_HEADER,)).is_heartbeat
     assert api_event.KIND_HEADER[0] == event.KIND

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 from async_worker.errors import Undecodable
 from async_worker.event import Heartbeat, Message, decode, decode_heartbeat, encode_heartbeat
-from ledger.event_rules import DETAILS_BYTES, DETAILS_LEVELS
+from ledger.event_rules import DETAILS_BYTES
 
 
 def encoded(event: object) -> bytes:
@@ -25,9 +25,7 @@ def test_an_event_becomes_a_row(deployment: dict[str, Any]) -> None:
 
 
 @pytest.mark.parametrize("size", [0, 32_000])
-def test_what_details_say_of_the_run_are_columns_however_large_the_details_are(
-    deployment: dict[str, Any], size: int
-) -> None:
+def test_the_run_of_the_details_has_columns(deployment: dict[str, Any], size: int) -> None:
     details = {
         "log": "x" * size,
         "at": "2026-01-02T04:00:00+01:00",
@@ -50,7 +48,7 @@ def test_what_details_say_of_the_run_are_columns_however_large_the_details_are(
         {"at": 5, "pipeline": [1], "step": {"a": 1}},
     ],
 )
-def test_what_is_wrong_of_the_run_counts_for_nothing_and_puts_no_event_aside(
+def test_a_wrong_run_in_the_details_is_ignored(
     deployment: dict[str, Any], details: dict[str, Any]
 ) -> None:
     row = decode(encoded({**deployment, "details": details}))
@@ -74,7 +72,7 @@ def test_time_is_stored_in_utc(deployment: dict[str, Any], text: str, stored: st
     assert decode(encoded({**deployment, "received_at": text})).received_at == stored
 
 
-def test_an_id_has_one_spelling(deployment: dict[str, Any]) -> None:
+def test_an_id_is_stored_in_lower_case(deployment: dict[str, Any]) -> None:
     event_id = deployment["id"]
     deployment["id"] = event_id.upper()
     assert decode(encoded(deployment)).id == event_id
@@ -84,15 +82,9 @@ def test_fields_of_a_later_version_are_ignored(deployment: dict[str, Any]) -> No
     assert decode(encoded({**deployment, "colour": {"red": [1]}})) == decode(encoded(deployment))
 
 
-def test_of_a_name_that_is_given_twice_the_last_value_counts(deployment: dict[str, Any]) -> None:
+def test_the_last_of_two_equal_names_counts(deployment: dict[str, Any]) -> None:
     value = encoded(deployment).replace(b"{", b'{"version": "0", ', 1)
     assert decode(value).version == deployment["version"]
-
-
-def test_an_escaped_pair_of_surrogates_is_one_character(deployment: dict[str, Any]) -> None:
-    value = encoded({**deployment, "responsible": "😀"})
-    assert b"\\ud83d" in value
-    assert decode(value).responsible == "😀"
 
 
 @pytest.mark.parametrize(
@@ -100,7 +92,7 @@ def test_an_escaped_pair_of_surrogates_is_one_character(deployment: dict[str, An
     [None, b"", b"{", b"\xff\xfe", b"[]", b"1", b"[" * 100_000, b'{"x": NaN}', b"\xef\xbb\xbf{}"],
     ids=lambda value: repr(value)[:10],
 )
-def test_what_is_no_json_object_can_never_be_processed(value: bytes | None) -> None:
+def test_only_json_objects_are_decodable(value: bytes | None) -> None:
     with pytest.raises(Undecodable):
         decode(value)
 
@@ -110,13 +102,6 @@ def test_what_is_no_json_object_can_never_be_processed(value: bytes | None) -> N
     [
         ("id", "1"),
         ("id", 1),
-        ("component", ""),
-        ("component", "a" * 129),
-        ("version", None),
-        ("version", "\ud800"),
-        ("environment", "a" * 65),
-        ("responsible", "a" * 257),
-        ("stage", "pray"),
         ("stage", []),
         ("status", 1),
         ("id", "0b1e1a5c-6f0d-4f6e-9f57-3f6d1f2f7a1g"),
@@ -125,12 +110,9 @@ def test_what_is_no_json_object_can_never_be_processed(value: bytes | None) -> N
         ("received_at", "2026-01-02T03:04:05"),
         ("received_at", "0001-01-01T00:00:00+14:00"),
         ("received_at", 1),
-        ("details", []),
-        ("details", {"text": "\udfff"}),
-        ("details", "text"),
     ],
 )
-def test_a_field_that_cannot_be_stored_is_named(
+def test_the_error_names_the_wrong_field(
     deployment: dict[str, Any], name: str, value: object
 ) -> None:
     with pytest.raises(Undecodable, match=name):
@@ -138,20 +120,11 @@ def test_a_field_that_cannot_be_stored_is_named(
 
 
 @pytest.mark.parametrize("word", ["NaN", "Infinity", "-Infinity"])
-def test_a_constant_that_json_has_not_makes_it_no_json(
-    deployment: dict[str, Any], word: str
-) -> None:
+def test_constants_beyond_json_are_rejected(deployment: dict[str, Any], word: str) -> None:
     value = encoded({**deployment, "colour": 0}).replace(
         b'"colour": 0', f'"colour": {word}'.encode()
     )
     with pytest.raises(Undecodable, match=f"not JSON: {word} is not JSON"):
-        decode(value)
-
-
-@pytest.mark.parametrize("number", ["1e400", "9" * 309, "9" * 5000])
-def test_a_number_beyond_a_double_is_wrong(deployment: dict[str, Any], number: str) -> None:
-    value = encoded({**deployment, "details": {"number": "N"}}).replace(b'"N"', number.encode())
-    with pytest.raises(Undecodable, match="details must be without a number beyond a double"):
         decode(value)
 
 
@@ -160,31 +133,19 @@ def test_details_may_be_larger_than_those_of_a_request(deployment: dict[str, Any
     assert json.loads(decode(encoded({**deployment, "details": details})).details or "") == details
 
 
-def test_details_too_deep_for_the_database_are_wrong(deployment: dict[str, Any]) -> None:
-    deepest: dict[str, Any] = {}
-    for _ in range(DETAILS_LEVELS - 1):
-        deepest = {"a": deepest}
-    assert decode(encoded({**deployment, "details": deepest})).details
-    with pytest.raises(Undecodable, match=r"details .*levels"):
-        decode(encoded({**deployment, "details": {"a": deepest}}))
-
-
 def test_an_unknown_field_may_hold_a_number_beyond_a_double(deployment: dict[str, Any]) -> None:
     value = encoded({**deployment, "colour": "N"}).replace(b'"N"', b"9" * 5000)
     assert decode(value) == decode(encoded(deployment))
 
 
-@pytest.mark.parametrize(
-    "name",
-    ["id", "component", "version", "environment", "responsible", "stage", "status", "received_at"],
-)
-def test_a_field_that_is_missing_is_named(deployment: dict[str, Any], name: str) -> None:
-    del deployment[name]
-    with pytest.raises(Undecodable, match=name):
-        decode(encoded(deployment))
+def test_the_error_names_the_missing_field(deployment: dict[str, Any]) -> None:
+    for name in deployment:
+        event = {key: value for key, value in deployment.items() if key != name}
+        with pytest.raises(Undecodable, match=name):
+            decode(encoded(event))
 
 
-def test_a_heartbeat_comes_back_as_it_was_sent() -> None:
+def test_a_heartbeat_is_decoded_as_it_was_encoded() -> None:
     heartbeat = Heartbeat(str(uuid.uuid4()), 1234.5)
     assert decode_heartbeat(encode_heartbeat(heartbeat)) == heartbeat
 
@@ -198,7 +159,7 @@ def test_a_heartbeat_comes_back_as_it_was_sent() -> None:
         {"instance": "a", "sent_at": True},
     ],
 )
-def test_a_wrong_heartbeat_can_never_be_processed(payload: dict[str, Any]) -> None:
+def test_a_wrong_heartbeat_is_undecodable(payload: dict[str, Any]) -> None:
     with pytest.raises(Undecodable, match="heartbeat"):
         decode_heartbeat(encoded(payload))
 
@@ -212,7 +173,7 @@ def test_a_wrong_heartbeat_can_never_be_processed(payload: dict[str, Any]) -> No
         ((), False),
     ],
 )
-def test_a_heartbeat_is_known_by_its_header(
+def test_a_header_marks_heartbeats(
     headers: tuple[tuple[str, bytes], ...],
     expected: bool,  # noqa: FBT001
 ) -> None:

@@ -1,4 +1,4 @@
-"""The process as a container runs it, with neither Kafka nor a database."""
+"""The process as in a container, without Kafka and without a database."""
 
 import json
 import os
@@ -16,7 +16,7 @@ import pytest
 from async_worker.__main__ import main
 
 
-def test_wrong_settings_are_named_together_and_end_with_2(
+def test_all_wrong_settings_are_printed_and_exit_with_2(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     assert main([], {"BROKER_URL": "http://x", "DB_PORT": "0"}) == 2
@@ -29,7 +29,7 @@ def test_help_lists_the_settings(capsys: pytest.CaptureFixture[str]) -> None:
     assert "`BROKER_URL`" in capsys.readouterr().out
 
 
-def test_an_unknown_argument_ends_with_2(capsys: pytest.CaptureFixture[str]) -> None:
+def test_an_unknown_argument_exits_with_2(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["--port"], {}) == 2
     assert "--port" in capsys.readouterr().err
 
@@ -77,7 +77,7 @@ def get(url: str) -> int:
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_it_starts_without_anything_and_ends_cleanly(
+def test_the_worker_starts_without_kafka_and_stops_cleanly(
     process: subprocess.Popen[str], port: int, number: signal.Signals
 ) -> None:
     assert get(f"http://127.0.0.1:{port}/health") == 200
@@ -88,7 +88,7 @@ def test_it_starts_without_anything_and_ends_cleanly(
     assert [json.loads(line)["event"] for line in output.splitlines()][-1] == "stopped"
 
 
-def test_a_port_in_use_is_said_without_a_traceback(
+def test_a_port_in_use_is_an_error_without_a_traceback(
     process: subprocess.Popen[str], port: int
 ) -> None:
     assert get(f"http://127.0.0.1:{port}/health") == 200

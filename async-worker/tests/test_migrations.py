@@ -38,13 +38,13 @@ def run(engine: Engine, *statements: str) -> None:
             connection.execute(text(statement))
 
 
-def test_they_make_what_is_declared(engine: Engine) -> None:
+def test_the_migrations_create_the_declared_tables(engine: Engine) -> None:
     assert len(differences(engine)) > 3
     Store(engine).prepare()
     assert differences(engine) == []
 
 
-def test_the_last_step_is_declared_and_each_is_a_number() -> None:
+def test_head_is_the_last_step_and_steps_are_numbered() -> None:
     script = ScriptDirectory(str(FOLDER))
     assert script.get_heads() == [migrations.HEAD]
     revisions = sorted(revision.revision for revision in script.walk_revisions())
@@ -53,23 +53,27 @@ def test_the_last_step_is_declared_and_each_is_a_number() -> None:
         assert re.fullmatch(r"v\d{4}_[a-z_]+", path.stem)
 
 
-def test_a_second_time_asks_once_and_changes_nothing(
+def test_an_up_to_date_schema_costs_one_query(
     engine: Engine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     Store(engine).prepare()
-    asked: list[str] = []
-    event.listen(engine, "before_cursor_execute", lambda *arguments: asked.append(arguments[2]))
+    statements: list[str] = []
+    event.listen(
+        engine, "before_cursor_execute", lambda *arguments: statements.append(arguments[2])
+    )
     monkeypatch.setattr(migrations, "upgrade", None)
     Store(engine).prepare()
-    assert asked == ["SELECT version_num FROM alembic_version"]
+    assert statements == ["SELECT version_num FROM alembic_version"]
 
 
 SAME = "'c', 'v', 'e', 'r', 'deploy', 'started', '2026-01-02 00:00:00.000000'"
-# As `create_all` of the versions before migrations made it.
+# The schema of versions without migrations.
 EARLIER = (
-    """CREATE TABLE deployments (id VARCHAR(36) NOT NULL PRIMARY KEY, component VARCHAR(128) NOT NULL,
-    version VARCHAR(128) NOT NULL, environment VARCHAR(64) NOT NULL, responsible VARCHAR(256) NOT NULL,
-    stage VARCHAR(16) NOT NULL, status VARCHAR(16) NOT NULL, received_at DATETIME NOT NULL, details JSON)""",
+    """CREATE TABLE deployments (id VARCHAR(36) NOT NULL PRIMARY KEY,
+    component VARCHAR(128) NOT NULL, version VARCHAR(128) NOT NULL,
+    environment VARCHAR(64) NOT NULL, responsible VARCHAR(256) NOT NULL,
+    stage VARCHAR(16) NOT NULL, status VARCHAR(16) NOT NULL,
+    received_at DATETIME NOT NULL, details JSON)""",
     "CREATE INDEX ix_deployments_received_at ON deployments (received_at, id)",
     "CREATE INDEX ix_deployments_component ON deployments (component, environment, received_at)",
     *(
@@ -88,7 +92,7 @@ FILLED = [
 ]
 
 
-def test_the_table_of_earlier_versions_is_taken_over_with_its_rows(engine: Engine) -> None:
+def test_the_table_of_earlier_versions_is_kept_with_its_rows(engine: Engine) -> None:
     run(engine, *EARLIER)
     Store(engine).prepare()
     assert differences(engine) == []
@@ -98,8 +102,8 @@ def test_the_table_of_earlier_versions_is_taken_over_with_its_rows(engine: Engin
 CHANGES = ("ALTER", "CREATE", "DROP", "INSERT", "UPDATE")
 
 
-class CutOff(Exception):  # noqa: N818
-    """The worker is killed here."""
+class KilledError(Exception):
+    """Stands for the death of the worker."""
 
 
 @pytest.fixture(autouse=True)
@@ -117,40 +121,42 @@ def rows(engine: Engine) -> list[Any]:
 def statements_of_a_whole_run() -> list[str]:
     engine = create_engine("sqlite://", poolclass=StaticPool)
     run(engine, *EARLIER)
-    made: list[str] = []
-    event.listen(engine, "before_cursor_execute", lambda *arguments: made.append(arguments[2]))
+    statements: list[str] = []
+    event.listen(
+        engine, "before_cursor_execute", lambda *arguments: statements.append(arguments[2])
+    )
     with pytest.MonkeyPatch.context() as monkeypatch:
         monkeypatch.setattr(steps, "BATCH", 2)
         Store(engine).prepare()
     engine.dispose()
-    return [statement for statement in made if statement.lstrip().startswith(CHANGES)]
+    return [statement for statement in statements if statement.lstrip().startswith(CHANGES)]
 
 
 @pytest.mark.parametrize("done", range(len(statements_of_a_whole_run())))
-def test_a_run_that_was_cut_off_anywhere_is_finished_by_the_next(engine: Engine, done: int) -> None:
+def test_the_next_run_finishes_an_interrupted_one(engine: Engine, done: int) -> None:
     run(engine, *EARLIER)
     count = 0
 
-    def cut_off(*arguments: Any) -> None:
+    def kill(*arguments: Any) -> None:
         nonlocal count
         if arguments[2].lstrip().startswith(CHANGES):
             count += 1
             if count > done:
-                raise CutOff
+                raise KilledError
 
-    # What is done stays done, as with MySQL: nothing is rolled back.
+    # As with MySQL, nothing is rolled back.
     with engine.connect() as connection:
         connection.connection.driver_connection.isolation_level = None  # type: ignore[union-attr]
-    event.listen(engine, "before_cursor_execute", cut_off)
-    with pytest.raises(CutOff):
+    event.listen(engine, "before_cursor_execute", kill)
+    with pytest.raises(KilledError):
         Store(engine).prepare()
-    event.remove(engine, "before_cursor_execute", cut_off)
+    event.remove(engine, "before_cursor_execute", kill)
     Store(engine).prepare()
     assert differences(engine) == []
     assert rows(engine) == FILLED
 
 
-def test_a_database_that_a_newer_worker_migrated_is_used_as_it_is(
+def test_a_newer_schema_is_used_with_a_warning(
     engine: Engine, caplog: pytest.LogCaptureFixture, structured: Callable[..., Any]
 ) -> None:
     Store(engine).prepare()
@@ -169,14 +175,14 @@ def test_a_database_that_a_newer_worker_migrated_is_used_as_it_is(
 
 
 class Connection:
-    """Answers to GET_LOCK."""
+    """Returns a result of GET_LOCK."""
 
     def __init__(self, answer: int | None) -> None:
         self.answer = answer
-        self.asked = ""
+        self.statement = ""
 
     def execute(self, query: object, parameters: dict[str, int]) -> "Connection":
-        self.asked = f"{query} {parameters}"
+        self.statement = f"{query} {parameters}"
         return self
 
     def scalar(self) -> int | None:
@@ -184,9 +190,9 @@ class Connection:
 
 
 @pytest.mark.parametrize("answer", [0, None])
-def test_while_another_worker_migrates_this_one_waits(answer: int | None) -> None:
+def test_a_worker_waits_while_another_one_migrates(answer: int | None) -> None:
     connection = Connection(answer)
     with pytest.raises(Unavailable, match="another worker is changing the database's schema"):
         _lock(connection)  # type: ignore[arg-type]
-    assert "GET_LOCK" in connection.asked
-    assert "{'wait': 5}" in connection.asked
+    assert "GET_LOCK" in connection.statement
+    assert "{'wait': 5}" in connection.statement

@@ -7,7 +7,13 @@ from async_worker import store as store_module
 from async_worker.errors import Unavailable
 from async_worker.event import Deployment
 from async_worker.settings import Settings
-from async_worker.store import NEWS_FOR, Notification, Store, database_engine, ended
+from async_worker.store import (
+    NOTIFY_WITHIN,
+    Notification,
+    Store,
+    database_engine,
+    ends_deployment,
+)
 from ledger.event_rules import STAGES, STATUSES
 from ledger.tables import deployments, idempotency_keys, notifications
 from sqlalchemy import Engine, create_engine, event, exc, insert, select
@@ -31,8 +37,8 @@ def store(engine: Engine) -> Store:
 
 
 @pytest.fixture
-def telling(engine: Engine) -> Store:
-    """A store that notes what a webhook is to be told."""
+def notifying(engine: Engine) -> Store:
+    """A store that adds notifications for the webhook."""
     store = Store(engine, notify=True)
     store.prepare()
     return store
@@ -48,7 +54,7 @@ def row(event_id: str, **changes: Any) -> Deployment:
 
 def stored(engine: Engine) -> dict[str, str]:
     with engine.connect() as connection:
-        return {found.id: found.version for found in connection.execute(select(deployments))}
+        return {row.id: row.version for row in connection.execute(select(deployments))}
 
 
 def test_rows_are_stored(store: Store, engine: Engine) -> None:
@@ -58,28 +64,28 @@ def test_rows_are_stored(store: Store, engine: Engine) -> None:
     assert (added.rejected, added.duplicates) == ([], 0)
     assert stored(engine) == {"a": "1", "b": "1"}
     with engine.connect() as connection:
-        found = connection.execute(select(deployments).order_by(deployments.c.id)).all()
-    assert [line.details for line in found] == [None, {"who": "Zoë"}]
-    assert found[0].received_at == NOW
-    assert [(line.at, line.pipeline, line.step) for line in found] == [
+        rows = connection.execute(select(deployments).order_by(deployments.c.id)).all()
+    assert [row.details for row in rows] == [None, {"who": "Zoë"}]
+    assert rows[0].received_at == NOW
+    assert [(row.at, row.pipeline, row.step) for row in rows] == [
         (NOW, None, None),
         (NOW - timedelta(hours=1), "https://ci/1", "inv deploy"),
     ]
 
 
-def test_nothing_to_store_asks_nothing(engine: Engine) -> None:
+def test_an_empty_batch_needs_no_connection(engine: Engine) -> None:
     engine.dispose()
     assert Store(engine).add([]).rejected == []
 
 
-def test_a_known_id_changes_nothing_and_stops_nothing(store: Store, engine: Engine) -> None:
+def test_a_known_id_is_skipped(store: Store, engine: Engine) -> None:
     store.add([row("a", version="1")])
     added = store.add([row("a", version="2"), row("b", version="2"), row("b", version="3")])
     assert (added.rejected, added.duplicates) == ([], 2)
     assert stored(engine) == {"a": "1", "b": "2"}
 
 
-def test_a_row_the_database_refuses_does_not_stop_the_others(store: Store, engine: Engine) -> None:
+def test_a_rejected_row_does_not_stop_the_others(store: Store, engine: Engine) -> None:
     store.add([row("b")])
     bad = row("bad", version=None)
     added = store.add([row("a"), bad, row("b")])
@@ -96,7 +102,7 @@ def test_a_row_the_database_refuses_does_not_stop_the_others(store: Store, engin
     [1153, 4025, 3819, 3140, 3157],
     ids=["packet", "check of MariaDB", "check of MySQL", "JSON", "deep JSON"],
 )
-def test_a_row_that_the_server_does_not_take_does_not_stop_the_others(
+def test_a_row_that_causes_a_server_error_is_rejected(
     store: Store, engine: Engine, monkeypatch: pytest.MonkeyPatch, code: int
 ) -> None:
     add = store._add
@@ -112,19 +118,19 @@ def test_a_row_that_the_server_does_not_take_does_not_stop_the_others(
     assert set(stored(engine)) == {"a", "b"}
 
 
-def test_a_batch_is_stored_whole_or_not_at_all(telling: Store, engine: Engine) -> None:
+def test_a_batch_is_stored_whole_or_not_at_all(notifying: Store, engine: Engine) -> None:
     def fail(*_: object) -> None:
         raise exc.OperationalError("COMMIT", {}, Exception("gone"))
 
     event.listen(engine, "commit", fail)
     with pytest.raises(Unavailable, match="gone"):
-        telling.add([row("a"), row("b")])
+        notifying.add([row("a"), row("b")])
     event.remove(engine, "commit", fail)
     assert stored(engine) == {}
-    assert telling.due(NOW + timedelta(hours=1), 9) == []
+    assert notifying.due(NOW + timedelta(hours=1), 9) == []
 
 
-def test_check_passes_on_an_empty_table(store: Store) -> None:
+def test_check_accepts_an_empty_table(store: Store) -> None:
     store.check()
 
 
@@ -133,7 +139,7 @@ def test_check_fails_without_the_table(engine: Engine) -> None:
         Store(engine).check()
 
 
-def test_a_table_that_mysql_does_not_have_yet_is_waited_for(
+def test_a_missing_table_of_mysql_is_unavailable(
     store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def missing(*_: object) -> None:
@@ -155,7 +161,7 @@ def test_a_server_that_refuses_connections_is_unavailable(
             ask()
 
 
-def test_values_are_quoted() -> None:
+def test_literals_are_quoted() -> None:
     literal = store_module._literal(("it's", 'a "b" \\ \n', "100%s", None))
     assert literal == r"""('it\'s','a \"b\" \\ \n','100%s',NULL)"""
 
@@ -182,71 +188,71 @@ ENDS = {
 
 @pytest.mark.parametrize("stage", STAGES)
 @pytest.mark.parametrize("status", STATUSES)
-def test_a_deployment_has_ended_when_it_is_out_or_failed_or_taken_back(
-    stage: str, status: str
-) -> None:
-    assert ended(row("a", stage=stage, status=status)) is ((stage, status) in ENDS)
+def test_which_events_end_a_deployment(stage: str, status: str) -> None:
+    assert ends_deployment(row("a", stage=stage, status=status)) is ((stage, status) in ENDS)
 
 
-def test_what_ended_is_noted_once_with_its_row(telling: Store) -> None:
-    old = (NOW - NEWS_FOR - timedelta(minutes=1)).isoformat(sep=" ", timespec="microseconds")
+def test_each_ended_deployment_gets_one_notification(notifying: Store) -> None:
+    old = (NOW - NOTIFY_WITHIN - timedelta(minutes=1)).isoformat(sep=" ", timespec="microseconds")
     rows = [
         row("a"),
         row("b", status="started"),
         row("c", status="failed"),
         row("old", received_at=old),
     ]
-    assert telling.add(rows).news == 2
-    assert telling.add(rows).news == 0
-    due = telling.due(NOW + timedelta(hours=1), 9)
-    assert {(found.deployment_id, found.status, found.attempts) for found in due} == {
+    assert notifying.add(rows).notifications == 2
+    assert notifying.add(rows).notifications == 0
+    due = notifying.due(NOW + timedelta(hours=1), 9)
+    assert {(entry.deployment_id, entry.status, entry.attempts) for entry in due} == {
         ("a", "succeeded", 0),
         ("c", "failed", 0),
     }
 
 
-def test_nothing_is_noted_when_nobody_is_to_be_told(store: Store) -> None:
-    assert store.add([row("a")]).news == 0
+def test_without_a_webhook_there_are_no_notifications(store: Store) -> None:
+    assert store.add([row("a")]).notifications == 0
     assert store.due(NOW + timedelta(hours=1), 9) == []
 
 
-def only(store: Store, at: datetime) -> Notification:
-    (found,) = store.due(at, 9)
-    return found
+def only_due(store: Store, at: datetime) -> Notification:
+    (notification,) = store.due(at, 9)
+    return notification
 
 
-def test_a_notification_is_claimed_by_one_worker_and_comes_back_after_its_lease(
-    telling: Store,
+def test_only_one_worker_claims_a_notification_until_its_lease_ends(
+    notifying: Store,
 ) -> None:
-    telling.add([row("a")])
+    notifying.add([row("a")])
     soon, until = NOW + timedelta(minutes=1), NOW + timedelta(minutes=2)
-    found = only(telling, soon)
-    assert telling.claim(found, until)
-    assert not telling.claim(found, until), "two workers have it"
-    assert telling.due(soon, 9) == []
-    assert only(telling, until).attempts == 1
+    notification = only_due(notifying, soon)
+    assert notifying.claim(notification, until)
+    assert not notifying.claim(notification, until), "two workers have it"
+    assert notifying.due(soon, 9) == []
+    assert only_due(notifying, until).attempts == 1
 
 
-def test_what_is_sent_or_given_up_is_not_due_any_more(telling: Store, engine: Engine) -> None:
-    telling.add([row("a"), row("b"), row("c")])
+def test_sent_and_given_up_notifications_are_not_due(notifying: Store, engine: Engine) -> None:
+    notifying.add([row("a"), row("b"), row("c")])
     later = NOW + timedelta(days=9)
-    for number, (found, sent, retry) in enumerate(
-        zip(telling.due(later, 9), (NOW, None, None), (None, None, later), strict=True)
+    for number, (notification, sent, retry) in enumerate(
+        zip(notifying.due(later, 9), (NOW, None, None), (None, None, later), strict=True)
     ):
-        telling.settle(found, sent_at=sent, retry_at=retry, error=f"{number}" * 300)
-    assert only(telling, later).deployment_id == "c"
+        notifying.record_attempt(
+            notification, sent_at=sent, retry_at=retry, error=f"{number}" * 300
+        )
+    assert only_due(notifying, later).deployment_id == "c"
     with engine.connect() as connection:
         errors = connection.execute(select(notifications.c.last_error)).scalars().all()
     assert {len(error) for error in errors if error} == {255}
 
 
-def test_only_what_is_old_and_done_is_purged(
-    telling: Store, engine: Engine, monkeypatch: pytest.MonkeyPatch
+def test_only_old_finished_rows_are_purged(
+    notifying: Store, engine: Engine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(store_module, "PURGE_STEP", 2)
-    telling.add([row("a"), row("b")])
-    done = telling.due(NOW + timedelta(days=1), 9)[0]
-    telling.settle(done, sent_at=NOW, retry_at=None, error=None)
+    notifying.add([row("a"), row("b")])
+    done = notifying.due(NOW + timedelta(days=1), 9)[0]
+    notifying.record_attempt(done, sent_at=NOW, retry_at=None, error=None)
     keys = [
         {
             "key_hash": f"{number}",
@@ -258,6 +264,6 @@ def test_only_what_is_old_and_done_is_purged(
     ]
     with engine.begin() as connection:
         connection.execute(insert(idempotency_keys), keys)
-    assert telling.purge(NOW - timedelta(days=2)) == 3
-    assert telling.purge(NOW + timedelta(days=1)) == 3 + 1
-    assert only(telling, NOW + timedelta(days=1)).deployment_id != done.deployment_id
+    assert notifying.purge(NOW - timedelta(days=2)) == 3
+    assert notifying.purge(NOW + timedelta(days=1)) == 3 + 1
+    assert only_due(notifying, NOW + timedelta(days=1)).deployment_id != done.deployment_id

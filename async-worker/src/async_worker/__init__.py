@@ -1,1 +1,1 @@
-"""Keeps the deployment ledger: reads the events from Kafka and stores each one once."""
+"""Keeps the deployment ledger: reads events from Kafka and stores each of them once."""

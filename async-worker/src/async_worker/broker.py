@@ -1,4 +1,4 @@
-"""Kafka: the only module that talks to it."""
+"""Kafka: the consumer and the producer of the worker."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from kafka.structs import MemberState
 from ledger.broker_network import open_client
 
 from .errors import Fatal, Unavailable
-from .event import KIND, KIND_HEARTBEAT, Message
+from .event import KIND, KIND_HEARTBEAT, Message, Progress
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -36,40 +36,40 @@ if TYPE_CHECKING:
 
     from .settings import Settings
 
-__all__ = ["KafkaBroker", "connect", "dead_letter_headers", "message_of"]
+__all__ = ["KafkaBroker", "connect", "connect_producer", "dead_letter_headers", "to_message"]
 
 log = structlog.stdlib.get_logger(__name__)
 
-# How long one attempt to reach any broker may take; between attempts the worker looks whether it was told to stop.
+# One attempt to connect. Between attempts the worker checks whether it has to stop.
 BOOTSTRAP_TIMEOUT_MS = 3_000
 FETCH_BYTES = 4_194_304
-# All partitions together: what one fetch can take of the memory.
+# All partitions together: it bounds the memory of a fetch.
 FETCH_BYTES_ALL = 16_777_216
 DELIVERY_TIMEOUT = 5
 COMMIT_TIMEOUT_MS = 5_000
 CLOSE_TIMEOUT = 5
-# How long the others wait before they take over from a worker that died without a word.
+# After this the other workers take over the partitions of a worker that was killed.
 SESSION_TIMEOUT_MS = 8_000
 HEARTBEAT_INTERVAL_MS = 2_000
 # kafka-python's metric: seconds since the consumer last sent a heartbeat.
 HEARTBEAT_AGE = "last-heartbeat-seconds-ago"
-# Pauses between two looks for messages while Kafka does not answer a heartbeat: the first, and the longest.
-LATE_PAUSE = (0.001, 0.1)
-# A dead letter is larger than the message by its headers, and the largest that a broker takes by default is 1 MiB.
+# Pauses between two polls while Kafka does not answer a heartbeat: the first, and the longest.
+PAUSES = (0.001, 0.1)
+# A broker accepts messages of 1 MiB by default, and the headers make a dead letter larger.
 DEAD_LETTER_BYTES = 2_097_152
-# What goes with a dead letter, and is taken off again when it is put back.
+# Headers of a dead letter. A redrive removes them.
 REASON, STACK_CLASS, VALUE_OMITTED = "reason", "stack-class", "value-omitted"
 ORIGIN_TOPIC, ORIGIN_PARTITION, ORIGIN_OFFSET = "origin-topic", "origin-partition", "origin-offset"
-# The group has moved on: somebody else reads these messages again, which changes nothing.
-SUPERSEDED = (
+# The partitions have another owner, which reads the messages again. That is harmless.
+REBALANCED = (
     CommitFailedError,
     IllegalGenerationError,
     RebalanceInProgressError,
     UnknownMemberIdError,
 )
 
-# A password is changed here and there one after the other; until both are done, waiting is right.
-LOGIN_REFUSED = (
+# While a password is changed, Kafka and this worker may have different ones for a moment.
+LOGIN_ERRORS = (
     IllegalSaslStateError,
     SaslAuthenticationFailedError,
     UnsupportedSaslMechanismError,
@@ -77,46 +77,39 @@ LOGIN_REFUSED = (
 
 
 class KafkaBroker:
-    """A consumer in its group and a producer, both used from one thread only."""
+    """A consumer in its group, and a producer. Both are used from one thread only."""
 
     def __init__(self, settings: Settings) -> None:
-        """Connect and subscribe, making the topics first; raise Unavailable when no broker answers."""
+        """Create the topics, connect and subscribe; raise Unavailable when no broker answers."""
         self._settings = settings
+        # Whether Kafka has the last heartbeat that it was sent, and the future of that heartbeat.
         self._delivered = True
-        self._pending: Any = None
-        self._refused: KafkaError | None = None
-        self._answer_by = 0.0
-        self._owed: dict[TopicPartition, int] = {}
-        self._beats = 0
+        self._heartbeat: Any = None
+        self._heartbeats_sent = 0
+        # The offsets to commit: those of the messages that are processed.
+        self._uncommitted: dict[TopicPartition, int] = {}
+        self._commit_error: KafkaError | None = None
+        # Until when the next commit waits for Kafka's answer to the last one.
+        self._commit_deadline = 0.0
+        # The offset of the next message.
         self._positions: dict[TopicPartition, int] = {}
-        with ExitStack() as opened:
-            _make_topics(settings)
-            self._producer = connect(
-                KafkaProducer,
-                settings,
-                acks="all",
-                # A retry may be written twice; ids make that harmless.
-                enable_idempotence=False,
-                allow_auto_create_topics=False,
-                max_block_ms=DELIVERY_TIMEOUT * 1000,
-                delivery_timeout_ms=DELIVERY_TIMEOUT * 1000,
-                request_timeout_ms=DELIVERY_TIMEOUT * 1000,
-                max_request_size=DEAD_LETTER_BYTES,
-            )
-            opened.callback(self._producer.close, timeout=0)
+        with ExitStack() as resources:
+            _create_topics(settings)
+            self._producer = connect_producer(settings)
+            resources.callback(self._producer.close, timeout=0)
             self._consumer = connect(
                 KafkaConsumer,
                 settings,
                 group_id=settings.group_id,
-                # Offsets are committed once the effect is stored, never by time.
+                # Offsets are committed once the events are stored, never by a timer.
                 enable_auto_commit=False,
                 # A group without offsets has stored nothing yet.
                 auto_offset_reset="earliest",
-                # A worker that comes or goes leaves the others at work.
+                # The other workers go on when one starts or stops.
                 partition_assignment_strategy=(CooperativeStickyAssignor,),
                 allow_auto_create_topics=False,
                 max_poll_records=settings.batch_size,
-                # More than a batch, so that the next one is on its way while this one is stored.
+                # More than a batch, so that the next one arrives while this one is stored.
                 max_partition_fetch_bytes=FETCH_BYTES,
                 fetch_max_bytes=FETCH_BYTES_ALL,
                 session_timeout_ms=SESSION_TIMEOUT_MS,
@@ -127,161 +120,152 @@ class KafkaBroker:
                 metrics[name] for name in metrics if name.name == HEARTBEAT_AGE
             )
             self._consumer.subscribe([settings.topic])
-            opened.pop_all()
+            resources.pop_all()
 
     @property
     def joined(self) -> bool:
-        """Tell whether this worker is a member of its group with its share of partitions settled."""
+        """Whether this worker is in its group and has its partitions."""
         return bool(self._consumer.group_metadata().state == MemberState.STABLE)
 
     @property
     def delivering(self) -> bool:
-        """Tell whether the last heartbeat that was answered for reached Kafka."""
+        """Whether the last heartbeat reached Kafka."""
         return self._delivered
 
     def poll(self, timeout: float) -> list[Message]:
-        """Return the next messages, in order within each partition; nothing when there are none in time."""
-        if self._owed:
+        """Return the next messages, in the order of each partition; none after the timeout."""
+        if self._uncommitted:
             try:
-                self._pay()
+                self._commit_uncommitted()
             except Unavailable as error:
                 log.warning("offsets not committed", reason=str(error))
         try:
-            polled = self._look(timeout)
+            polled = self._poll(timeout)
         except KafkaError as error:
-            if _hopeless(error):
+            if _is_permanent(error):
                 raise Fatal(f"Kafka refuses to be read: {error!r}") from error
             raise Unavailable(f"Kafka cannot be read: {error!r}") from error
         for partition, records in polled.items():
             self._positions[partition] = records[-1].offset + 1
-        return [message_of(record) for records in polled.values() for record in records]
+        return [to_message(record) for records in polled.values() for record in records]
 
-    def _look(self, timeout: float) -> Mapping[TopicPartition, Sequence[ConsumerRecord]]:
-        """Return what comes next, or nothing when time is up.
+    def _poll(self, timeout: float) -> Mapping[TopicPartition, Sequence[ConsumerRecord]]:
+        """Return the next records, or none after the timeout.
 
-        While a heartbeat is late, kafka-python 3.0.12 looks for messages without a pause, and each
-        look leaves a callback at the fetch under way: 10 MB a second (docs/kafka-python.md). So it
-        may wait only until the next heartbeat is due; after that the pauses are made here.
+        While a heartbeat is late, kafka-python 3.0.12 polls without a pause, and each poll adds a
+        callback to the pending fetch: 10 MB a second (docs/kafka-python.md). So kafka-python may
+        wait only until the next heartbeat is due; after that the pauses are made here.
         """
         deadline = time.monotonic() + timeout
-        pause, longest = LATE_PAUSE
+        shortest, longest = PAUSES
+        pause = shortest
         while True:
-            left = max(0.0, deadline - time.monotonic())
+            remaining = max(0.0, deadline - time.monotonic())
             polled: Mapping[TopicPartition, Sequence[ConsumerRecord]] = self._consumer.poll(
-                timeout_ms=int(min(left, self._until_heartbeat()) * 1000)
+                timeout_ms=int(min(remaining, self._until_heartbeat()) * 1000)
             )
-            left = deadline - time.monotonic()
-            if polled or left < LATE_PAUSE[0]:
+            remaining = deadline - time.monotonic()
+            if polled or remaining < shortest:
                 return polled
-            time.sleep(min(pause, left))
+            time.sleep(min(pause, remaining))
             pause = min(2 * pause, longest)
 
     def _until_heartbeat(self) -> float:
-        """Return the seconds until the consumer's next heartbeat is due; it sends none before it has joined."""
+        """Return the seconds until the consumer's next heartbeat."""
+        # Before it has joined its group, the consumer sends none.
         if not self.joined:
             return math.inf
         return max(0.0, HEARTBEAT_INTERVAL_MS / 1000 - float(self._heartbeat_age.value()))
 
-    def progress(self) -> tuple[dict[int, int], dict[int, int], int]:
-        """Return, without asking Kafka, how far each partition is read, how much is left, and how many are ours."""
-        owned = self._consumer.assignment()
-        self._positions = {
-            partition: offset for partition, offset in self._positions.items() if partition in owned
-        }
+    def progress(self) -> Progress:
+        """Return how far the assigned partitions are read, without a request to Kafka."""
+        self._positions = self._only_assigned(self._positions)
         lags = {
             partition.partition: max(0, end - offset)
             for partition, offset in self._positions.items()
             if (end := self._consumer.highwater(partition)) is not None
         }
-        return (
-            {partition.partition: offset for partition, offset in self._positions.items()},
-            lags,
-            len(owned),
-        )
+        positions = {partition.partition: offset for partition, offset in self._positions.items()}
+        return Progress(positions, lags, len(self._consumer.assignment()))
+
+    def _only_assigned(self, offsets: dict[TopicPartition, int]) -> dict[TopicPartition, int]:
+        assigned = self._consumer.assignment()
+        return {partition: offset for partition, offset in offsets.items() if partition in assigned}
 
     def commit(self, messages: Iterable[Message]) -> None:
-        """Note that everything up to these messages is done.
+        """Commit the offsets up to these messages in the background.
 
-        Kafka is told in the background, so that the next batch need not wait for its answer; raise Unavailable when it did
-        not take the last ones. These are owed until it has, and `close` waits for that.
+        Raise Unavailable when the previous commit failed; the next one includes its offsets.
+        `close` waits until the last offsets are committed.
         """
         for message in {message.partition: message for message in messages}.values():
-            self._owed[TopicPartition(message.topic, message.partition)] = message.offset + 1
-        self._pay()
+            self._uncommitted[TopicPartition(message.topic, message.partition)] = message.offset + 1
+        self._commit_uncommitted()
 
-    def _pay(self) -> None:
-        """Raise what became of the last commit, if it failed, and send what is owed by now."""
-        error, self._refused = self._refused, None
+    def _commit_uncommitted(self) -> None:
+        """Raise the error of the last commit, or start the next unless the last one is pending."""
+        error, self._commit_error = self._commit_error, None
         if error is not None:
-            if _hopeless(error) and not isinstance(error, SUPERSEDED):
+            if _is_permanent(error) and not isinstance(error, REBALANCED):
                 raise Fatal(f"Kafka refuses the offsets: {error!r}") from error
             raise Unavailable(f"offsets are not committed: {error!r}")
         now = time.monotonic()
-        if now < self._answer_by:
+        if now < self._commit_deadline:
             return
-        if owed := self._ours():
-            # Should an answer never come, the next attempt replaces this one.
-            self._answer_by = now + COMMIT_TIMEOUT_MS / 1000
-            self._consumer.commit_async(_offsets(owed), callback=self._committed)
+        self._uncommitted = self._only_assigned(self._uncommitted)
+        if self._uncommitted:
+            # If Kafka never answers, the next commit replaces this one.
+            self._commit_deadline = now + COMMIT_TIMEOUT_MS / 1000
+            self._consumer.commit_async(_offsets(self._uncommitted), callback=self._on_commit)
 
-    def _committed(
-        self, offsets: Mapping[TopicPartition, OffsetAndMetadata], answer: object
+    def _on_commit(
+        self, offsets: Mapping[TopicPartition, OffsetAndMetadata], result: object
     ) -> None:
-        # Called while the consumer polls or commits, in its thread.
-        self._answer_by = 0.0
-        if isinstance(answer, KafkaError):
-            self._refused = answer
+        # kafka-python calls this in the consumer's thread, while it polls or commits.
+        self._commit_deadline = 0.0
+        if isinstance(result, KafkaError):
+            self._commit_error = result
             return
         for partition, offset in offsets.items():
-            if self._owed.get(partition) == offset.offset:
-                del self._owed[partition]
-
-    def _ours(self) -> dict[TopicPartition, int]:
-        """Return what is owed and still ours to commit; the other partitions are read again by whoever has them."""
-        owned = self._consumer.assignment()
-        self._owed = {
-            partition: offset for partition, offset in self._owed.items() if partition in owned
-        }
-        return dict(self._owed)
+            if self._uncommitted.get(partition) == offset.offset:
+                del self._uncommitted[partition]
 
     def rewind(self, messages: Sequence[Message]) -> None:
-        """Have these messages read again, unless another worker reads their partition by now."""
-        owned = self._consumer.assignment()
+        """Read these messages again, except those of partitions that another worker has now."""
         first: dict[TopicPartition, int] = {}
         for message in messages:
             first.setdefault(TopicPartition(message.topic, message.partition), message.offset)
-        for partition, offset in first.items():
-            if partition in owned:
-                self._consumer.seek(partition, offset)
-                self._positions[partition] = offset
+        for partition, offset in self._only_assigned(first).items():
+            self._consumer.seek(partition, offset)
+            self._positions[partition] = offset
 
-    def hold(self) -> None:
-        """Read nothing for a while but stay in the group; again after each poll, which may bring new partitions."""
+    def pause(self) -> None:
+        """Read nothing but stay in the group. A poll may assign partitions that are not paused."""
         self._consumer.pause(*self._consumer.assignment())
 
-    def release(self) -> None:
-        """Read on."""
+    def resume(self) -> None:
+        """Read again after `pause`."""
         self._consumer.resume(*self._consumer.assignment())
 
     def dead_letter(self, message: Message, error: Exception) -> None:
-        """Put a message aside with the reason and where it came from; return once Kafka has it."""
+        """Send a message, the reason and its origin to the dead-letter topic; wait for Kafka."""
         headers = dead_letter_headers(message, error)
         try:
             try:
-                self._put_aside(message.key, message.value, headers)
+                self._send_dead_letter(message.key, message.value, headers)
             except MessageSizeTooLargeError:
-                # The topic may be older than this worker, or made by others: what it was is still at its origin.
+                # The worker did not create this topic. The value can still be read at its origin.
                 size = str(len(message.value or b"")).encode("ascii")
-                self._put_aside(message.key, b"", [*headers, (VALUE_OMITTED, size)])
+                self._send_dead_letter(message.key, b"", [*headers, (VALUE_OMITTED, size)])
         except KafkaError as failure:
-            if _hopeless(failure):
+            if _is_permanent(failure):
                 raise Fatal(f"Kafka refuses the dead letter: {failure!r}") from failure
             raise Unavailable(f"Kafka did not take the dead letter: {failure!r}") from failure
 
-    def _put_aside(
+    def _send_dead_letter(
         self, key: bytes | None, value: bytes | None, headers: list[tuple[str, bytes]]
     ) -> None:
-        # kafka-python sends no message without both key and value; an empty value says the same to a reader.
+        # kafka-python sends no message that has neither a key nor a value.
         value = b"" if key is None and value is None else value
         topic = self._settings.dead_letter_topic
         self._producer.send(topic, key=key, value=value, headers=headers).get(
@@ -289,17 +273,18 @@ class KafkaBroker:
         )
 
     def heartbeat(self, value: bytes, key: bytes) -> None:
-        """Send a heartbeat without waiting for it; skipped while the last one is still under way.
+        """Send a heartbeat without waiting for it; do nothing while the last one is pending.
 
-        It goes to each partition in turn that this worker reads, so that it proves the whole way, and every partition of it.
+        The assigned partitions get one after the other, so that heartbeats test each of them.
         """
-        if self._pending is not None and not self._pending.is_done:
+        if self._heartbeat is not None and not self._heartbeat.is_done:
             return
-        owned = sorted(self._consumer.assignment())
-        self._beats += 1
-        partition = owned[self._beats % len(owned)].partition if owned else None
+        assigned = sorted(self._consumer.assignment())
+        self._heartbeats_sent += 1
+        index = self._heartbeats_sent
+        partition = assigned[index % len(assigned)].partition if assigned else None
         try:
-            self._pending = self._producer.send(
+            self._heartbeat = self._producer.send(
                 self._settings.topic,
                 key=key,
                 value=value,
@@ -309,27 +294,30 @@ class KafkaBroker:
         except KafkaError:
             self._delivered = False
         else:
-            self._pending.add_both(self._settle)
+            self._heartbeat.add_both(self._on_heartbeat)
 
-    def _settle(self, result: object) -> None:
-        # Called by the producer's thread; assigning a bool needs no lock.
+    def _on_heartbeat(self, result: object) -> None:
+        # kafka-python calls this in the producer's thread. Assigning a bool needs no lock.
         self._delivered = not isinstance(result, Exception)
 
     def close(self) -> None:
-        """Commit what is owed, leave the group, so that the others take over at once, and let go of all connections."""
-        for what, step in {
+        """Commit the last offsets, leave the group and close all connections.
+
+        The other workers take over the partitions as soon as this one leaves.
+        """
+        for failure, step in {
             "offsets not committed, their messages are read again": self._commit_last,
             "the group could not be left, the others wait for it": self._leave,
             "the producer could not be closed": self._close_producer,
         }.items():
             try:
                 step()
-            except Exception as error:  # noqa: BLE001  whatever it is, the process ends, and the next step may work
-                log.warning(what, reason=repr(error))
+            except Exception as error:  # noqa: BLE001  the next step may succeed
+                log.warning(failure, reason=repr(error))
 
     def _commit_last(self) -> None:
-        if owed := self._ours():
-            self._consumer.commit(_offsets(owed), timeout_ms=COMMIT_TIMEOUT_MS)
+        if uncommitted := self._only_assigned(self._uncommitted):
+            self._consumer.commit(_offsets(uncommitted), timeout_ms=COMMIT_TIMEOUT_MS)
 
     def _leave(self) -> None:
         self._consumer.close(autocommit=False, timeout_ms=CLOSE_TIMEOUT * 1000)
@@ -342,13 +330,13 @@ def _offsets(offsets: Mapping[TopicPartition, int]) -> dict[TopicPartition, Offs
     return {partition: OffsetAndMetadata(offset, "", -1) for partition, offset in offsets.items()}
 
 
-def _make_topics(settings: Settings) -> None:
-    wanted: dict[str, dict[str, Any]] = {
+def _create_topics(settings: Settings) -> None:
+    topics: dict[str, dict[str, Any]] = {
         settings.topic: {
             "num_partitions": settings.topic_partitions,
             "replication_factor": settings.topic_replication,
         },
-        # Kept until somebody has looked: dead letters are few.
+        # Dead letters are few: keep them until somebody removes them.
         settings.dead_letter_topic: {
             "num_partitions": 1,
             "replication_factor": settings.topic_replication,
@@ -357,27 +345,27 @@ def _make_topics(settings: Settings) -> None:
     }
     admin = connect(KafkaAdminClient, settings)
     try:
-        for name, options in wanted.items():
+        for name, options in topics.items():
             try:
                 admin.create_topics({name: options}, wait_for_metadata=True)
             except TopicAlreadyExistsError:
                 continue
     except KafkaError as error:
-        # Brokers register one by one: what cannot be replicated yet can be in a moment.
-        if _hopeless(error) and not isinstance(error, InvalidReplicationFactorError):
+        # Brokers register one after the other, so there may be too few replicas for a moment.
+        if _is_permanent(error) and not isinstance(error, InvalidReplicationFactorError):
             raise Fatal(f"Kafka refuses to make the topics: {error!r}") from error
         raise Unavailable(f"the topics cannot be made yet: {error!r}") from error
     finally:
         admin.close()
 
 
-def _hopeless(error: KafkaError) -> bool:
-    """Tell whether no waiting heals it."""
-    return not error.retriable and not isinstance(error, LOGIN_REFUSED)
+def _is_permanent(error: KafkaError) -> bool:
+    """Return whether no retry can succeed."""
+    return not error.retriable and not isinstance(error, LOGIN_ERRORS)
 
 
-def message_of(record: ConsumerRecord) -> Message:
-    """Return a record as we know it."""
+def to_message(record: ConsumerRecord) -> Message:
+    """Return a record of kafka-python as a message."""
     return Message(
         record.topic,
         record.partition,
@@ -389,7 +377,7 @@ def message_of(record: ConsumerRecord) -> Message:
 
 
 def dead_letter_headers(message: Message, error: Exception) -> list[tuple[str, bytes]]:
-    """Return a message's own headers and, after them, why and from where it was put aside."""
+    """Return the headers of a dead letter: the message's own, the reason and the origin."""
     return [
         *message.headers,
         (REASON, str(error).encode("utf-8", "backslashreplace")),
@@ -400,8 +388,12 @@ def dead_letter_headers(message: Message, error: Exception) -> list[tuple[str, b
     ]
 
 
-def connect(client: Callable[..., Any], settings: Settings, **options: object) -> Any:  # noqa: ANN401  kafka-python is untyped
-    """Build a kafka-python client, or raise Unavailable; nothing is left behind when its constructor fails."""
+def connect(
+    client: Callable[..., Any],
+    settings: Settings,
+    **options: object,
+) -> Any:  # noqa: ANN401  kafka-python is untyped
+    """Build a kafka-python client, or close its connections and raise Unavailable or Fatal."""
     brokers = ", ".join(settings.broker_url)
     try:
         return open_client(
@@ -412,6 +404,26 @@ def connect(client: Callable[..., Any], settings: Settings, **options: object) -
             **options,
         )
     except KafkaError as error:
-        if _hopeless(error):
+        if _is_permanent(error):
             raise Fatal(f"the brokers {brokers} refuse this worker: {error!r}") from error
         raise Unavailable(f"cannot connect to {brokers}: {error!r}") from error
+
+
+def connect_producer(
+    settings: Settings,
+    **options: object,
+) -> Any:  # noqa: ANN401  kafka-python is untyped
+    """Build a producer that waits DELIVERY_TIMEOUT seconds for Kafka."""
+    return connect(
+        KafkaProducer,
+        settings,
+        acks="all",
+        # A retry may write a message twice. The worker stores each id once.
+        enable_idempotence=False,
+        allow_auto_create_topics=False,
+        max_block_ms=DELIVERY_TIMEOUT * 1000,
+        delivery_timeout_ms=DELIVERY_TIMEOUT * 1000,
+        request_timeout_ms=DELIVERY_TIMEOUT * 1000,
+        max_request_size=DEAD_LETTER_BYTES,
+        **options,
+    )

@@ -1,16 +1,16 @@
-"""What can go wrong, as the parts of this app tell each other. Imports nothing of ours."""
-# ruff: noqa: N818  named for what they say
+"""The errors that modules of this app raise to each other."""
+# ruff: noqa: N818  named after the state, as in `except Unavailable`
 
 __all__ = ["Fatal", "Unavailable", "Undecodable"]
 
 
 class Unavailable(Exception):
-    """Kafka or the database is away; it may come back, so the same work is tried again."""
+    """Kafka or the database is away. A retry may succeed."""
 
 
 class Undecodable(Exception):
-    """A message that can never be processed, however often it is tried."""
+    """A message can never be processed, however often it is read."""
 
 
 class Fatal(Exception):
-    """What no waiting heals: the process says so and ends, and whoever runs it has to act."""
+    """No retry can succeed. The worker logs the reason and exits, and somebody has to act."""

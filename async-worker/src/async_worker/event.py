@@ -1,4 +1,4 @@
-"""Messages of the topic: what they carry, and when they can never be processed."""
+"""The messages of the topic, decoded; and which of them can never be processed."""
 
 import json
 import math
@@ -27,6 +27,7 @@ __all__ = [
     "Deployment",
     "Heartbeat",
     "Message",
+    "Progress",
     "decode",
     "decode_heartbeat",
     "encode_heartbeat",
@@ -37,7 +38,7 @@ KIND_HEARTBEAT = b"heartbeat"
 
 
 class Message(NamedTuple):
-    """One message as it came from Kafka."""
+    """One message from Kafka."""
 
     topic: str
     partition: int
@@ -48,19 +49,29 @@ class Message(NamedTuple):
 
     @property
     def is_heartbeat(self) -> bool:
-        """Tell whether a worker sent it to itself."""
+        """Whether a worker sent it to itself."""
         return (KIND, KIND_HEARTBEAT) in self.headers
 
     def text(self, header: str) -> str | None:
-        """Return a header as text, or None when it is not there."""
+        """Return a header as text, or None when it is missing."""
         for name, value in self.headers:
             if name == header and value is not None:
                 return value.decode("utf-8", "replace")
         return None
 
 
+class Progress(NamedTuple):
+    """How far a worker has read the partitions that are assigned to it."""
+
+    # By partition: the offset of the next message, and how many messages are not read yet.
+    positions: dict[int, int]
+    lags: dict[int, int]
+    # How many partitions are assigned.
+    assigned: int
+
+
 class Deployment(NamedTuple):
-    """One row of the table, each value as the database reads it: time as UTC in SQL's own form, details as JSON."""
+    """One row of the table, in the format of SQL: times in UTC, details as JSON."""
 
     id: str
     component: str
@@ -71,7 +82,7 @@ class Deployment(NamedTuple):
     status: str
     received_at: str
     details: str | None
-    # What the details say of the run, as columns of their own.
+    # Copied from the details, so that they have columns and indexes.
     at: str
     pipeline: str | None = None
     step: str | None = None
@@ -79,24 +90,26 @@ class Deployment(NamedTuple):
 
 @dataclass(frozen=True)
 class Heartbeat:
-    """A worker's sign of life through the topic: which worker, and when it was sent (Unix time)."""
+    """What a worker sends to itself through the topic."""
 
+    # The worker's name.
     instance: str
+    # Unix time.
     sent_at: float
 
 
 _read_json = json_reader()
 _is_uuid = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}").fullmatch
-# What api-rest writes; any other RFC 3339 form is taken too, at a higher price.
+# The format of api-rest. Any other RFC 3339 format is accepted too, and takes longer to parse.
 _is_usual_time = re.compile(r"[0-9-]{10}T[0-9:]{8}\.[0-9]{6}Z").fullmatch
 
 
 def decode(value: bytes | None) -> Deployment:
     """Return the table row of a deployment event, or raise Undecodable with the reason.
 
-    Fields of a later version are ignored; of a name that is given twice the last value counts.
+    Unknown fields are ignored: a later version may have them. The last of two equal names counts.
     """
-    payload = _object(value)
+    payload = _parse_object(value)
     get = payload.get
     for name, limit in LENGTHS.items():
         if reason := check_storable_text(get(name), limit):
@@ -107,22 +120,22 @@ def decode(value: bytes | None) -> Deployment:
     if status not in STATUSES:
         raise Undecodable(f"status must be one of {', '.join(STATUSES)}")
     row = Deployment(
-        _uuid(get("id")),
+        _parse_uuid(get("id")),
         payload["component"],
         payload["version"],
         payload["environment"],
         payload["responsible"],
         stage,
         status,
-        received_at := _instant(get("received_at")),
-        None if details is None else _details(details),
+        received_at := _parse_time(get("received_at")),
+        None if details is None else _encode_details(details),
         received_at,
     )
     return row if details is None else _with_run_columns(row, details)
 
 
 def _with_run_columns(row: Deployment, details: Mapping[str, Any]) -> Deployment:
-    """Return the row with what its details say of the run; what is wrong counts for nothing."""
+    """Return the row with the columns that are copied from details; wrong values are ignored."""
     at, pipeline, step = row.at, run_text(details, "pipeline"), run_text(details, "step")
     if details.get("at") is not None:
         happened = happened_at(details, datetime.fromisoformat(row.received_at))
@@ -131,15 +144,15 @@ def _with_run_columns(row: Deployment, details: Mapping[str, Any]) -> Deployment
 
 
 def encode_heartbeat(heartbeat: Heartbeat) -> bytes:
-    """Return the heartbeat as it travels on Kafka."""
+    """Return the value of a heartbeat's message."""
     return json.dumps({"instance": heartbeat.instance, "sent_at": heartbeat.sent_at}).encode(
         "utf-8"
     )
 
 
 def decode_heartbeat(value: bytes | None) -> Heartbeat:
-    """Read a heartbeat, or raise Undecodable with the reason."""
-    payload = _object(value)
+    """Return the heartbeat, or raise Undecodable with the reason."""
+    payload = _parse_object(value)
     instance, sent_at = payload.get("instance"), payload.get("sent_at")
     if (
         not isinstance(instance, str)
@@ -151,7 +164,7 @@ def decode_heartbeat(value: bytes | None) -> Heartbeat:
     return Heartbeat(instance, float(sent_at))
 
 
-def _object(value: bytes | None) -> Mapping[str, Any]:
+def _parse_object(value: bytes | None) -> Mapping[str, Any]:
     if value is None:
         raise Undecodable("the message is empty")
     try:
@@ -165,7 +178,7 @@ def _object(value: bytes | None) -> Mapping[str, Any]:
     return payload
 
 
-def _uuid(value: object) -> str:
+def _parse_uuid(value: object) -> str:
     if isinstance(value, str):
         if _is_uuid(value):
             return value
@@ -176,13 +189,13 @@ def _uuid(value: object) -> str:
     raise Undecodable("id must be a UUID")
 
 
-def _instant(value: object) -> str:
-    """Return RFC 3339 time as UTC without a zone, which is what the column holds."""
+def _parse_time(value: object) -> str:
+    """Return an RFC 3339 time in UTC and SQL's format."""
     try:
-        instant = datetime.fromisoformat(value if isinstance(value, str) else "")
+        time = datetime.fromisoformat(value if isinstance(value, str) else "")
         if isinstance(value, str) and _is_usual_time(value):
             return f"{value[:10]} {value[11:26]}"
-        utc = instant.astimezone(UTC).replace(tzinfo=None) if instant.tzinfo else None
+        utc = time.astimezone(UTC).replace(tzinfo=None) if time.tzinfo else None
     except (ValueError, OverflowError):
         utc = None
     if utc is None:
@@ -190,7 +203,7 @@ def _instant(value: object) -> str:
     return utc.isoformat(sep=" ", timespec="microseconds")
 
 
-def _details(details: object) -> str:
+def _encode_details(details: object) -> str:
     try:
         return details_json(details)
     except ValueError as error:

@@ -1,4 +1,7 @@
-"""What the worker counts and measures, for GET /metrics. A registry of its own: nothing else gets into it."""
+"""The metrics of GET /metrics.
+
+The registry is not the global one of prometheus_client, to which libraries may add metrics.
+"""
 
 from __future__ import annotations
 
@@ -20,9 +23,9 @@ from ledger import version
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-__all__ = ["CONTENT_TYPE", "Metrics", "table"]
+__all__ = ["CONTENT_TYPE", "Metrics"]
 
-# When each was created: Prometheus does not read it from this format, and it doubles the page.
+# Prometheus does not read creation times from this format, and they double the page.
 disable_created_metrics()  # type: ignore[no-untyped-call]
 
 CONTENT_TYPE = CONTENT_TYPE_LATEST
@@ -110,30 +113,12 @@ class Metrics:
         ProcessCollector(registry=registry)
         GCCollector(registry=registry)
 
-    def show_lag(self, topic: str, lags: Mapping[int, int]) -> None:
-        """Show the lag of the partitions that this worker reads, and of no other."""
+    def set_lags(self, topic: str, lags: Mapping[int, int]) -> None:
+        """Set the lag of the partitions that this worker reads, and remove all others."""
         self.lag.clear()
         for partition, lag in lags.items():
             self.lag.labels(topic, str(partition)).set(lag)
 
-    def page(self) -> bytes:
-        """Return everything in Prometheus' text format."""
+    def render(self) -> bytes:
+        """Return all metrics in Prometheus' text format."""
         return generate_latest(self.registry)
-
-
-def table() -> str:
-    """Return the Markdown table of our own metrics, as the README holds it."""
-    families = [
-        family for family in Metrics().registry.collect() if family.name.startswith("worker_")
-    ]
-    rows = [
-        (
-            f"`{family.name}{'_total' if family.type == 'counter' else ''}`",
-            family.type,
-            family.documentation,
-        )
-        for family in families
-    ]
-    return "\n".join(
-        f"| {' | '.join(row)} |" for row in (("Metric", "Type", "What it is"), ("---",) * 3, *rows)
-    )

@@ -1,5 +1,5 @@
-"""Puts dead letters back to where they came from, once what was wrong with them is mended."""
-# ruff: noqa: T201  a command line speaks by print
+"""Sends dead letters back to their topics, once the reason is fixed."""
+# ruff: noqa: T201  a command line prints
 
 from __future__ import annotations
 
@@ -10,12 +10,11 @@ from contextlib import ExitStack
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from kafka import KafkaConsumer, KafkaProducer, OffsetAndMetadata, TopicPartition
+from kafka import KafkaConsumer, OffsetAndMetadata, TopicPartition
 from kafka.errors import KafkaError
 
 from .broker import (
     COMMIT_TIMEOUT_MS,
-    DEAD_LETTER_BYTES,
     DELIVERY_TIMEOUT,
     ORIGIN_OFFSET,
     ORIGIN_PARTITION,
@@ -24,7 +23,8 @@ from .broker import (
     STACK_CLASS,
     VALUE_OMITTED,
     connect,
-    message_of,
+    connect_producer,
+    to_message,
 )
 from .errors import Fatal, Unavailable
 
@@ -34,10 +34,12 @@ if TYPE_CHECKING:
     from .event import Message
     from .settings import Settings
 
-__all__ = ["Letter", "Summary", "arguments", "letter", "redrive"]
+__all__ = ["Letter", "Summary", "parse_arguments", "redrive", "to_letter"]
 
+# How many times a message was redriven.
 REDRIVEN = "redriven"
-ADDED = {
+# Headers of dead letters that do not go back.
+REMOVED = {
     REASON,
     STACK_CLASS,
     VALUE_OMITTED,
@@ -46,33 +48,37 @@ ADDED = {
     ORIGIN_OFFSET,
     REDRIVEN,
 }
-AT_ONCE = 500
+BATCH_SIZE = 500
 POLL_TIMEOUT_MS = 1_000
 METADATA_TIMEOUT_MS = 10_000
-# How many looks may bring nothing although there is something: 30 s.
-PATIENCE = 30
+# How many polls may return nothing before the end of the topic: 30 s.
+MAX_EMPTY_POLLS = 30
 
 
 @dataclass(frozen=True)
 class Letter:
-    """A dead letter as it goes back; without a topic when it cannot, and then `reason` says why."""
+    """Where a dead letter goes back to."""
 
+    # None: it cannot go back.
     topic: str | None
     headers: list[tuple[str, bytes]]
+    # Why it became a dead letter, or why it cannot go back.
     reason: str
 
 
 @dataclass
 class Summary:
-    """What became of the dead letters."""
+    """How many dead letters went back."""
 
     moved: int = 0
-    left: int = 0
+    # Those that cannot go back.
+    unmovable: int = 0
+    # Why the moved ones had become dead letters.
     reasons: Counter[str] = field(default_factory=Counter)
 
 
-def arguments(given: Sequence[str]) -> argparse.Namespace:
-    """Read the command line after `redrive`; argparse says what is wrong and ends with 2."""
+def parse_arguments(arguments: Sequence[str]) -> argparse.Namespace:
+    """Parse the command line after `redrive`; argparse prints what is wrong and exits with 2."""
     parser = argparse.ArgumentParser(
         prog="async-worker redrive",
         description="Put the messages of the dead-letter topic back to the topics they came from.",
@@ -82,7 +88,7 @@ def arguments(given: Sequence[str]) -> argparse.Namespace:
     parser.add_argument(
         "--dry-run", action="store_true", help="say what would be put back, and change nothing"
     )
-    return parser.parse_args(given)
+    return parser.parse_args(arguments)
 
 
 def _positive(text: str) -> int:
@@ -91,8 +97,9 @@ def _positive(text: str) -> int:
     return int(text)
 
 
-def letter(message: Message) -> Letter:
-    """Decide where a dead letter goes, and with which headers."""
+def to_letter(message: Message) -> Letter:
+    """Return where a dead letter goes, and with which headers."""
+    # The sender may use the same names; the worker's headers are the last ones.
     last = dict(message.headers)
     reason = last.get(REASON, b"").decode("utf-8", "replace") or "no reason given"
     if VALUE_OMITTED in last:
@@ -101,7 +108,7 @@ def letter(message: Message) -> Letter:
         return Letter(None, [], "it does not say which topic it came from")
     count = last.get(REDRIVEN, b"0")
     times = int(count) + 1 if count.isdigit() else 1
-    headers = [(name, value) for name, value in message.headers if name not in ADDED]
+    headers = [(name, value) for name, value in message.headers if name not in REMOVED]
     return Letter(
         last[ORIGIN_TOPIC].decode("utf-8", "replace"),
         [*headers, (REDRIVEN, str(times).encode("ascii"))],
@@ -121,8 +128,8 @@ def redrive(settings: Settings, *, limit: int | None, dry_run: bool) -> int:
     """Run the command; return the process's exit code."""
     summary = Summary()
     try:
-        with ExitStack() as opened:
-            _Redrive(settings, opened, summary, dry_run=dry_run).run(limit)
+        with ExitStack() as resources:
+            _Redrive(settings, resources, summary, dry_run=dry_run).run(limit)
     except (Unavailable, Fatal, KafkaError) as error:
         reason = str(error) if isinstance(error, Unavailable | Fatal) else repr(error)
         print(f"redrive stopped: {reason}", file=sys.stderr)
@@ -134,22 +141,24 @@ def redrive(settings: Settings, *, limit: int | None, dry_run: bool) -> int:
         _report(summary, dry_run=dry_run)
         return 1
     _report(summary, dry_run=dry_run)
-    return 1 if summary.left else 0
+    return 1 if summary.unmovable else 0
 
 
 def _report(summary: Summary, *, dry_run: bool) -> None:
-    print(
-        f"{summary.moved} {'would be' if dry_run else 'were'} put back, {summary.left} cannot be."
-    )
+    verb = "would be" if dry_run else "were"
+    print(f"{summary.moved} {verb} put back, {summary.unmovable} cannot be.")
     for reason, count in summary.reasons.most_common():
         print(f"  {count} x {reason}")
 
 
 class _Redrive:
-    """One run over what the dead-letter topic holds at its start: never over what this run itself brings back."""
+    """One run over the dead letters that are in the topic at its start.
+
+    Messages that fail again become new dead letters; this run does not read those.
+    """
 
     def __init__(
-        self, settings: Settings, opened: ExitStack, summary: Summary, *, dry_run: bool
+        self, settings: Settings, resources: ExitStack, summary: Summary, *, dry_run: bool
     ) -> None:
         self._topic = settings.dead_letter_topic
         self._summary = summary
@@ -157,49 +166,44 @@ class _Redrive:
         self._consumer: Any = connect(
             KafkaConsumer,
             settings,
-            # A group of its own remembers what was put back already.
+            # The offsets of this group tell which letters went back already.
             group_id=f"{settings.group_id}.redrive",
             enable_auto_commit=False,
             auto_offset_reset="earliest",
-            max_poll_records=AT_ONCE,
+            max_poll_records=BATCH_SIZE,
             allow_auto_create_topics=False,
         )
-        opened.callback(self._consumer.close, autocommit=False)
-        self._producer: Any = connect(
-            KafkaProducer,
-            settings,
-            acks="all",
-            enable_idempotence=False,
-            # One at a time, so that a retry does not put letters into another order.
-            max_in_flight_requests_per_connection=1,
-            allow_auto_create_topics=False,
-            max_block_ms=DELIVERY_TIMEOUT * 1000,
-            delivery_timeout_ms=DELIVERY_TIMEOUT * 1000,
-            request_timeout_ms=DELIVERY_TIMEOUT * 1000,
-            max_request_size=DEAD_LETTER_BYTES,
-        )
-        opened.callback(self._producer.close, timeout=DELIVERY_TIMEOUT)
+        resources.callback(self._consumer.close, autocommit=False)
+        # One request at a time: a retry must not change the order of the letters.
+        self._producer: Any = connect_producer(settings, max_in_flight_requests_per_connection=1)
+        resources.callback(self._producer.close, timeout=DELIVERY_TIMEOUT)
 
     def run(self, limit: int | None) -> None:
-        """Put back up to `limit` letters, in order, and note how far this went."""
+        """Send back up to `limit` letters, in order, and commit the offsets."""
         partitions = [TopicPartition(self._topic, number) for number in self._partitions()]
         self._consumer.assign(partitions)
         ends = self._consumer.end_offsets(partitions, timeout_ms=METADATA_TIMEOUT_MS)
-        left = {
+        unread = {
             partition for partition in partitions if self._position(partition) < ends[partition]
         }
-        patience = PATIENCE
-        while left and patience and (limit is None or self._summary.moved < limit):
-            most = AT_ONCE if limit is None else min(AT_ONCE, limit - self._summary.moved)
-            polled = self._consumer.poll(timeout_ms=POLL_TIMEOUT_MS, max_records=most)
-            patience = PATIENCE if polled else patience - 1
+        empty_polls = 0
+        while (
+            unread
+            and empty_polls < MAX_EMPTY_POLLS
+            and (limit is None or self._summary.moved < limit)
+        ):
+            size = BATCH_SIZE if limit is None else min(BATCH_SIZE, limit - self._summary.moved)
+            polled = self._consumer.poll(timeout_ms=POLL_TIMEOUT_MS, max_records=size)
+            empty_polls = 0 if polled else empty_polls + 1
             for partition, records in polled.items():
-                known = [
-                    message_of(record) for record in records if record.offset < ends[partition]
+                messages = [
+                    to_message(record) for record in records if record.offset < ends[partition]
                 ]
-                self._put_back(partition, known)
-            left = {partition for partition in left if self._position(partition) < ends[partition]}
-        if left and not patience:
+                self._send_back(partition, messages)
+            unread = {
+                partition for partition in unread if self._position(partition) < ends[partition]
+            }
+        if unread and empty_polls == MAX_EMPTY_POLLS:
             raise Unavailable(
                 f"{self._topic} cannot be read: Kafka gives nothing although there is something"
             )
@@ -218,29 +222,28 @@ class _Redrive:
             raise Unavailable(f"Kafka does not say how far {partition.topic} was put back already")
         return int(position)
 
-    def _put_back(self, partition: TopicPartition, messages: Sequence[Message]) -> None:
+    def _send_back(self, partition: TopicPartition, messages: Sequence[Message]) -> None:
         sent: list[tuple[Message, Letter, Any]] = []
         for message in messages:
-            found = letter(message)
-            if found.topic is None:
-                self._summary.left += 1
-                print(f"left: offset {message.offset} of {message.topic}: {found.reason}")
+            letter = to_letter(message)
+            if letter.topic is None:
+                self._summary.unmovable += 1
+                print(f"left: offset {message.offset} of {message.topic}: {letter.reason}")
                 continue
             future = None
             if not self._dry_run:
                 future = self._producer.send(
-                    found.topic, key=message.key, value=message.value, headers=found.headers
+                    letter.topic, key=message.key, value=message.value, headers=letter.headers
                 )
-            sent.append((message, found, future))
-        for message, found, future in sent:
+            sent.append((message, letter, future))
+        for message, letter, future in sent:
             if future is not None:
                 future.get(timeout=DELIVERY_TIMEOUT + 1)
             self._summary.moved += 1
-            self._summary.reasons[found.reason] += 1
-            what = "would be put back" if self._dry_run else "put back"
-            print(
-                f"{what}: offset {message.offset} of {message.topic} to {found.topic}: {found.reason}"
-            )
+            self._summary.reasons[letter.reason] += 1
+            action = "would be put back" if self._dry_run else "put back"
+            origin = f"offset {message.offset} of {message.topic}"
+            print(f"{action}: {origin} to {letter.topic}: {letter.reason}")
         if messages and not self._dry_run:
             offsets = {partition: OffsetAndMetadata(messages[-1].offset + 1, "", -1)}
             self._consumer.commit(offsets, timeout_ms=COMMIT_TIMEOUT_MS)

@@ -1,4 +1,4 @@
-"""Every setting of this app, declared once."""
+"""All settings of this app."""
 
 from dataclasses import dataclass
 
@@ -10,7 +10,7 @@ __all__ = ["Settings"]
 
 @dataclass(frozen=True)
 class Settings(BrokerSettings):
-    """What the environment says; the variables are the upper-case field names."""
+    """The settings; a field's name in upper case is its environment variable."""
 
     db_host: str = setting(TEXT, "where the MySQL-compatible database is")
     db_port: int = setting(whole(1, 65535), "its port", default="3306")

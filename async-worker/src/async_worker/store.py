@@ -1,4 +1,4 @@
-"""The database: brings its schema up to date, stores events, each id once, and keeps what a webhook is to be told."""
+"""The database: its schema, the stored events, and the notifications for the webhook."""
 
 from __future__ import annotations
 
@@ -36,7 +36,6 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Notification",
-    "Rejected",
     "Store",
     "Stored",
     "database_engine",
@@ -46,55 +45,57 @@ log = structlog.stdlib.get_logger(__name__)
 
 CONNECT_TIMEOUT = 3
 QUERY_TIMEOUT = 10
-# An index on a large table takes its time.
+# To create an index on a large table takes long.
 MIGRATION_TIMEOUT = 3_600
-# How long one attempt waits for another worker's migration; the next attempt follows at once.
+# One attempt to wait for another worker's migration; the next follows immediately.
 MIGRATION_LOCK_WAIT = 5
-# How long a change of a table waits for transactions that use it; MySQL's own default is a day.
+# How long a migration waits for transactions that use the table; MySQL's default is a day.
 TABLE_LOCK_WAIT = 60
-# Shorter than the idle timeouts of usual databases and of what stands between.
+# Shorter than the usual idle timeouts of databases, proxies and firewalls.
 RECYCLE_AFTER = 600
-# One for the consuming thread, one for /ready, one for what happens in the background.
+# For the consuming thread, /ready and the notifier.
 CONNECTIONS = 3
 NO_SUCH_TABLE = 1146
-# What drivers take for the server's trouble and is the row's: too large a packet, a CHECK that fails (MariaDB, MySQL), and
-# JSON that the server does not take, nested too deeply for one.
-ROWS_OWN = {1153, 4025, 3819, 3140, 3157}
-# Well below the least max_allowed_packet that servers have by default (16 MiB).
+# Errors of a single row that the driver reports as errors of the server: a packet that is too
+# large, a failed CHECK (MariaDB, MySQL), and JSON that is invalid or nested too deeply.
+ROW_ERRORS = {1153, 4025, 3819, 3140, 3157}
+# Well below the smallest default of max_allowed_packet (16 MiB).
 STATEMENT_LIMIT = 1_000_000
 PURGE_STEP = 1_000
-# After this an ended deployment is no news any more.
-NEWS_FOR = timedelta(hours=24)
+# The webhook is not notified of deployments that ended earlier than this.
+NOTIFY_WITHIN = timedelta(hours=24)
 
-INSERT = f"INSERT INTO deployments ({', '.join(deployments.c.keys())}) VALUES "  # noqa: S608  no value in it
-INSERT_NEWS = (
+COLUMNS = ", ".join(deployments.c.keys())
+INSERT = f"INSERT INTO deployments ({COLUMNS}) VALUES "  # noqa: S608  no value in it
+INSERT_NOTIFICATION = (
     "INSERT INTO notifications (deployment_id, created_at, attempts, next_attempt_at) VALUES "
 )
-# Setting the id to itself is MySQL's way to do nothing for a known id; INSERT IGNORE would hide other errors too.
-MYSQL_ONCE = {
+# Assigning a column to itself changes nothing for a known id. INSERT IGNORE would hide errors.
+MYSQL_SKIP_KNOWN = {
     INSERT: " ON DUPLICATE KEY UPDATE id = id",
-    INSERT_NEWS: " ON DUPLICATE KEY UPDATE attempts = attempts",
+    INSERT_NOTIFICATION: " ON DUPLICATE KEY UPDATE attempts = attempts",
 }
-SQLITE_ONCE = {
+SQLITE_SKIP_KNOWN = {
     INSERT: " ON CONFLICT (id) DO NOTHING",
-    INSERT_NEWS: " ON CONFLICT (deployment_id) DO NOTHING",
+    INSERT_NOTIFICATION: " ON CONFLICT (deployment_id) DO NOTHING",
 }
-
-Rejected = list[tuple["Deployment", Exception]]
 
 
 @dataclass(frozen=True)
 class Stored:
-    """What came of a batch: the rows that can never be stored, each with the database's error, and the known ones."""
+    """The result of storing a batch."""
 
-    rejected: Rejected = field(default_factory=list)
+    # The rows that can never be stored, each with the database's error.
+    rejected: list[tuple[Deployment, Exception]] = field(default_factory=list)
+    # How many rows have an id that is stored already.
     duplicates: int = 0
-    news: int = 0
+    # How many notifications are new.
+    notifications: int = 0
 
 
 @dataclass(frozen=True)
 class Notification:
-    """A deployment that ended, and how often its webhook was tried before."""
+    """A deployment that ended, for the webhook."""
 
     deployment_id: str
     component: str
@@ -103,13 +104,14 @@ class Notification:
     responsible: str
     stage: str
     status: str
+    # How often it was sent without success.
     attempts: int
     created_at: datetime
     next_attempt_at: datetime
 
 
 def database_engine(settings: Settings) -> Engine:
-    """Return an engine for the configured database; it connects when first used."""
+    """Return an engine for the configured database; it connects at its first use."""
     url = URL.create(
         "mysql+pymysql",
         username=settings.db_username,
@@ -125,7 +127,7 @@ def database_engine(settings: Settings) -> Engine:
 def _mysql_engine(url: URL, timeout: int) -> Engine:
     engine = create_engine(
         url,
-        # Two workers that insert the same ids at the same time do not lock each other's gaps.
+        # Two workers that insert the same ids must not block each other by gap locks.
         isolation_level="READ COMMITTED",
         pool_size=CONNECTIONS,
         max_overflow=0,
@@ -136,17 +138,19 @@ def _mysql_engine(url: URL, timeout: int) -> Engine:
             "connect_timeout": CONNECT_TIMEOUT,
             "read_timeout": timeout,
             "write_timeout": timeout,
-            # A server without strict mode would cut what is too long instead of refusing it. It also settles how text is
-            # escaped: with a backslash.
-            "init_command": f"SET SESSION sql_mode = 'TRADITIONAL', lock_wait_timeout = {TABLE_LOCK_WAIT}",
+            # Without strict mode a server truncates long values instead of rejecting the row.
+            # This mode also allows the backslash escapes of _literal().
+            "init_command": "SET SESSION sql_mode = 'TRADITIONAL', "
+            f"lock_wait_timeout = {TABLE_LOCK_WAIT}",
         },
     )
 
     @event.listens_for(engine, "do_connect")
-    def count_changes(
+    def count_changed_rows(
         _dialect: object, _record: object, _arguments: object, options: dict[str, Any]
     ) -> None:
-        # SQLAlchemy has rows counted that were found; what tells a new row from a known one is whether it changed.
+        # SQLAlchemy makes the server count matched rows. Only the count of changed rows
+        # distinguishes new rows from known ones.
         options["client_flag"] = options.get("client_flag", 0) & ~CLIENT.FOUND_ROWS
 
     return engine
@@ -156,19 +160,19 @@ class Store:
     """The tables of the ledger."""
 
     def __init__(self, engine: Engine, *, notify: bool = False) -> None:
-        """Use the engine's database; with `notify`, note for the webhook each deployment that ends."""
+        """Use the engine's database; with `notify`, add a notification when a deployment ends."""
         self._engine = engine
         self._notify = notify
 
     def prepare(self) -> None:
-        """Bring the schema up to date; safe when several workers do so together, or one was killed while it did."""
-        with _translated():
+        """Migrate the schema. Several workers may do so at once, and may be killed meanwhile."""
+        with _database_errors():
             with self._engine.connect() as connection:
                 revision = _revision(connection)
             if revision == migrations.HEAD:
                 return
             if revision is not None and revision > migrations.HEAD:
-                # A newer worker was here and this one is what was rolled back to: steps only add, so it can go on.
+                # A rollback: a newer worker has migrated. Steps only add, so this one can go on.
                 log.warning(
                     "the database is newer than this worker",
                     database=revision,
@@ -186,70 +190,61 @@ class Store:
         try:
             with engine.connect() as connection:
                 _lock(connection)
-                # The lock goes with the connection, however that ends. A step has its own transaction.
+                # The lock ends with the connection. Each step has its own transaction.
                 connection.commit()
                 migrations.upgrade(connection)
         finally:
             engine.dispose()
 
     def add(self, rows: Sequence[Deployment]) -> Stored:
-        """Store rows in one transaction; ids that are there already change nothing.
+        """Store rows in one transaction, except rejected rows and those whose ids are known.
 
-        Return the rows the database refuses for what they hold, each with the reason. All others are stored.
+        A row is rejected when the database cannot hold its values.
         """
         if not rows:
             return Stored()
-        with _translated():
+        with _database_errors():
             try:
                 return self._add(rows)
             except (exc.DataError, exc.IntegrityError, exc.OperationalError) as error:
-                if not _is_the_rows_own(error):
+                if not _is_row_error(error):
                     raise
                 return self._add_one_by_one(rows)
 
     def _add(self, rows: Sequence[Deployment]) -> Stored:
-        news = _news(rows) if self._notify else []
+        ended = _notification_rows(rows) if self._notify else []
         with self._engine.begin() as connection:
             new = _insert(connection, INSERT, rows)
-            told = _insert(connection, INSERT_NEWS, news)
-        return Stored(duplicates=len(rows) - new, news=told)
+            notified = _insert(connection, INSERT_NOTIFICATION, ended)
+        return Stored(duplicates=len(rows) - new, notifications=notified)
 
     def _add_one_by_one(self, rows: Sequence[Deployment]) -> Stored:
-        rejected: Rejected = []
-        duplicates = news = 0
+        rejected: list[tuple[Deployment, Exception]] = []
+        duplicates = notified = 0
         for row in rows:
             try:
                 stored = self._add([row])
             except (exc.DataError, exc.IntegrityError, exc.OperationalError) as error:
-                if not _is_the_rows_own(error):
+                if not _is_row_error(error):
                     raise
                 rejected.append((row, _driver_error(error)))
             else:
                 duplicates += stored.duplicates
-                news += stored.news
-        return Stored(rejected, duplicates, news)
+                notified += stored.notifications
+        return Stored(rejected, duplicates, notified)
 
     def check(self) -> None:
         """Raise Unavailable unless the table can be read."""
-        with _translated(), self._engine.connect() as connection:
+        with _database_errors(), self._engine.connect() as connection:
             connection.execute(select(deployments.c.id).limit(1)).first()
 
     def due(self, now: datetime, limit: int) -> list[Notification]:
-        """Return what the webhook is to be told by now, the oldest first."""
+        """Return the notifications to send, the oldest first."""
+        names = ("component", "version", "environment", "responsible", "stage", "status")
         query = (
             select(
                 notifications.c.deployment_id,
-                *(
-                    deployments.c[name]
-                    for name in (
-                        "component",
-                        "version",
-                        "environment",
-                        "responsible",
-                        "stage",
-                        "status",
-                    )
-                ),
+                *(deployments.c[name] for name in names),
                 notifications.c.attempts,
                 notifications.c.created_at,
                 notifications.c.next_attempt_at,
@@ -261,12 +256,12 @@ class Store:
             .order_by(notifications.c.next_attempt_at)
             .limit(limit)
         )
-        with _translated(), self._engine.connect() as connection:
+        with _database_errors(), self._engine.connect() as connection:
             return [Notification(**row) for row in connection.execute(query).mappings()]
 
     def claim(self, notification: Notification, until: datetime) -> bool:
-        """Take a notification for this worker until then; False when another one has it."""
-        # Compare and set: no lock is held while the webhook is waited for, and every MySQL can do it.
+        """Reserve a notification for this worker; return False when another worker has it."""
+        # Compare and set: nothing is locked while the webhook is called.
         statement = (
             update(notifications)
             .where(
@@ -275,10 +270,10 @@ class Store:
             )
             .values(next_attempt_at=until, attempts=notifications.c.attempts + 1)
         )
-        with _translated(), self._engine.begin() as connection:
+        with _database_errors(), self._engine.begin() as connection:
             return connection.execute(statement).rowcount == 1
 
-    def settle(
+    def record_attempt(
         self,
         notification: Notification,
         *,
@@ -286,18 +281,18 @@ class Store:
         retry_at: datetime | None,
         error: str | None,
     ) -> None:
-        """Note what came of an attempt."""
+        """Record the result of an attempt; without `retry_at` it is the last one."""
         statement = (
             update(notifications)
             .where(notifications.c.deployment_id == notification.deployment_id)
             .values(next_attempt_at=retry_at, sent_at=sent_at, last_error=error and error[:255])
         )
-        with _translated(), self._engine.begin() as connection:
+        with _database_errors(), self._engine.begin() as connection:
             connection.execute(statement)
 
     def purge(self, before: datetime) -> int:
-        """Delete idempotency keys, and notifications with nothing left to do, from before then; return how many."""
-        with _translated():
+        """Delete idempotency keys and finished notifications from before; return how many."""
+        with _database_errors():
             return self._purge(
                 idempotency_keys, idempotency_keys.c.received_at < before
             ) + self._purge(
@@ -305,8 +300,8 @@ class Store:
                 (notifications.c.created_at < before) & notifications.c.next_attempt_at.is_(None),
             )
 
-    def _purge(self, table: Table, condition: Any) -> int:  # noqa: ANN401  SQLAlchemy's generic expression
-        # In steps: one large transaction would keep others waiting.
+    def _purge(self, table: Table, condition: Any) -> int:  # noqa: ANN401  SQLAlchemy's own type
+        # In steps: one large transaction would block other workers.
         (key,) = table.primary_key.columns
         purged = 0
         while True:
@@ -323,54 +318,56 @@ class Store:
                 return purged
 
     def close(self) -> None:
-        """Let go of all connections."""
+        """Close all connections."""
         self._engine.dispose()
 
 
-def ended(row: Deployment) -> bool:
-    """Tell whether this event ends a deployment: it is out, or it failed, or it was taken back."""
+def ends_deployment(row: Deployment) -> bool:
+    """Return whether a deployment ends with this event: with success, failure or rollback."""
     if row.stage == "deploy":
         return row.status != "started"
     return row.stage == "verify" and row.status in {"failed", "rolled-back"}
 
 
-def _news(rows: Iterable[Deployment]) -> list[tuple[str, str, str, str]]:
+def _notification_rows(rows: Iterable[Deployment]) -> list[tuple[str, str, str, str]]:
     """Return the rows of notifications for deployments that ended lately."""
     now = datetime.now(UTC).replace(tzinfo=None)
-    oldest, at = _sql(now - NEWS_FOR), _sql(now)
-    # Fixed-width text compares like the time it spells. What is older comes from a group that reads all again.
-    return [(row.id, at, "0", at) for row in rows if ended(row) and row.received_at >= oldest]
+    oldest, at = _to_sql(now - NOTIFY_WITHIN), _to_sql(now)
+    # Text of a fixed width sorts like the times. Older events come when a group reads all again.
+    return [
+        (row.id, at, "0", at) for row in rows if ends_deployment(row) and row.received_at >= oldest
+    ]
 
 
-def _sql(instant: datetime) -> str:
-    return instant.isoformat(sep=" ", timespec="microseconds")
+def _to_sql(time: datetime) -> str:
+    return time.isoformat(sep=" ", timespec="microseconds")
 
 
 def _insert(connection: Connection, insert: str, rows: Sequence[tuple[str | None, ...]]) -> int:
-    """Insert rows unless they are there; return how many were not."""
+    """Insert the rows whose ids are not stored yet; return how many."""
     if not rows:
         return 0
     if connection.dialect.name == "sqlite":
-        places = ", ".join("?" * len(rows[0]))
+        values = ", ".join("?" * len(rows[0]))
         return connection.exec_driver_sql(
-            f"{insert}({places}){SQLITE_ONCE[insert]}", list(rows)
+            f"{insert}({values}){SQLITE_SKIP_KNOWN[insert]}", list(rows)
         ).rowcount
-    # By hand: SQLAlchemy's and PyMySQL's own way to many rows takes four times as long, for every value.
+    # The bulk inserts of SQLAlchemy and PyMySQL take four times as long.
     connection = connection.execution_options(no_parameters=True)
     return sum(
-        connection.exec_driver_sql(f"{insert}{values}{MYSQL_ONCE[insert]}").rowcount
+        connection.exec_driver_sql(f"{insert}{values}{MYSQL_SKIP_KNOWN[insert]}").rowcount
         for values in _chunks(_literal(row) for row in rows)
     )
 
 
 def _literal(row: Iterable[str | None]) -> str:
-    """Return a row as SQL, its values quoted by the driver."""
+    """Return a row as SQL; the driver quotes its values."""
     values = ["NULL" if value is None else "'" + escape_string(value) + "'" for value in row]
     return f"({','.join(values)})"
 
 
 def _chunks(literals: Iterable[str]) -> Iterator[str]:
-    """Join rows to lists that fit into one statement."""
+    """Join rows into lists, each of which fits into one statement."""
     chunk: list[str] = []
     size = 0
     for literal in literals:
@@ -384,7 +381,7 @@ def _chunks(literals: Iterable[str]) -> Iterator[str]:
 
 
 def _revision(connection: Connection) -> str | None:
-    """Return the last migration that the database has, or None when it has none."""
+    """Return the last migration of the database, or None."""
     try:
         return connection.execute(text("SELECT version_num FROM alembic_version")).scalar()
     except exc.ProgrammingError as error:  # MySQL
@@ -397,7 +394,7 @@ def _revision(connection: Connection) -> str | None:
 
 
 def _lock(connection: Connection) -> None:
-    # Each database of a server has its own; a name has 64 characters at most.
+    # One lock for each database of a server. A name has at most 64 characters.
     query = text("SELECT GET_LOCK(LEFT(CONCAT('migrations of ', DATABASE()), 64), :wait)")
     if connection.execute(query, {"wait": MIGRATION_LOCK_WAIT}).scalar() != 1:
         raise Unavailable(
@@ -406,35 +403,34 @@ def _lock(connection: Connection) -> None:
 
 
 @contextmanager
-def _translated() -> Iterator[None]:
-    """Turn what may pass by itself into Unavailable; anything else is a bug and stays what it is."""
+def _database_errors() -> Iterator[None]:
+    """Raise Unavailable for errors after which a retry may succeed; any other error is a bug."""
     try:
         yield
     except (exc.OperationalError, exc.InterfaceError, exc.InternalError, exc.TimeoutError) as error:
-        raise Unavailable(f"the database does not answer: {_cause(error)}") from error
+        raise Unavailable(f"the database does not answer: {_driver_message(error)}") from error
     except exc.ProgrammingError as error:
         if not _is_no_such_table(error):
             raise
-        # Not made yet, or a backup is being restored.
-        raise Unavailable(f"the database is not ready: {_cause(error)}") from error
+        # No worker has migrated yet, or somebody restores a backup.
+        raise Unavailable(f"the database is not ready: {_driver_message(error)}") from error
 
 
 def _is_no_such_table(error: exc.ProgrammingError) -> bool:
     return error.orig is not None and error.orig.args[:1] == (NO_SUCH_TABLE,)
 
 
-def _is_the_rows_own(error: exc.DBAPIError) -> bool:
-    """Tell whether the database refuses what a row holds, whatever the driver calls that."""
+def _is_row_error(error: exc.DBAPIError) -> bool:
+    """Return whether the database rejects the values of a row."""
     if isinstance(error, exc.DataError | exc.IntegrityError):
         return True
-    return error.orig is not None and bool(error.orig.args) and error.orig.args[0] in ROWS_OWN
+    return error.orig is not None and bool(error.orig.args) and error.orig.args[0] in ROW_ERRORS
 
 
 def _driver_error(error: exc.DBAPIError) -> Exception:
-    """Return the driver's own error; SQLAlchemy's adds the statement and a link."""
+    """Return the driver's error; SQLAlchemy's has the statement and a link in its message."""
     return error.orig if isinstance(error.orig, Exception) else error
 
 
-def _cause(error: exc.SQLAlchemyError) -> str:
-    """Return the driver's own words."""
+def _driver_message(error: exc.SQLAlchemyError) -> str:
     return str(_driver_error(error)) if isinstance(error, exc.DBAPIError) else str(error)

@@ -1,26 +1,26 @@
-"""What no worker can process: put aside, in order, while everything else goes on."""
+"""Messages that can never be processed become dead letters, in order."""
 
 import json
 import signal
 
 import pytest
 from async_worker.event import KIND, KIND_HEARTBEAT
-from world import World, eventually
+from live import Scenario, eventually
 
 pytestmark = pytest.mark.engine
 
 MEBIBYTE = 1_048_576
 
 
-def bodies(world: World) -> dict[str, tuple[bytes, str | None]]:
-    """Return messages by what is wrong with them, each with a part of the reason, or None when it is to be stored."""
-    good = world.event("?")
+def bodies(scenario: Scenario) -> dict[str, tuple[bytes, str | None]]:
+    """Return messages by name, each with a part of the expected reason; None: it is stored."""
+    valid = scenario.event("?")
 
     def text(**changes: object) -> bytes:
-        return json.dumps({**good, **changes}).encode()
+        return json.dumps({**valid, **changes}).encode()
 
     def stored(version: str, **changes: object) -> bytes:
-        return json.dumps({**world.event(version), **changes}).encode()
+        return json.dumps({**scenario.event(version), **changes}).encode()
 
     return {
         "invalid JSON": (b"{", "not JSON"),
@@ -57,22 +57,22 @@ def bodies(world: World) -> dict[str, tuple[bytes, str | None]]:
     }
 
 
-def test_each_is_put_aside_in_order_and_the_rest_is_stored(world: World) -> None:
-    messages = bodies(world)
-    world.publish(*(body for body, _ in messages.values()), world.event("5"))
-    worker = world.start(BATCH_SIZE="7")
-    eventually(lambda: world.count() == 5, "the good events are not stored")
+def test_dead_letters_are_in_order_and_the_other_events_are_stored(scenario: Scenario) -> None:
+    messages = bodies(scenario)
+    scenario.publish(*(body for body, _ in messages.values()), scenario.event("5"))
+    worker = scenario.start(BATCH_SIZE="7")
+    eventually(lambda: scenario.count() == 5, "the good events are not stored")
     wrong = [
         (offset, body, reason)
         for offset, (body, reason) in enumerate(messages.values())
         if reason is not None
     ]
-    letters = world.letters(len(wrong))
+    letters = scenario.letters(len(wrong))
     assert [letter.value for letter in letters] == [body for _, body, _ in wrong]
     for letter, (offset, _, reason) in zip(letters, wrong, strict=True):
         headers = dict(letter.headers)
         assert int(headers["origin-offset"]) == offset
-        assert headers["origin-topic"].decode() == world.settings.topic
+        assert headers["origin-topic"].decode() == scenario.settings.topic
         assert reason in headers["reason"].decode()
         assert headers["stack-class"] in {
             b"Undecodable",
@@ -80,22 +80,33 @@ def test_each_is_put_aside_in_order_and_the_rest_is_stored(world: World) -> None
             b"IntegrityError",
             b"DataError",
         }
-    assert world.versions() == ["1", "2", "3", "4", "5"]
-    assert worker.end(signal.SIGTERM) == 0
-    assert world.lag() == 0, "offsets do not go past what is put aside"
+    assert scenario.versions() == ["1", "2", "3", "4", "5"]
+    assert worker.stop(signal.SIGTERM) == 0
+    assert scenario.lag() == 0, "the offsets of dead letters are not committed"
 
 
-def test_no_key_no_value_and_neither(world: World) -> None:
-    send = world.producer.send
-    send(world.settings.topic, key=b"k", value=None, partition=0)
-    send(world.settings.topic, key=None, value=b"{", partition=0)
-    send(world.settings.topic, key=None, value=json.dumps(world.event("1")).encode(), partition=0)
-    send(world.settings.topic, key=b"k", value=b"{}", partition=0, headers=[(KIND, KIND_HEARTBEAT)])
-    world.producer.flush(60)
-    world.publish(world.event("2"))
-    world.start()
-    eventually(lambda: world.count() == 2, "the good events are not stored")
-    letters = world.letters(3)
+def test_messages_without_a_key_or_a_value(scenario: Scenario) -> None:
+    send = scenario.producer.send
+    send(scenario.settings.topic, key=b"k", value=None, partition=0)
+    send(scenario.settings.topic, key=None, value=b"{", partition=0)
+    send(
+        scenario.settings.topic,
+        key=None,
+        value=json.dumps(scenario.event("1")).encode(),
+        partition=0,
+    )
+    send(
+        scenario.settings.topic,
+        key=b"k",
+        value=b"{}",
+        partition=0,
+        headers=[(KIND, KIND_HEARTBEAT)],
+    )
+    scenario.producer.flush(60)
+    scenario.publish(scenario.event("2"))
+    scenario.start()
+    eventually(lambda: scenario.count() == 2, "the good events are not stored")
+    letters = scenario.letters(3)
     assert [(letter.key, letter.value) for letter in letters] == [
         (b"k", None),
         (None, b"{"),
@@ -105,89 +116,91 @@ def test_no_key_no_value_and_neither(world: World) -> None:
 
 
 @pytest.mark.parametrize("old_topic", [False, True])
-def test_the_largest_message_that_kafka_takes(world: World, old_topic: bool) -> None:  # noqa: FBT001
-    """A dead letter has more headers than the message had: the topic that the worker makes has room for them."""
-    topics = {} if old_topic else {"DEAD_LETTER_TOPIC": f"{world.settings.dead_letter_topic}.large"}
+def test_the_largest_message_of_kafka(scenario: Scenario, old_topic: bool) -> None:  # noqa: FBT001
+    """The topic that the worker creates accepts larger messages: dead letters have more headers."""
+    topics = (
+        {} if old_topic else {"DEAD_LETTER_TOPIC": f"{scenario.settings.dead_letter_topic}.large"}
+    )
     blob = b"x" * (MEBIBYTE - 100)
-    world.publish(blob, world.event("1"))
-    event = world.event("2")
+    scenario.publish(blob, scenario.event("1"))
+    event = scenario.event("2")
     event["details"] = {"text": "y" * (MEBIBYTE - 1000)}
-    world.publish(event)
-    worker = world.start(**topics)
-    world.topics += topics.values()
-    eventually(lambda: world.versions() == ["1", "2"], "the good events are not stored")
-    (letter,) = world.letters(1, topics.get("DEAD_LETTER_TOPIC"))
+    scenario.publish(event)
+    worker = scenario.start(**topics)
+    scenario.topics += topics.values()
+    eventually(lambda: scenario.versions() == ["1", "2"], "the good events are not stored")
+    (letter,) = scenario.letters(1, topics.get("DEAD_LETTER_TOPIC"))
     assert letter.value == (b"" if old_topic else blob)
     assert dict(letter.headers).get("value-omitted") == (
         str(len(blob)).encode() if old_topic else None
     )
-    assert worker.end(signal.SIGTERM) == 0
-    assert world.lag() == 0
+    assert worker.stop(signal.SIGTERM) == 0
+    assert scenario.lag() == 0
 
 
-def test_dead_letters_go_back_once_and_again_when_they_fail_again(world: World) -> None:
-    wrong = {**world.event("1"), "stage": "pray"}
-    world.publish(wrong, b"{", world.event("2"))
-    worker = world.start()
-    world.letters(2)
-    eventually(lambda: world.count() == 1, "the good event is not stored")
-    assert worker.end(signal.SIGTERM) == 0
+def test_each_redrive_sends_a_dead_letter_back_once(scenario: Scenario) -> None:
+    wrong = {**scenario.event("1"), "stage": "pray"}
+    scenario.publish(wrong, b"{", scenario.event("2"))
+    worker = scenario.start()
+    scenario.letters(2)
+    eventually(lambda: scenario.count() == 1, "the good event is not stored")
+    assert worker.stop(signal.SIGTERM) == 0
 
-    code, printed = world.redrive("--dry-run")
+    code, printed = scenario.redrive("--dry-run")
     assert (code, "2 would be put back, 0 cannot be." in printed) == (0, True), printed
-    code, printed = world.redrive("--limit", "1")
+    code, printed = scenario.redrive("--limit", "1")
     assert (code, "1 were put back, 0 cannot be." in printed) == (0, True), printed
-    code, printed = world.redrive()
+    code, printed = scenario.redrive()
     assert (code, "1 were put back, 0 cannot be." in printed) == (0, True), printed
     assert "1 x not JSON" in printed
-    code, printed = world.redrive()
+    code, printed = scenario.redrive()
     assert (code, "0 were put back, 0 cannot be." in printed) == (0, True), printed
-    assert world.lag() == 2
+    assert scenario.lag() == 2
 
-    world.start()
-    again = world.letters(4)[2:]
+    scenario.start()
+    again = scenario.letters(4)[2:]
     assert [letter.value for letter in again] == [json.dumps(wrong).encode(), b"{"]
     assert [dict(letter.headers)["redriven"] for letter in again] == [b"1", b"1"]
     assert [[name for name, _ in letter.headers].count("reason") for letter in again] == [1, 1]
 
 
-# The worker as it was when there were five stages.
+# A version of the worker that knows five stages.
 OLDER = 'event.STAGES = ("build", "test", "push", "deploy", "verify")'
 
 
-def test_a_stage_that_an_older_worker_does_not_know_is_stored_by_a_newer_one_after_a_redrive(
-    world: World,
+def test_after_a_redrive_a_newer_worker_stores_events_of_a_new_stage(
+    scenario: Scenario,
 ) -> None:
-    scan = {**world.event("2"), "stage": "scan"}
-    world.publish(world.event("1"), scan, world.event("3"))
-    older = world.start(OLDER)
-    (letter,) = world.letters(1)
+    scan = {**scenario.event("2"), "stage": "scan"}
+    scenario.publish(scenario.event("1"), scan, scenario.event("3"))
+    older = scenario.start(OLDER)
+    (letter,) = scenario.letters(1)
     assert b"stage must be one of build, test" in dict(letter.headers)["reason"]
-    eventually(lambda: world.versions() == ["1", "3"], "the events that it knows are not stored")
-    assert older.end(signal.SIGTERM) == 0
+    eventually(lambda: scenario.versions() == ["1", "3"], "the events that it knows are not stored")
+    assert older.stop(signal.SIGTERM) == 0
 
-    world.start()
-    code, printed = world.redrive()
+    scenario.start()
+    code, printed = scenario.redrive()
     assert (code, "1 were put back, 0 cannot be." in printed) == (0, True), printed
-    eventually(lambda: world.versions() == ["1", "2", "3"], "what was put back is not stored")
-    assert scan["id"] in world.ids(received_at=scan["received_at"])
+    eventually(lambda: scenario.versions() == ["1", "2", "3"], "what was put back is not stored")
+    assert scan["id"] in scenario.ids(received_at=scan["received_at"])
 
 
-def test_a_redrive_of_many_moves_each_once(world: World) -> None:
+def test_a_redrive_of_many_letters_moves_each_once(scenario: Scenario) -> None:
     count = 1200
-    world.publish(*(f"{{{number}".encode() for number in range(count)))
-    worker = world.start()
-    world.letters(count)
-    assert worker.end(signal.SIGTERM) == 0
-    before = world.ends()
-    code, printed = world.redrive()
+    scenario.publish(*(f"{{{number}".encode() for number in range(count)))
+    worker = scenario.start()
+    scenario.letters(count)
+    assert worker.stop(signal.SIGTERM) == 0
+    before = scenario.message_count()
+    code, printed = scenario.redrive()
     assert (code, f"{count} were put back" in printed) == (0, True), printed[-500:]
-    assert world.ends() == before + count
+    assert scenario.message_count() == before + count
 
 
-def test_what_cannot_go_back_is_said_and_ends_with_1(world: World) -> None:
-    world.producer.send(world.settings.dead_letter_topic, key=b"k", value=b"{").get(60)
-    code, printed = world.redrive()
+def test_a_letter_that_cannot_go_back_is_printed_and_exits_with_1(scenario: Scenario) -> None:
+    scenario.producer.send(scenario.settings.dead_letter_topic, key=b"k", value=b"{").get(60)
+    code, printed = scenario.redrive()
     assert code == 1
     assert "left: offset 0" in printed
     assert "0 were put back, 1 cannot be." in printed

@@ -1,4 +1,4 @@
-"""The worker as a process against a Kafka that is encrypted and wants a login."""
+"""A worker process with a Kafka that requires TLS and a login."""
 
 import json
 import signal
@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 from kafka import KafkaProducer
 from ledger.broker_network import open_client
+from live import Scenario, Services, eventually
 from secure_kafka import PASSWORD, SecureKafka
-from world import Services, World, eventually
 
 pytestmark = pytest.mark.engine
 
@@ -28,40 +28,40 @@ def kafka(tmp_path: Path) -> Iterator[SecureKafka]:
 
 
 @pytest.fixture
-def secure_world(kafka: SecureKafka, monkeypatch: pytest.MonkeyPatch) -> Iterator[World]:
+def secure_scenario(kafka: SecureKafka, monkeypatch: pytest.MonkeyPatch) -> Iterator[Scenario]:
     for name, value in kafka.environ.items():
         monkeypatch.setenv(name, value)
     kafka.admin().close()
     with ExitStack() as stack:
-        yield World(Services(stack), stack)
+        yield Scenario(Services(stack), stack)
 
 
-def test_events_are_stored_and_a_wrong_password_is_told_and_waited_out(
-    kafka: SecureKafka, secure_world: World
+def test_a_wrong_password_is_logged_and_retried(
+    kafka: SecureKafka, secure_scenario: Scenario
 ) -> None:
-    world = secure_world
-    worker = world.start(BROKER_PASSWORD=WRONG, LOG_LEVEL="DEBUG")
+    scenario = secure_scenario
+    worker = scenario.start(BROKER_PASSWORD=WRONG, LOG_LEVEL="DEBUG")
 
-    def told() -> str:
+    def log_text() -> str:
         return json.dumps(worker.lines)
 
-    eventually(lambda: "invalid credentials" in told(), "it does not say what is wrong")
+    eventually(lambda: "invalid credentials" in log_text(), "the log has no reason")
     assert (worker.status("/ready"), worker.status("/health")) == (503, 200)
     kafka.change_password(WRONG)
-    eventually(worker.ready, "it does not log in once its password is right")
+    eventually(worker.ready, "the worker does not log in with the right password")
     kafka.change_password(PASSWORD)
     eventually(
-        lambda: worker.status("/ready") == 503, "it does not notice that its password was changed"
+        lambda: worker.status("/ready") == 503, "the worker does not notice the changed password"
     )
     assert worker.status("/health") == 200
-    producer = open_client(KafkaProducer, world.settings, acks="all")
-    producer.send(world.settings.topic, key=b"k", value=json.dumps(world.event("1")).encode()).get(
-        30
-    )
+    producer = open_client(KafkaProducer, scenario.settings, acks="all")
+    producer.send(
+        scenario.settings.topic, key=b"k", value=json.dumps(scenario.event("1")).encode()
+    ).get(30)
     producer.close()
     kafka.change_password(WRONG)
-    eventually(lambda: world.count() == 1, "the event is not stored")
-    assert worker.end(signal.SIGTERM) == 0
-    assert WRONG not in told()
+    eventually(lambda: scenario.count() == 1, "the event is not stored")
+    assert worker.stop(signal.SIGTERM) == 0
+    assert WRONG not in log_text()
     kafka.change_password(PASSWORD)
-    assert world.redrive() == (0, "0 were put back, 0 cannot be.\n")
+    assert scenario.redrive() == (0, "0 were put back, 0 cannot be.\n")

@@ -1,4 +1,4 @@
-"""A worker that does not consume says so or ends; it never only sits there."""
+"""A worker that does not consume is not ready, or exits."""
 
 import os
 import signal
@@ -8,22 +8,21 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import pytest
-from world import Worker, World, eventually
+from live import Scenario, Worker, eventually
 
 pytestmark = pytest.mark.engine
 
-# How long the chart waits for a worker that is told to stop: shutdown.drain.
+# How long the chart lets a worker stop: shutdown.drain.
 DRAIN = 35
 
-# Lets something happen to kafka-python at the next look for messages after SIGUSR1.
-# What is noticed by the time that has passed is noticed soon.
-STRANGE = """
+# Makes kafka-python fail at the next poll after SIGUSR1, and shortens the limits of /health.
+FAULTY = """
 import signal, time
 from kafka import KafkaConsumer
 from kafka.errors import TopicAuthorizationFailedError
 
-poll, told = KafkaConsumer.poll, []
-signal.signal(signal.SIGUSR1, lambda *_: told.append(1))
+poll, signals = KafkaConsumer.poll, []
+signal.signal(signal.SIGUSR1, lambda *_: signals.append(1))
 health.STUCK_AFTER = 2.0
 health.STALLED_AFTER = 1.0
 
@@ -43,22 +42,22 @@ def kill_thread(consumer):
 def pause(consumer):
     consumer.pause(*consumer.assignment())
 
-def strange(consumer, *arguments, **options):
-    if told:
-        told.clear()
-        {happens}(consumer)
+def faulty_poll(consumer, *arguments, **options):
+    if signals:
+        signals.clear()
+        {fault}(consumer)
     return poll(consumer, *arguments, **options)
 
-KafkaConsumer.poll = strange
+KafkaConsumer.poll = faulty_poll
 """
 
 
-# Says so when one look for messages goes round kafka-python more often than pauses allow.
+# Prints a line when one poll loops more often than the pauses allow.
 COUNTING = """
 from kafka.consumer.fetcher import Fetcher
 
 broker.DELIVERY_TIMEOUT = 1
-look, fetch, rounds = broker.KafkaBroker.poll, Fetcher.fetch_records, []
+kafka_poll, fetch, rounds = broker.KafkaBroker.poll, Fetcher.fetch_records, []
 
 def counted(*arguments, **options):
     rounds.append(1)
@@ -66,7 +65,7 @@ def counted(*arguments, **options):
 
 def watched(kafka, timeout):
     rounds.clear()
-    messages = look(kafka, timeout)
+    messages = kafka_poll(kafka, timeout)
     if len(rounds) > 20:
         print('{"event": "spins"}', flush=True)
     return messages
@@ -75,46 +74,44 @@ Fetcher.fetch_records, broker.KafkaBroker.poll = counted, watched
 """
 
 
-def struck(world: World, happens: str) -> Worker:
-    """A worker that was ready when this began to happen."""
-    worker = world.start(STRANGE.replace("{happens}", happens))
+def start_faulty(scenario: Scenario, fault: str) -> Worker:
+    """Start a worker, and make it fail once it is ready."""
+    worker = scenario.start(FAULTY.replace("{fault}", fault))
     eventually(worker.ready, "it is not ready")
     worker.process.send_signal(signal.SIGUSR1)
     return worker
 
 
-def test_a_loop_that_stalls_is_no_longer_alive(world: World) -> None:
-    worker = struck(world, "stall")
-    eventually(lambda: "stalled" in worker.events(), "it does not stall")
-    eventually(lambda: worker.status("/health") == 503, "it says that it lives")
+def test_health_fails_while_the_loop_is_stuck(scenario: Scenario) -> None:
+    worker = start_faulty(scenario, "stall")
+    eventually(lambda: "stalled" in worker.events(), "the loop is not stuck")
+    eventually(lambda: worker.status("/health") == 503, "the worker is still healthy")
     assert worker.status("/ready") == 503
 
 
 @pytest.mark.parametrize(
-    ("happens", "reason"),
+    ("fault", "reason"),
     [("refuse", "TopicAuthorizationFailed"), ("kill_thread", "the thread dies")],
 )
-def test_what_no_waiting_heals_ends_the_worker_with_1(
-    world: World, happens: str, reason: str
-) -> None:
-    worker = struck(world, happens)
+def test_a_permanent_error_exits_with_1(scenario: Scenario, fault: str, reason: str) -> None:
+    worker = start_faulty(scenario, fault)
     eventually(lambda: worker.process.poll() is not None, "it does not end")
-    assert worker.end(signal.SIGTERM) == 1
+    assert worker.stop(signal.SIGTERM) == 1
     assert any(line["event"].startswith("cannot go on") for line in worker.lines)
     assert reason in str(worker.lines)
 
 
-def test_a_worker_that_polls_but_reads_nothing_is_not_ready(world: World) -> None:
-    worker = struck(world, "pause")
-    eventually(lambda: not worker.ready(), "it says that it is ready")
+def test_a_worker_that_reads_nothing_is_not_ready(scenario: Scenario) -> None:
+    worker = start_faulty(scenario, "pause")
+    eventually(lambda: not worker.ready(), "the worker is still ready")
     assert worker.status("/health") == 200
 
 
 @contextmanager
 def frozen_broker() -> Iterator[None]:
-    """Freeze the broker's container: it keeps its connections and answers nothing."""
+    """Pause the broker's container: it keeps its connections and responds to nothing."""
     if "COMPOSE_PROJECT_NAME" not in os.environ:
-        pytest.skip("the broker's container is not known")
+        pytest.skip("the broker's container is unknown")
     container = f"{os.environ['COMPOSE_PROJECT_NAME']}-kafka-1"
     subprocess.run(["docker", "pause", container], check=True, capture_output=True)
     try:
@@ -123,38 +120,38 @@ def frozen_broker() -> Iterator[None]:
         subprocess.run(["docker", "unpause", container], check=True, capture_output=True)
 
 
-def test_while_the_broker_stands_still_it_is_not_ready_but_alive(world: World) -> None:
-    worker = world.start(COUNTING)
+def test_with_a_frozen_broker_the_worker_is_healthy_but_not_ready(scenario: Scenario) -> None:
+    worker = scenario.start(COUNTING)
     eventually(worker.ready, "it is not ready")
     with frozen_broker():
-        eventually(lambda: worker.status("/ready") == 503, "it says that it is ready")
+        eventually(lambda: worker.status("/ready") == 503, "the worker is still ready")
         assert worker.status("/health") == 200
-        # It looked for messages all the time, and without an answer to its heartbeats.
+        # It polled all the time, without responses to its heartbeats.
         assert "spins" not in worker.events()
-    world.publish(world.event("1"))
-    eventually(lambda: world.count() == 1, "the event is not stored")
+    scenario.publish(scenario.event("1"))
+    eventually(lambda: scenario.count() == 1, "the event is not stored")
     eventually(worker.ready, "it is not ready again")
-    assert worker.end(signal.SIGTERM) == 0
+    assert worker.stop(signal.SIGTERM) == 0
 
 
-def test_while_the_broker_stands_still_it_can_be_stopped(world: World) -> None:
-    worker = world.start("broker.DELIVERY_TIMEOUT = 1")
+def test_with_a_frozen_broker_the_worker_can_be_stopped(scenario: Scenario) -> None:
+    worker = scenario.start("broker.DELIVERY_TIMEOUT = 1")
     eventually(worker.ready, "it is not ready")
     with frozen_broker():
-        eventually(lambda: worker.status("/ready") == 503, "it says that it is ready")
-        told = time.monotonic()
-        assert worker.end(signal.SIGTERM) == 0
-        took = time.monotonic() - told
-    assert took < DRAIN, f"{took:.1f} s"
+        eventually(lambda: worker.status("/ready") == 503, "the worker is still ready")
+        started = time.monotonic()
+        assert worker.stop(signal.SIGTERM) == 0
+        seconds = time.monotonic() - started
+    assert seconds < DRAIN, f"{seconds:.1f} s"
 
 
-def test_a_second_signal_ends_it_at_once(world: World) -> None:
-    worker = struck(world, "stall")
-    eventually(lambda: "stalled" in worker.events(), "it does not stall")
+def test_a_second_signal_exits_immediately(scenario: Scenario) -> None:
+    worker = start_faulty(scenario, "stall")
+    eventually(lambda: "stalled" in worker.events(), "the loop is not stuck")
 
     def ended() -> bool:
         worker.process.send_signal(signal.SIGTERM)
         return worker.process.poll() is not None
 
     eventually(ended, "it does not end")
-    assert worker.end(signal.SIGTERM) == 1
+    assert worker.stop(signal.SIGTERM) == 1

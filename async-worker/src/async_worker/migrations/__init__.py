@@ -1,6 +1,7 @@
-"""The database's schema, step by step: `versions` has one file a step, and each can be run again after it was cut off.
+"""The migrations of the database: one file for each step, in `versions`.
 
-Steps only add, so that workers of the version before go on while a new one is rolled out.
+Each step can run again after it was interrupted. Steps only add, so that workers of the previous
+version go on during a rollout.
 """
 
 from __future__ import annotations
@@ -14,24 +15,25 @@ if TYPE_CHECKING:
 
 __all__ = ["HEAD", "upgrade"]
 
-# The last step there is. Declared, so that a database that has it is known without importing Alembic.
+# The last step. With this constant a start needs no Alembic when the schema is up to date.
 HEAD = "0006"
 
 
 def upgrade(connection: Connection) -> None:
-    """Run the steps that the database does not have yet."""
-    # Not what it plugs together for commands that are not used here; which steps it runs is worth a line each.
+    """Run the missing steps."""
+    # Log the steps that run, but not the plugins that Alembic loads.
     logging.getLogger("alembic.runtime.plugins").setLevel(logging.WARNING)
-    # Imported only here: most starts find nothing to do.
-    from alembic.operations import Operations  # noqa: PLC0415
-    from alembic.runtime.migration import MigrationContext  # noqa: PLC0415
-    from alembic.script import ScriptDirectory  # noqa: PLC0415
+    # Slow to import, and most starts need no migration.
+    from alembic.operations import Operations  # noqa: PLC0415  see above
+    from alembic.runtime.migration import MigrationContext  # noqa: PLC0415  see above
+    from alembic.script import ScriptDirectory  # noqa: PLC0415  see above
 
     script = ScriptDirectory(str(Path(__file__).parent))
-    context = MigrationContext.configure(
-        connection,
-        opts={"fn": lambda revision, _: script._upgrade_revs("head", revision)},  # noqa: SLF001  as Alembic's own commands
-    )
+
+    def missing_steps(revision: str, _: object) -> object:
+        return script._upgrade_revs("head", revision)  # noqa: SLF001  Alembic's commands do so too
+
+    context = MigrationContext.configure(connection, opts={"fn": missing_steps})
     with Operations.context(context):
         context.run_migrations()
     connection.commit()

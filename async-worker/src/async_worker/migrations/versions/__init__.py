@@ -1,1 +1,1 @@
-"""One file a step; the number in front says in which order they run."""
+"""One file for each step; they run in the order of their numbers."""

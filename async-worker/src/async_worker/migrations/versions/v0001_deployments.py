@@ -1,8 +1,9 @@
-"""The table of deployments, as the versions before migrations made it: there it is taken over as it is."""
+"""The table of deployments. Versions without migrations made the same one, which is kept."""
 
+from ledger.tables import INSTANT
 from sqlalchemy import JSON, Column, String
 
-from async_worker.migrations.steps import create_index, create_table, instant
+from async_worker.migrations.steps import create_index, create_table
 
 revision = "0001"
 down_revision = None
@@ -19,7 +20,7 @@ def upgrade() -> None:
         Column("responsible", String(256), nullable=False),
         Column("stage", String(16), nullable=False),
         Column("status", String(16), nullable=False),
-        Column("received_at", instant(), nullable=False),
+        Column("received_at", INSTANT, nullable=False),
         Column("details", JSON(none_as_null=True)),
     )
     create_index("ix_deployments_received_at", "deployments", "received_at", "id")

@@ -1,8 +1,9 @@
-"""The keys by which api-rest knows a request that is sent again."""
+"""The keys by which api-rest recognises a repeated request."""
 
+from ledger.tables import INSTANT
 from sqlalchemy import Column, String
 
-from async_worker.migrations.steps import create_index, create_table, instant
+from async_worker.migrations.steps import create_index, create_table
 
 revision = "0002"
 down_revision = "0001"
@@ -15,6 +16,6 @@ def upgrade() -> None:
         Column("key_hash", String(64), primary_key=True),
         Column("fingerprint", String(64), nullable=False),
         Column("event_id", String(36), nullable=False),
-        Column("received_at", instant(), nullable=False),
+        Column("received_at", INSTANT, nullable=False),
     )
     create_index("ix_idempotency_keys_received_at", "idempotency_keys", "received_at")

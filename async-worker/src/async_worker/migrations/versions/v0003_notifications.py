@@ -1,8 +1,9 @@
-"""What a webhook is to be told: written with the deployment, in one transaction, and sent afterwards."""
+"""The notifications for the webhook, stored in the same transaction as their deployments."""
 
+from ledger.tables import INSTANT
 from sqlalchemy import Column, Integer, String
 
-from async_worker.migrations.steps import create_index, create_table, instant
+from async_worker.migrations.steps import create_index, create_table
 
 revision = "0003"
 down_revision = "0002"
@@ -13,10 +14,10 @@ def upgrade() -> None:
     create_table(
         "notifications",
         Column("deployment_id", String(36), primary_key=True),
-        Column("created_at", instant(), nullable=False),
+        Column("created_at", INSTANT, nullable=False),
         Column("attempts", Integer, nullable=False),
-        Column("next_attempt_at", instant()),
-        Column("sent_at", instant()),
+        Column("next_attempt_at", INSTANT),
+        Column("sent_at", INSTANT),
         Column("last_error", String(255)),
     )
     create_index("ix_notifications_next_attempt_at", "notifications", "next_attempt_at")

@@ -1,4 +1,4 @@
-"""Indexes for what api-rest asks: newest first by component, environment, version or person, and what runs where."""
+"""Indexes for the queries of api-rest: events by several filters, and the running versions."""
 
 from async_worker.migrations.steps import create_index, drop_index
 
@@ -23,5 +23,5 @@ def upgrade() -> None:
         "component",
         "received_at",
     )
-    # Nothing asks for it any more, and every index slows each insert down.
+    # No query uses it any more, and every index makes inserts slower.
     drop_index("ix_deployments_component", "deployments")

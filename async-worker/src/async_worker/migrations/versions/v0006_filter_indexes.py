@@ -1,4 +1,4 @@
-"""Indexes for the filters of api-rest that have none: stage and status, newest first."""
+"""Indexes for the filters stage and status of api-rest, newest first."""
 
 from async_worker.migrations.steps import create_index
 

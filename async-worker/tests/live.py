@@ -1,4 +1,4 @@
-"""Workers as processes, and the real Kafka and database around them."""
+"""Worker processes, with the real Kafka and database."""
 
 import io
 import json
@@ -29,52 +29,52 @@ from sqlalchemy import Engine, delete, func, select
 
 from ledger import config
 
-PATIENCE = 60
-# A worker whose waits are short, and which is told here what else is to be different about it.
+TIMEOUT = 60
+# A worker with short waits. `changes` are more lines of Python that run first.
 PROGRAM = """
 import sys
 from datetime import timedelta
-from async_worker import __main__, broker, event, health, notifier, worker
+from async_worker import __main__, broker, event, health, notifier, service, worker
 
-__main__.RETRY_AFTER = 0.1
+service.RETRY_AFTER = 0.1
 broker.BOOTSTRAP_TIMEOUT_MS = 1_000
-broker.HEARTBEAT_INTERVAL_MS = 200  # so soon a member learns that its group has changed
+broker.HEARTBEAT_INTERVAL_MS = 200  # how fast a member notices a change of its group
 worker.POLL_TIMEOUT = 0.1
 worker.BACKOFF_MAX = 0.5
-{different}
+{changes}
 sys.exit(__main__.main([]))
 """
 
 
-def eventually(condition: Callable[[], object], what: str) -> None:
-    deadline = time.monotonic() + PATIENCE
+def eventually(condition: Callable[[], object], problem: str) -> None:
+    deadline = time.monotonic() + TIMEOUT
     while not condition():
-        assert time.monotonic() < deadline, what
+        assert time.monotonic() < deadline, problem
         time.sleep(0.02)
 
 
 class Forwarder:
-    """A TCP port in front of another one that can be cut and joined again."""
+    """A TCP proxy whose connections can be interrupted."""
 
     def __init__(self, host: str, port: int) -> None:
         self._target = (host, port)
         self._listener = socket.create_server(("127.0.0.1", 0))
         self.port = int(self._listener.getsockname()[1])
         self._open: list[socket.socket] = []
-        self._cut = False
+        self._interrupted = False
         threading.Thread(target=self._accept, daemon=True).start()
 
-    def cut(self) -> None:
-        self._cut = True
+    def interrupt(self) -> None:
+        self._interrupted = True
         for connection in self._open:
             with suppress(OSError):
                 connection.shutdown(socket.SHUT_RDWR)
 
-    def join(self) -> None:
-        self._cut = False
+    def restore(self) -> None:
+        self._interrupted = False
 
     def close(self) -> None:
-        self.cut()
+        self.interrupt()
         self._listener.close()
 
     def _accept(self) -> None:
@@ -83,7 +83,7 @@ class Forwarder:
                 near, _ = self._listener.accept()
             except OSError:
                 return
-            if self._cut:
+            if self._interrupted:
                 near.close()
                 continue
             far = socket.create_connection(self._target)
@@ -103,15 +103,15 @@ class Forwarder:
 
 
 class Worker:
-    """A worker process; its log lines as they come."""
+    """A worker process and its log lines."""
 
-    def __init__(self, environ: dict[str, str], different: str = "") -> None:
+    def __init__(self, environ: dict[str, str], changes: str = "") -> None:
         with socket.create_server(("127.0.0.1", 0)) as probe:
             port = int(probe.getsockname()[1])
         self._url = f"http://127.0.0.1:{port}"
         self.lines: list[dict[str, Any]] = []
         self.process = subprocess.Popen(
-            [sys.executable, "-c", PROGRAM.replace("{different}", different)],
+            [sys.executable, "-c", PROGRAM.replace("{changes}", changes)],
             env={
                 **os.environ,
                 **environ,
@@ -134,7 +134,7 @@ class Worker:
 
     def status(self, path: str) -> int:
         try:
-            with urllib.request.urlopen(self._url + path, timeout=10) as response:  # noqa: S310  our own server
+            with urllib.request.urlopen(self._url + path, timeout=10) as response:  # noqa: S310  ours
                 return int(response.status)
         except urllib.error.HTTPError as error:
             with error:
@@ -146,20 +146,21 @@ class Worker:
         return self.status("/ready") == 200
 
     def metric(self, line: str) -> float:
-        """Return the value of a metric, given as it is written there; 0 while it is not."""
+        """Return the value of a line of /metrics, or 0 when it is missing."""
         with (
             suppress(OSError),
             urllib.request.urlopen(self._url + "/metrics", timeout=10) as response,  # noqa: S310
         ):
-            for found in response.read().decode().splitlines():
-                name, _, value = found.rpartition(" ")
+            for text in response.read().decode().splitlines():
+                name, _, value = text.rpartition(" ")
                 if name == line:
                     return float(value)
         return 0.0
 
-    def end(self, number: signal.Signals) -> int:
+    def stop(self, number: signal.Signals) -> int:
+        """Send a signal and return the exit code."""
         self.process.send_signal(number)
-        code = self.process.wait(PATIENCE)
+        code = self.process.wait(TIMEOUT)
         self._reader.join()
         assert self.process.stdout
         self.process.stdout.close()
@@ -167,10 +168,10 @@ class Worker:
 
 
 class Services:
-    """Clients of the real Kafka and database; a test has its own topics and rows there."""
+    """Clients of the real Kafka and database."""
 
     def __init__(self, stack: ExitStack) -> None:
-        """Connect to what the environment names."""
+        """Connect to the services that the environment names."""
         self.settings = config.load(Settings, os.environ)
         self.engine: Engine = database_engine(self.settings)
         stack.callback(self.engine.dispose)
@@ -184,8 +185,8 @@ class Services:
         stack.callback(self.producer.close)
 
 
-class World:
-    """A topic, a group and a component of their own on the real Kafka, and this component's rows in the real table."""
+class Scenario:
+    """The topics, the consumer group and the component of one test."""
 
     def __init__(self, services: Services, stack: ExitStack) -> None:
         name = uuid.uuid4().hex
@@ -213,17 +214,17 @@ class World:
 
     def _delete_rows(self) -> None:
         with self.engine.begin() as connection:
-            ours = select(deployments.c.id).where(deployments.c.component == self.component)
-            connection.execute(delete(notifications).where(notifications.c.deployment_id.in_(ours)))
+            ids = select(deployments.c.id).where(deployments.c.component == self.component)
+            connection.execute(delete(notifications).where(notifications.c.deployment_id.in_(ids)))
             connection.execute(delete(deployments).where(deployments.c.component == self.component))
 
-    def start(self, different: str = "", **changes: str) -> Worker:
-        """Start a worker with these settings changed, and after these lines of Python."""
-        worker = Worker({**self.environ, **changes}, different)
+    def start(self, changes: str = "", **settings: str) -> Worker:
+        """Start a worker with some settings and lines of Python of its own."""
+        worker = Worker({**self.environ, **settings}, changes)
 
         def kill() -> None:
             if worker.process.returncode is None:
-                worker.end(signal.SIGKILL)
+                worker.stop(signal.SIGKILL)
 
         self._stack.callback(kill)
         return worker
@@ -245,30 +246,30 @@ class World:
         for number, value in enumerate(values):
             body = value if isinstance(value, bytes) else json.dumps(value).encode()
             self.producer.send(self.settings.topic, key=f"k{number % keys}".encode(), value=body)
-        self.producer.flush(PATIENCE)
+        self.producer.flush(TIMEOUT)
 
     def letters(self, count: int, topic: str | None = None) -> list[Any]:
-        """Wait for that many dead letters and return all there are."""
+        """Wait for that many dead letters and return all."""
         consumer = open_client(KafkaConsumer, self.settings, auto_offset_reset="earliest")
         consumer.subscribe([topic or self.settings.dead_letter_topic])
-        found: list[Any] = []
+        letters: list[Any] = []
 
         def all_read() -> bool:
             for records in consumer.poll(timeout_ms=500).values():
-                found.extend(records)
-            return len(found) >= count
+                letters.extend(records)
+            return len(letters) >= count
 
         try:
-            eventually(all_read, f"there are not {count} dead letters")
+            eventually(all_read, f"fewer than {count} dead letters")
         finally:
             consumer.close()
-        return found
+        return letters
 
     def redrive(self, *arguments: str) -> tuple[int, str]:
-        """Run the command, here; return its exit code and what it printed."""
-        with redirect_stdout(io.StringIO()) as printed, redirect_stderr(io.StringIO()) as said:
+        """Run the command in this process; return its exit code and its output."""
+        with redirect_stdout(io.StringIO()) as printed, redirect_stderr(io.StringIO()) as errors:
             code = main(["redrive", *arguments], {**os.environ, **self.environ})
-        assert "Traceback" not in said.getvalue()
+        assert "Traceback" not in errors.getvalue()
         return code, printed.getvalue()
 
     def versions(self) -> list[str]:
@@ -277,19 +278,19 @@ class World:
             return sorted(connection.execute(query).scalars())
 
     def ids(self, *, received_at: str) -> list[str]:
-        """Return the ids of what the table has of that time."""
+        """Return the ids of the rows with this time."""
         at = datetime.fromisoformat(received_at).replace(tzinfo=None)
-        ours = (deployments.c.component == self.component, deployments.c.received_at == at)
+        conditions = (deployments.c.component == self.component, deployments.c.received_at == at)
         with self.engine.connect() as connection:
-            return list(connection.execute(select(deployments.c.id).where(*ours)).scalars())
+            return list(connection.execute(select(deployments.c.id).where(*conditions)).scalars())
 
     def count(self) -> int:
         query = select(func.count()).where(deployments.c.component == self.component)
         with self.engine.connect() as connection:
             return int(connection.execute(query).scalar_one())
 
-    def ends(self) -> int:
-        """Return how many messages the topic has ever had."""
+    def message_count(self) -> int:
+        """Return how many messages the topic has had."""
         consumer = open_client(KafkaConsumer, self.settings)
         ends = consumer.end_offsets(
             [TopicPartition(self.settings.topic, number) for number in range(3)]
@@ -298,7 +299,7 @@ class World:
         return int(sum(ends.values()))
 
     def lag(self) -> int:
-        """Return how many events the group has not committed; a worker that stops leaves heartbeats."""
+        """Return how many events are not committed, without the heartbeats of stopped workers."""
         consumer = open_client(
             KafkaConsumer, self.settings, group_id=self.settings.group_id, enable_auto_commit=False
         )

@@ -1,0 +1,159 @@
+"""The running worker: starts its parts, connects, consumes, and closes everything at the end."""
+
+from __future__ import annotations
+
+import gc
+import os
+import threading
+from contextlib import ExitStack
+from functools import partial
+from typing import TYPE_CHECKING
+
+import structlog
+
+from ledger import logs, tracing, version
+
+from . import notifier
+from .broker import KafkaBroker
+from .errors import Fatal, Unavailable
+from .health import HealthServer, Vitals
+from .metrics import Metrics
+from .store import Store, database_engine
+from .worker import Worker, WorkerOptions
+
+if TYPE_CHECKING:
+    from .settings import Settings
+
+__all__ = ["run"]
+
+log = structlog.stdlib.get_logger("async_worker")
+
+FAILED = 1
+RETRY_AFTER = 1.0
+
+
+def run(settings: Settings, stopping: threading.Event) -> int:
+    """Consume until `stopping` is set; return the exit code."""
+    logs.configure(
+        level=settings.log_level, service="async-worker", environment=settings.environment
+    )
+    # For kafka-python's own threads. The loop fails by itself when it next needs a dead thread.
+    threading.excepthook = lambda died: log.critical(
+        "a thread died", thread=died.thread and died.thread.name, reason=repr(died.exc_value)
+    )
+    metrics = Metrics()
+    vitals = Vitals(heartbeat_interval=settings.heartbeat_interval)
+    with ExitStack() as resources:
+        store = Store(database_engine(settings), notify=bool(settings.webhook_url))
+        resources.callback(store.close)
+        try:
+            health = HealthServer(
+                settings.health_port, vitals, store.check, metrics, settings.topic
+            )
+        except OSError as error:
+            reason = str(error)
+            log.error("cannot listen", port=settings.health_port, reason=reason)  # noqa: TRY400
+            return FAILED
+        resources.callback(health.close)
+        health.serve()
+        log.info("started", health_port=health.port)
+        consumer = _Consumer(settings, stopping, store, vitals, metrics)
+        try:
+            consumer.run(resources)
+        except Fatal as error:
+            log.critical("cannot go on", reason=str(error))
+            return FAILED
+        except Exception:
+            log.exception("cannot go on, this is a bug")
+            return FAILED
+    log.info("stopped")
+    return 0
+
+
+class _Consumer:
+    """Connects to Kafka and the database, and consumes."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        stopping: threading.Event,
+        store: Store,
+        vitals: Vitals,
+        metrics: Metrics,
+    ) -> None:
+        self._settings = settings
+        self._stopping = stopping
+        self._store = store
+        self._vitals = vitals
+        self._metrics = metrics
+
+    def run(self, resources: ExitStack) -> None:
+        """Consume until told to stop; `resources` closes what this opens."""
+        settings = self._settings
+        traces = tracing.start(
+            settings.otel_exporter_otlp_endpoint,
+            service="async-worker",
+            environment=settings.environment,
+            version=version.installed(),
+        )
+        resources.callback(traces.close)
+        broker = self._connect()
+        if broker is None:
+            return
+        resources.callback(broker.close)
+        webhook = partial(notifier.post, settings.webhook_url) if settings.webhook_url else None
+        background = notifier.Notifier(self._store, webhook, self._metrics)
+        resources.callback(background.close)
+        background.start()
+        # Imported objects live as long as the process: the collector need not scan them.
+        gc.collect()
+        gc.freeze()
+        log.info("consuming", topic=settings.topic, group=settings.group_id)
+        options = WorkerOptions(
+            tracing=traces,
+            instance=os.uname().nodename,
+            heartbeat_interval=settings.heartbeat_interval,
+            is_stopping=self._stopping.is_set,
+            on_deployment_ended=background.wake,
+        )
+        Worker(broker, self._store, self._vitals, self._metrics, options).run()
+
+    def _connect(self) -> KafkaBroker | None:
+        """Wait for Kafka and the database; return None when told to stop meanwhile."""
+        while not self._stopping.is_set():
+            self._show_alive()
+            try:
+                if not self._prepare_store():
+                    return None
+                return KafkaBroker(self._settings)
+            except Unavailable as error:
+                log.warning("not connected yet, trying again", reason=str(error))
+                self._stopping.wait(RETRY_AFTER)
+        return None
+
+    def _prepare_store(self) -> bool:
+        """Prepare the store; return False when told to stop meanwhile.
+
+        A migration may take longer than /health allows the loop to pause, so it runs in a thread.
+        """
+        failures: list[BaseException] = []
+
+        def prepare() -> None:
+            try:
+                self._store.prepare()
+            except BaseException as error:  # noqa: BLE001  raised again by the waiting thread
+                failures.append(error)
+
+        thread = threading.Thread(target=prepare, name="migrations", daemon=True)
+        thread.start()
+        while thread.is_alive():
+            if self._stopping.is_set():
+                return False
+            self._show_alive()
+            thread.join(RETRY_AFTER)
+        if failures:
+            raise failures[0]
+        return True
+
+    def _show_alive(self) -> None:
+        self._vitals.record_iteration(joined=False, delivering=True)
