@@ -184,6 +184,7 @@ class LockedTarget:
 
     def _restore(self, previous: Revision | None) -> tuple[str, bool]:
         """Roll back if that is possible and allowed: what is deployed now, and whether it did."""
+        self.lock.check()  # after a lost lock, even "nothing is rolled back" would be wrong
         self.repair(own=True)
         if previous is None:
             undeploy = f"./run inv undeploy --environment {self.target.name}"

@@ -300,13 +300,22 @@ def test_a_deploy_that_lost_the_lease_deletes_no_revision(
     assert cluster.done == []
 
 
-def test_a_deploy_that_lost_the_lease_rolls_nothing_back(
-    cluster: Cluster, root: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("rollback", [True, False])
+@pytest.mark.parametrize("is_first", [True, False])
+def test_a_deploy_that_lost_the_lease_says_so_and_rolls_nothing_back(
+    cluster: Cluster,
+    root: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    *,
+    rollback: bool,
+    is_first: bool,
 ) -> None:
+    if is_first:
+        cluster.revisions = []
     monkeypatch.setattr(follow, "report", lambda *_: lose_lease(monkeypatch))
     cluster.fails["upgrade"] = failed()
     with pytest.raises(DeployError, match="nothing is rolled back, the next deploy rep") as caught:
-        deploy(cluster, root)
+        deploy(cluster, root, rollback=rollback)
     assert cluster.done == ["upgrade"]
     assert not caught.value.rolled_back
 
