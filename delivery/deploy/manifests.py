@@ -83,13 +83,19 @@ def objects(manifest: str) -> list[tuple[str, str]]:
 
 
 def _objects(manifest: str) -> dict[tuple[str, str], Any]:
-    """The objects of a manifest by (kind, name)."""
+    """The objects of a manifest by (kind, name), those of a List too, as kubectl reads them."""
     documents = yaml.load_all(manifest, _LOADER)  # it makes only strings, lists and dicts
     return {
         (each["kind"], each["metadata"]["name"]): each
-        for each in documents
-        if each and "name" in each.get("metadata", {})
+        for document in documents
+        for each in _items(document or {})
+        if "name" in each.get("metadata", {})
     }
+
+
+def _items(document: Mapping[str, Any]) -> Sequence[Mapping[str, Any]]:
+    items: Sequence[Mapping[str, Any]] = document.get("items") or ()
+    return items if document.get("kind", "").endswith("List") else [document]
 
 
 def _name(resource: Mapping[str, Any]) -> str:

@@ -93,6 +93,17 @@ kind: Deployment
 metadata:
   name: web
 spec: {template: {metadata: {name: other}}, value: =}
+---
+kind: List
+items:
+- {kind: Secret, metadata: {name: listed}}
+---
+kind: Job
+metadata: {generateName: job-}
 """
-    assert manifests.objects(text) == [("ConfigMap", "config"), ("Deployment", "web")]
+    assert manifests.objects(text) == [
+        ("ConfigMap", "config"),
+        ("Deployment", "web"),
+        ("Secret", "listed"),
+    ]
     assert manifests.objects("") == []
