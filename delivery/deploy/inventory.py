@@ -113,7 +113,7 @@ def contents_of_clone(
     )
     contents = Contents(
         versions={
-            name: f"{next_versions.get(name, '')}+{key[:_KEY_SHOWN]}".removeprefix("+")
+            name: _unreleased_version(next_versions.get(name, ""), key)
             for name, key in keys.items()
         },
         digests={
@@ -121,6 +121,11 @@ def contents_of_clone(
         },
     )
     return _keep_names(contents, previous)
+
+
+def _unreleased_version(next_version: str, key: str) -> str:
+    short = key[:_KEY_SHOWN]
+    return f"{next_version}+{short}" if next_version else short
 
 
 def _keep_names(contents: Contents, previous: Contents | None) -> Contents:
@@ -157,16 +162,19 @@ def _find_published(
     matches = []
     for version in catalog.versions(registry)[:_SEARCHED]:
         release = catalog.find(registry, version)
-        if (
-            release is not None
-            # A candidate's chart is packaged as X.Y.Z.
-            and _chart_version(revision) in {release.version, release.version.partition("-")[0]}
-            and is_allowed(environment, release, declaration)
-            and all(
-                name in release.images and release.images[name].digest == digest
-                for name, digest in digests.items()
-            )
-        ):
+        if release is None or not is_allowed(environment, release, declaration):
+            continue
+        if _has_chart(release, revision) and _has_images(release, digests):
             matches.append(release)
     of_line = [release for release in matches if release.line in lines]
     return next(iter([*of_line, *matches]), None)
+
+
+def _has_chart(release: Release, revision: Revision) -> bool:
+    """Whether a revision's chart may be the release's: a candidate's is packaged as X.Y.Z."""
+    return _chart_version(revision) in {release.version, release.version.partition("-")[0]}
+
+
+def _has_images(release: Release, digests: Mapping[str, str]) -> bool:
+    released = {name: image.digest for name, image in release.images.items()}
+    return all(released.get(name) == digest for name, digest in digests.items())
