@@ -222,13 +222,14 @@ def blockers(
     existing has the UIDs of pods that are older than the deploy. Pods of superseded templates do
     not count: a Deployment keeps them, healthy or not, until a new pod is ready.
     """
-    grace = _GRACE_SECONDS["FailedCreate"]
     blocking = [
         Blocker(
-            f"{each.name} FailedCreate", f"{each.name} cannot create pods: {each.failure}", grace
+            f"{workload.name} FailedCreate",
+            f"{workload.name} cannot create pods: {workload.failure}",
+            _GRACE_SECONDS["FailedCreate"],
         )
-        for each in workloads
-        if each.failure
+        for workload in workloads
+        if workload.failure
     ]
     for pod in pods:
         # A Job counts its own failures.
@@ -238,11 +239,10 @@ def blockers(
         if pod.unschedulable:
             blocking.append(_unschedulable(pod, extra))
         for container in pod.containers:
-            grace_or_none = _grace(container)
-            if grace_or_none is not None:
+            grace = _grace(container)
+            if grace is not None:
                 text = f"{pod.name}/{container.name}: {_reason(container)}"
-                key = f"{pod.uid} {container.name}"
-                blocking.append(Blocker(key, text, grace_or_none + extra))
+                blocking.append(Blocker(f"{pod.uid} {container.name}", text, grace + extra))
     return blocking
 
 
