@@ -107,7 +107,7 @@ def _acquire(kubernetes: Kubernetes, name: str, seconds: int) -> tuple[Object, L
             raise DeployError(
                 f"cannot lock {name}: {holder.name} still holds it after {seconds} s",
                 hint="wait for that deploy, or pass a longer --lock-timeout "
-                "(a holder that died loses the lock after 30 s)",
+                f"(a holder that died loses the lock after {LEASE_SECONDS} s)",
             )
         if announced != holder.name:
             since = f" since {holder.since:%H:%M:%S} UTC" if holder.since else ""

@@ -366,6 +366,5 @@ def test_a_later_holder_of_the_same_name_is_not_released() -> None:
 
 
 def test_helm_ends_in_the_time_that_the_lease_leaves_for_it() -> None:
-    kill_seconds = 1
-    grace = next(value for name, value in vars(process).items() if name.endswith("GRACE_SECONDS"))
-    assert TICK_SECONDS + grace + kill_seconds <= leases.STOP_SECONDS
+    end_seconds = process.GRACE_SECONDS + process._KILL_SECONDS
+    assert TICK_SECONDS + end_seconds <= leases.STOP_SECONDS
