@@ -109,7 +109,7 @@ def _planned_environment(decision: Decision, file: str, environment: str, action
         )
     if environment not in {"", decision.environment}:
         raise DeclarationError(
-            f"cannot {action} {file} to {environment}: the plan says {decision.environment}",
+            f"cannot {action}: the plan {file} is for {decision.environment}, not {environment}",
             hint="omit --environment or --plan",
         )
     return decision.environment

@@ -146,7 +146,7 @@ def test_a_release_file_names_the_release(declaration: Declaration, tmp_path: Pa
     assert selection.resolve(declaration, request) == ("staging", PUBLISHED)
     for text in ("{}", None):
         (file.write_text(text) if text else file.unlink())
-        with pytest.raises(DeclarationError, match="read "):
+        with pytest.raises(DeclarationError, match="cannot read the release "):
             selection.resolve(declaration, request)
 
 
@@ -176,7 +176,9 @@ def test_a_plan_names_the_environment_and_the_release(
     for environment in ("", "staging"):
         resolved = selection.resolve(declaration, DeployRequest(environment, plan=str(file)))
         assert resolved == ("staging", replace(PUBLISHED, version=plan.version))
-    with pytest.raises(DeclarationError, match="to develop: the plan says staging"):
+    with pytest.raises(
+        DeclarationError, match=r"the plan .*plan\.json is for staging, not develop"
+    ):
         selection.resolve(declaration, DeployRequest("develop", plan=str(file)))
 
 
@@ -208,7 +210,7 @@ def test_a_plan_that_is_not_true_any_more_is_refused(
     ("plan", "environment", "message"),
     [
         ((Line.FEATURE, ""), "", "it is deployed nowhere"),
-        ((Line.DEVELOP, "develop"), "production", "the plan says develop"),
+        ((Line.DEVELOP, "develop"), "production", "is for develop, not production"),
         (None, "", "no environment given"),
     ],
 )
