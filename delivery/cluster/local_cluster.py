@@ -244,7 +244,7 @@ def status(engine: Engine, declaration: Declaration) -> Status:
 
 def clusters_pulling_from(engine: Engine, container: str) -> list[str]:
     """The local clusters of this project whose nodes pull from the registry in a container."""
-    address = _registry_address(container, "").encode()
+    address = f"{_registry_address(container)}:".encode()  # on any port
 
     def pulls(node: str) -> bool:
         return any(address in text for text in engine.read_files(node, _REGISTRIES).values())
@@ -260,9 +260,9 @@ def _note(cluster: str) -> str:
     return f"{cluster}-cluster"
 
 
-def _registry_address(container: str, port: object) -> str:
-    """The address of a registry for nodes: its container's name."""
-    return f"http://{container}:{port}"
+def _registry_address(container: str) -> str:
+    """The address of a registry for nodes, without its port: its container's name."""
+    return f"http://{container}"
 
 
 def _check_ownership(cluster: Cluster) -> None:
@@ -307,8 +307,9 @@ def _ensure_nodes(cluster: Cluster, step: console.Step) -> str:
                 raise
             reason = f"stopped nodes did not come back: {error.message.rpartition(': ')[2]}"
         else:
-            started = f"{', '.join(stopped)} started; all ready"
-            return started if stopped else "already up, every node ready"
+            if stopped:
+                return f"{', '.join(stopped)} started; all ready"
+            return "already up, every node ready"
     if nodes:
         _delete(cluster, step)
     _create(cluster, step)
@@ -426,7 +427,7 @@ def _configure_registry(cluster: Cluster) -> str:
     container, container_port = publisher
     network = os.environ.get("KIND_EXPERIMENTAL_DOCKER_NETWORK") or "kind"
     joined = cluster.engine.join(network, container)
-    address = _registry_address(container, container_port)
+    address = f"{_registry_address(container)}:{container_port}"
     hosts = f'server = "{address}"\n\n[host."{address}"]\n  capabilities = ["pull", "resolve"]\n'
     written = [
         node

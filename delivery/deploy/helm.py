@@ -136,13 +136,15 @@ class Helm:
         argv = ["upgrade", RELEASE, str(files.chart), "--install", *_values(files)]
         argv += [f"--history-max={_HISTORY}"]
         argv += [f"--description={description}"] if description else []
-        self._watch([*argv, *self._apply_flags(), *_wait_flags(seconds)], "deploy", watcher)
+        self._watch(
+            [*argv, *self._apply_flags(), *_wait_flags(seconds)], f"deploy {RELEASE}", watcher
+        )
 
     def rollback(self, revision: int, *, seconds: int, watcher: Watcher) -> None:
         """Deploy an earlier revision again, and wait until everything is ready."""
         argv = ["rollback", RELEASE, str(revision), f"--history-max={_HISTORY}"]
         argv += [*self._apply_flags(), *_wait_flags(seconds)]
-        self._watch(argv, f"roll back to revision {revision} of", watcher)
+        self._watch(argv, f"roll {RELEASE} back to revision {revision}", watcher)
 
     def uninstall(self, *, seconds: int, watcher: Watcher) -> None:
         """Remove the release with its history, and wait until its objects and pods are gone."""
@@ -150,11 +152,12 @@ class Helm:
         # https://github.com/helm/helm/issues/31766
         wait = "--wait=legacy" if self.version >= _SERVER_SIDE else "--wait"
         argv = ["uninstall", RELEASE, "--cascade=foreground", wait, f"--timeout={seconds}s"]
-        self._watch(argv, "remove", watcher)
+        self._watch(argv, f"remove {RELEASE}", watcher)
 
     def test(self, *, seconds: int, watcher: Watcher) -> None:
         """Run the chart's tests; helm prints their logs."""
-        self._watch(["test", RELEASE, "--logs", f"--timeout={seconds}s"], "test", watcher)
+        argv = ["test", RELEASE, "--logs", f"--timeout={seconds}s"]
+        self._watch(argv, f"test {RELEASE}", watcher)
 
     def _apply_flags(self) -> list[str]:
         # As Helm 3 does: a field of the chart that another tool has changed is set back.
@@ -165,11 +168,11 @@ class Helm:
             self._argv(argv), doing=doing, options=_OPTIONS, timeout=_QUICK_SECONDS
         )
 
-    def _watch(self, argv: Sequence[str], verb: str, watcher: Watcher) -> None:
+    def _watch(self, argv: Sequence[str], doing: str, watcher: Watcher) -> None:
         watcher.tick()  # the reason to end helm may already exist
         process.stream(
             self._argv(argv),
-            doing=f"{verb} {RELEASE}",
+            doing=doing,
             on_line=watcher.on_line,
             timer=process.Timer(watcher.tick, TICK_SECONDS),
             options=_OPTIONS,
