@@ -142,7 +142,7 @@ def test_compose_runs_the_declared_images() -> None:
 def test_each_stage_is_in_all_lists_of_stages() -> None:
     sources = {
         RULES: constant(RULES, "STAGES"),
-        f"{API}/standing.py": constant(f"{API}/standing.py", "_WORDS"),
+        f"{API}/results.py": constant(f"{API}/results.py", "_WORDS"),
         "api-rest/README.md": listed("api-rest/README.md", "`responsible`, `stage`"),
         "docs/records.md": listed("docs/records.md", "The stages are"),
     }
