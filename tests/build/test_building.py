@@ -15,8 +15,8 @@ from delivery.host.buildx import Target
 from delivery.host.docker_api import Engine
 from delivery.project.declaration import Declaration
 from delivery.registry import oci_layout
+from tests.build.examples import KEYS
 
-KEYS = {"base-image": "k1", "api-rest": "k2"}
 DIGEST = "sha256:" + "a" * 64
 
 

@@ -13,7 +13,6 @@ from delivery.build.plan import (
     PlannedImage,
     differences,
     make_images,
-    make_plan,
     read_plan,
 )
 from delivery.errors import DeclarationError, Problem
@@ -22,10 +21,10 @@ from delivery.project.facts import Ref
 from delivery.project.gitflow import Line
 from delivery.project.versions import Version
 from delivery.release.released import Release, ReleasedPart, make_release
+from tests.build.examples import KEYS, plan_of
 from tests.project.examples import checkout, decision, version
 
 DIGEST, OTHER = "sha256:" + "a" * 64, "sha256:" + "b" * 64
-KEYS = {"base-image": "k1", "api-rest": "k2"}
 
 
 LINES = {
@@ -52,10 +51,9 @@ VERSIONS = {
 def plan(
     declaration: Declaration, line: str = "develop", digests: dict[str, str] | None = None
 ) -> Plan:
-    decided = LINES[line]
-    found = checkout(declaration, decided, VERSIONS, "c0ffee")
-    images = make_images(declaration, KEYS, digests or {}, found)
-    return make_plan(found, images, ("k3", ""), [Problem("a problem", "a hint")], ["a note"])
+    planned = plan_of(checkout(declaration, LINES[line], VERSIONS, "c0ffee"), digests)
+    problems = (Problem("a problem", "a hint"),)
+    return dataclasses.replace(planned, problems=problems, notes=("a note",))
 
 
 @pytest.fixture
@@ -112,8 +110,7 @@ def test_a_git_tag_publishes_its_subproject_and_those_that_it_is_built_on(
         name: dataclasses.replace(version, published=version.next)
         for name, version in VERSIONS.items()
     }
-    at_commit = checkout(declaration, tagged, versions)
-    planned = make_plan(at_commit, make_images(declaration, KEYS, {}, at_commit), ("k3", ""))
+    planned = plan_of(checkout(declaration, tagged, versions))
     assert [part.tag for part in planned.parts] == tags
 
 
@@ -125,8 +122,7 @@ def test_a_prepared_chart_has_the_version_of_its_files(
         **VERSIONS,
         "platform-chart": dataclasses.replace(VERSIONS["platform-chart"], written=written),
     }
-    at_commit = checkout(declaration, LINES["develop"], versions)
-    planned = make_plan(at_commit, make_images(declaration, KEYS, {}), ("k3", ""))
+    planned = plan_of(checkout(declaration, LINES["develop"], versions))
     assert planned.chart.packaged == packaged
 
 

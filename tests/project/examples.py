@@ -22,6 +22,7 @@ __all__ = [
     "decision",
     "facts",
     "version",
+    "versions",
 ]
 
 PROJECT = parse(DECLARATION, is_folder=lambda _: True)
@@ -35,6 +36,11 @@ def version(name: str, number: str = "1.0.0", **more: object) -> Version:
     same = dict.fromkeys(("last", "written", "next", "published"), number)
     plain = Version(subproject=name, bump="", because="", commits=(), **same)
     return replace(plain, **more)  # type: ignore[arg-type]
+
+
+def versions(number: str = "1.0.0", **more: object) -> dict[str, Version]:
+    """The same version of every subproject."""
+    return {name: version(name, number, **more) for name in NAMES}
 
 
 def decision(line: Line, branch: str, environment: str = "", *gates: str) -> Decision:

@@ -1,19 +1,18 @@
 """Tags are made in a real repository: all of them or none."""
 
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from delivery.build import planning
-from delivery.build.plan import Plan, make_images, make_plan
 from delivery.errors import CommandError, DeclarationError
 from delivery.project.gitflow import Line
 from delivery.release import catalog, finishing
 from delivery.release.finishing import Finish
 from delivery.release.released import make_release
 from tests import repositories
-from tests.project.examples import NAMES, PROJECT, checkout, decision, version
+from tests.build.examples import KEYS, plan_of
+from tests.project.examples import PROJECT, checkout, decision, versions
 from tests.release.test_preparing import fix, prepare, repository
 from tests.repositories import Repository
 
@@ -95,26 +94,14 @@ def test_the_published_release_is_compared_with_the_sources(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     digest, other = (f"sha256:{digit * 64}" for digit in "ab")
-
-    def plan(key: str) -> Plan:
-        """The plan with this key of api-rest, under which the registry has other content by now."""
-        found = checkout(
-            PROJECT,
-            decision(Line.RELEASE, "main"),
-            {name: version(name, "1.0.1") for name in NAMES},
-        )
-        images = make_images(
-            PROJECT, {"base-image": "k1", "api-rest": key}, {"api-rest": other}, found
-        )
-        return make_plan(found, images, ("k3", ""))
-
-    released = make_release(plan("k2"), {"base-image": digest}, digest, "me")
-    app = replace(released.images["api-rest"], digest=digest)
-    released = replace(released, images={**released.images, "api-rest": app})
+    main = checkout(PROJECT, decision(Line.RELEASE, "main"), versions("1.0.1"))
+    # The registry has other content under the same key by now.
+    planned = plan_of(main, {"api-rest": other})
+    released = make_release(plan_of(main), dict.fromkeys(KEYS, digest), digest, "me")
     monkeypatch.setattr(catalog, "require", lambda *_: released)
-    monkeypatch.setattr(planning, "plan_checkout", lambda *_: plan("k2"))
+    monkeypatch.setattr(planning, "plan_checkout", lambda *_: planned)
     assert finishing.differences(PROJECT, "1.0.1") == []
-    monkeypatch.setattr(planning, "plan_checkout", lambda *_: plan("k9"))
+    planned = plan_of(main, keys={**KEYS, "api-rest": "k9"})
     (line,) = finishing.differences(PROJECT, "1.0.1")
     assert line.startswith("api-rest: published as 1.0.1, ")
 

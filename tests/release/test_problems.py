@@ -4,7 +4,7 @@ import dataclasses
 
 import pytest
 
-from delivery.build.plan import Plan, make_images, make_plan
+from delivery.build.plan import Plan
 from delivery.errors import Problem, RegistryError, SignatureError
 from delivery.project import gitflow
 from delivery.project.declaration import Declaration
@@ -17,7 +17,8 @@ from delivery.release.problems import (
     refusal,
 )
 from delivery.release.released import Release, ReleasedPart
-from tests.project.examples import NAMES, checkout, version
+from tests.build.examples import plan_of
+from tests.project.examples import checkout, versions
 
 A, B = "sha256:" + "a" * 64, "sha256:" + "b" * 64
 
@@ -28,13 +29,8 @@ def plan(
     """A plan of 0.1.0-dev.1, or 0.1.0 on main, with the digests of images in the registry."""
     number = "0.1.0" if branch == "main" else "0.1.0-dev.1"
     decision = gitflow.decide(Ref("branch", branch), declaration)
-    versions = {
-        name: version(name, last="", written="0.1.0", next="0.1.0", published=number, bump="first")
-        for name in NAMES
-    }
-    found = checkout(declaration, decision, versions)
-    images = make_images(declaration, {"base-image": "k1", "api-rest": "k2"}, digests or {}, found)
-    return make_plan(found, images, ("k3", ""))
+    first = versions("0.1.0", last="", published=number, bump="first")
+    return plan_of(checkout(declaration, decision, first), digests)
 
 
 def release(of: Plan, **keys: str) -> Release:

@@ -11,7 +11,7 @@ from typing import cast
 
 import pytest
 
-from delivery.build.plan import Plan, make_images, make_plan
+from delivery.build.plan import Plan, make_images
 from delivery.errors import DeclarationError, Problem, RegistryError, SignatureError
 from delivery.host.docker_api import Engine
 from delivery.project import files
@@ -24,11 +24,11 @@ from delivery.release import attached_sboms, chart_package, publishing, signing
 from delivery.release.publishing import Built
 from delivery.release.released import Release, read_release
 from delivery.release.sbom import MEDIA_TYPE, Image
+from tests.build.examples import CHART_KEY, KEYS, plan_of
 from tests.project.examples import checkout, decision, version
 from tests.registries import FakeRegistry, Fault, failing, serving, sha256, write_layout
 
 ATTACH = attached_sboms.attach
-KEYS = {"base-image": "k1", "api-rest": "k2"}
 NUMBERS = {"base-image": "1.0.0-dev.2", "apps": "2.0.0-dev.2", "platform-chart": "0.4.0-dev.2"}
 
 
@@ -60,13 +60,9 @@ class Project:
             )
             for name, number in NUMBERS.items()
         }
-        registry = Registry(address)
-        digests = {name: registry.digest(f"{address}/{name}", key) for name, key in KEYS.items()}
-        planned = checkout(declaration, decided, versions, "c0ffee")
-        images = make_images(declaration, KEYS, digests, planned)
-        return make_plan(
-            planned, images, ("k3", registry.digest(f"{address}/platform-chart", "k3"))
-        )
+        registry, keys = Registry(address), {**KEYS, "platform-chart": CHART_KEY}
+        digests = {name: registry.digest(f"{address}/{name}", key) for name, key in keys.items()}
+        return plan_of(checkout(declaration, decided, versions, "c0ffee"), digests)
 
     def publish(
         self,

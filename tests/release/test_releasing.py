@@ -9,21 +9,19 @@ from typing import cast
 import pytest
 
 from delivery.build import building, planning
-from delivery.build.plan import Images, Plan, PlannedChart, make_images
+from delivery.build.plan import Images, Plan
 from delivery.errors import DeclarationError, EngineError, RegistryError, SignatureError
 from delivery.host import engines, upstreams
 from delivery.host.docker_api import Engine
 from delivery.project.declaration import Declaration
-from delivery.project.facts import Ref
-from delivery.project.gitflow import decide
+from delivery.project.gitflow import Line
 from delivery.registry.client import Registry
 from delivery.release import publishing, releasing, signing
 from delivery.release.publishing import Built
+from tests.build.examples import KEYS, plan_of
+from tests.project.examples import checkout, decision, versions
 
-KEYS = {"base-image": "k1", "api-rest": "k2"}
-HELD = {name: f"sha256:{key * 32}" for name, key in KEYS.items()}
-
-
+DIGESTS = {name: f"sha256:{key * 32}" for name, key in KEYS.items()}
 ENGINE, CLASSIC = (
     cast("Engine", SimpleNamespace(oci_layouts=layouts)) for layouts in (True, False)
 )
@@ -47,9 +45,8 @@ class Pusher:
         self.patch.setattr(engines, "ensure", lambda: self._ensure(engine))
         self.patch.setattr(building, "build", self._build)
         self.patch.setattr(publishing, "publish", self._publish)
-        decision = decide(Ref("branch", "develop"), self.declaration)
-        chart = PlannedChart("r/platform-chart", "k", "", "1.0.0", "", "1.0.0")
-        plan = Plan("c" * 40, decision, (), make_images(self.declaration, KEYS, HELD), chart)
+        develop = decision(Line.DEVELOP, "develop", "develop")
+        plan = plan_of(checkout(self.declaration, develop, versions()), DIGESTS)
         releasing.publish(self.declaration, cast("Registry", None), plan)
 
     def _check_key(self, _declaration: object, environment: str) -> None:
