@@ -152,7 +152,9 @@ def _with_links(tree: _Tree, selects: Selects) -> dict[str, bytes]:
     for _ in range(_MAX_LINKS):
         linked = {}
         for link, value in tree.links.items():
-            target = posixpath.normpath(posixpath.join("/", posixpath.dirname(link), value))[1:]
+            # normpath keeps two slashes at the beginning.
+            target = posixpath.normpath(posixpath.join("/", posixpath.dirname(link), value))
+            target = target.lstrip("/")
             for path, content in files.items():
                 name = link + path[len(target) :]
                 is_target = path == target or path.startswith(f"{target}/")

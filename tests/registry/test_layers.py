@@ -113,6 +113,7 @@ def test_a_later_layer_hides_or_keeps_lower_files(
     [
         ("doc/b", "a"),
         ("doc/b", "/doc/a"),
+        ("doc/b", "//doc/a"),
         ("doc/b", "./a"),
         ("b", "doc/a"),
         ("other/b", "../doc/a"),
