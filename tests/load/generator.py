@@ -24,7 +24,7 @@ import time
 from collections import defaultdict, deque
 from collections.abc import Awaitable, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TextIO
@@ -384,17 +384,22 @@ class Generator:
 
 @contextmanager
 def running(load: Load, pick: Pick, path: Path) -> Iterator[Generator]:
-    """Send a load from a thread while the body runs; the open requests end after it."""
-    loop = asyncio.new_event_loop()
-    with path.open("x", encoding="utf-8") as out, ThreadPoolExecutor(1) as thread:
+    """Send a load from a thread while the body runs; the open requests end after it.
+
+    Raises the generator's error even if the body fails: it may be the reason.
+    """
+    with (
+        path.open("x", encoding="utf-8") as out,
+        ThreadPoolExecutor(1) as thread,
+        closing(asyncio.new_event_loop()) as loop,
+    ):
         generator = Generator(load, pick, out)
         done = thread.submit(loop.run_until_complete, generator.run())
         try:
             yield generator
         finally:
             loop.call_soon_threadsafe(generator.stopped.set)
-        done.result()
-    loop.close()
+            done.result()
 
 
 def _message(body: bytes) -> str:

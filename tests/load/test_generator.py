@@ -13,7 +13,7 @@ from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from threading import Thread
+from threading import Event, Thread
 from typing import Any
 
 import pytest
@@ -344,6 +344,22 @@ def test_only_posts_with_a_key_are_repeated_until_accepted(
     assert all("accepted" in outcomes[number] for number in outcomes.keys() - keyless)
     assert any(outcome.count("accepted") == 2 for outcome in outcomes.values())
     assert any("no instance is ready" in str(failure) for failure in failures(recording))
+
+
+def test_an_error_of_the_generator_is_raised_although_the_body_fails(tmp_path: Path) -> None:
+    picked = Event()
+
+    async def pick(_attempt: int) -> Target:
+        picked.set()
+        raise RuntimeError("a bug")
+
+    load = Load("run", 2000.0, slow_every=0)
+    with (
+        pytest.raises(ExceptionGroup) as caught,
+        running(load, pick, tmp_path / "requests"),
+    ):
+        assert not picked.wait(30), "no event was accepted"
+    assert caught.group_contains(RuntimeError, match="a bug")
 
 
 def test_a_refused_post_is_not_repeated(authority: trustme.CA) -> None:
