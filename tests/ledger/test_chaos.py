@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -82,14 +82,18 @@ def chaos(
 
         say(f"{settings}, {load}, requests in {run_folder}")
         try:
-            with generator.running(load, pick, run_folder / "requests.jsonl") as sending:
+            # The memory is sampled until the last event is stored, longer than the load lasts.
+            with ExitStack() as until_stored:
+                with generator.running(load, pick, run_folder / "requests.jsonl") as sending:
 
-                def progress() -> tuple[int, str]:
-                    return sending.accepted, report.take_fault()
+                    def progress() -> tuple[int, str]:
+                        return sending.accepted, report.take_fault()
 
-                with sampling(memory_file, (*APIS, *WORKERS), stack.memory, progress):
+                    until_stored.enter_context(
+                        sampling(memory_file, (*APIS, *WORKERS), stack.memory, progress)
+                    )
                     inject(stack, sending, report, say)
-            report.settled = stack.settle(run)
+                report.settled = stack.settle(run)
         finally:
             say(f"logs and memory.csv in {stack.save_logs(run_folder)}")
         chaos = Chaos(stack, run, report, read_samples(memory_file), run_folder)
