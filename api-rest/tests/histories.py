@@ -29,7 +29,7 @@ class Attempt:
 
 
 @dataclass
-class World:
+class History:
     """What really happens, one thing after the other, and what is recorded of it."""
 
     records_starts: bool
@@ -149,7 +149,7 @@ class World:
 @st.composite
 def histories(draw: st.DrawFn) -> tuple[list[Row], Answer]:
     """Return the rows of a history in the order in which they arrived, and what really runs."""
-    world = World(draw(st.booleans()))
+    history = History(draw(st.booleans()))
     for _ in range(draw(st.integers(1, 12))):
         place = draw(st.sampled_from(PLACES))
         version = draw(st.sampled_from(["1", "2"]))
@@ -160,25 +160,25 @@ def histories(draw: st.DrawFn) -> tuple[list[Row], Answer]:
             outcome = draw(
                 st.sampled_from(["succeeded", "succeeded", "failed", "rolled-back", "killed"])
             )
-            again = [one.pipeline for one in world.latest(place, version) if one.taken_back]
-            world.deploy(
-                place, version, draw(st.sampled_from([None, world.pipeline(), *again])), outcome
+            again = [one.pipeline for one in history.latest(place, version) if one.taken_back]
+            history.deploy(
+                place, version, draw(st.sampled_from([None, history.pipeline(), *again])), outcome
             )
         elif action == "together":
             ends = draw(st.lists(st.sampled_from(["succeeded", "failed"]), min_size=2, max_size=2))
-            world.deploy_together(place, version, ends)
+            history.deploy_together(place, version, ends)
         elif action == "remove":
-            own = [one.pipeline for one in world.latest(place, version)]
-            world.remove(place, version, draw(st.sampled_from([None, world.pipeline(), *own])))
-        elif world.attempts:
-            attempt = draw(st.sampled_from(world.attempts))
+            own = [one.pipeline for one in history.latest(place, version)]
+            history.remove(place, version, draw(st.sampled_from([None, history.pipeline(), *own])))
+        elif history.attempts:
+            attempt = draw(st.sampled_from(history.attempts))
             by = draw(st.sampled_from(["own", "hand", "another pipeline"]))
             if action == "verify":
-                world.verify(attempt, by)
+                history.verify(attempt, by)
             else:
-                world.take_back(attempt, draw(st.sampled_from(["deploy", "verify"])), by)
-    arrived = draw(st.permutations(world.rows))
-    return [_received(row, number) for number, row in enumerate(arrived)], world.answer()
+                history.take_back(attempt, draw(st.sampled_from(["deploy", "verify"])), by)
+    arrived = draw(st.permutations(history.rows))
+    return [_received(row, number) for number, row in enumerate(arrived)], history.answer()
 
 
 @st.composite

@@ -16,7 +16,7 @@ from webtest import TestApp
 Structured = Callable[[pytest.LogCaptureFixture], list[dict[str, Any]]]
 
 
-class World:
+class Service:
     """An app of one route that does what a test wants."""
 
     def __init__(self, tracing: Tracing | None = None) -> None:
@@ -44,103 +44,103 @@ class World:
 
 
 @pytest.fixture
-def world() -> World:
-    return World()
+def service() -> Service:
+    return Service()
 
 
-def test_a_request_keeps_the_id_it_came_with(world: World) -> None:
-    response = world.http.get("/things/a", headers={"X-Request-ID": "proxy-1.a_b"})
-    assert response.headers["X-Request-ID"] == "proxy-1.a_b" == world.seen["request_id"]
+def test_a_request_keeps_its_valid_id(service: Service) -> None:
+    response = service.http.get("/things/a", headers={"X-Request-ID": "proxy-1.a_b"})
+    assert response.headers["X-Request-ID"] == "proxy-1.a_b" == service.seen["request_id"]
 
 
 @pytest.mark.parametrize("given", ["", "a b", "x" * 65, 'a"b', "é".encode().decode("latin-1")])
-def test_an_id_that_is_no_word_is_replaced(world: World, given: str) -> None:
-    response = world.http.get("/things/a", headers={"X-Request-ID": given})
+def test_an_invalid_id_is_replaced(service: Service, given: str) -> None:
+    response = service.http.get("/things/a", headers={"X-Request-ID": given})
     assert len(response.headers["X-Request-ID"]) == 32
-    assert response.headers["X-Request-ID"] == world.seen["request_id"]
+    assert response.headers["X-Request-ID"] == service.seen["request_id"]
 
 
-def test_log_lines_of_a_request_carry_its_id_and_the_next_ones_do_not(
-    world: World, caplog: pytest.LogCaptureFixture, structured: Structured
+def test_the_id_is_on_the_log_lines_of_its_request_only(
+    service: Service, caplog: pytest.LogCaptureFixture, structured: Structured
 ) -> None:
     with caplog.at_level(logging.INFO):
-        world.http.get("/things/a", headers={"X-Request-ID": "one"})
-        world.http.get("/things/b")
+        service.http.get("/things/a", headers={"X-Request-ID": "one"})
+        service.http.get("/things/b")
     first, second = structured(caplog)
     assert (first["path"], first["status"]) == ("/things/a", 200)
     assert second["event"] == "request"
     assert structlog.contextvars.get_contextvars()["request_id"] != "one"
 
 
-def test_what_a_request_binds_to_its_lines_is_not_on_the_next_ones(world: World) -> None:
-    world.http.get("/things/a")
-    world.http.get("/things/b")
-    assert "name" not in world.seen
-    world.http.get("/things/c")
-    world.http.get("/nowhere", status=404)
+def test_log_context_of_a_request_ends_with_it(service: Service) -> None:
+    service.http.get("/things/a")
+    service.http.get("/things/b")
+    assert "name" not in service.seen
+    service.http.get("/things/c")
+    service.http.get("/nowhere", status=404)
     assert "name" not in structlog.contextvars.get_contextvars()
 
 
 def test_probes_are_logged_only_while_debugging(
-    world: World, caplog: pytest.LogCaptureFixture
+    service: Service, caplog: pytest.LogCaptureFixture
 ) -> None:
     with caplog.at_level(logging.DEBUG):
-        world.http.get("/metrics")
-        world.http.get("/things/a")
+        service.http.get("/metrics")
+        service.http.get("/things/a")
     assert [record.levelno for record in caplog.records] == [logging.DEBUG, logging.INFO]
 
 
-def test_a_request_is_measured_by_its_rule(world: World) -> None:
-    world.http.get("/things/a")
-    world.http.get("/things/b")
+def test_metrics_count_a_request_by_its_route(service: Service) -> None:
+    service.http.get("/things/a")
+    service.http.get("/things/b")
     assert (
         'http_requests_total{method="GET",route="/things/{name}",status="200"} 2.0'
-        in world.measured()
+        in service.measured()
     )
 
 
-def test_a_filter_of_a_rule_is_not_part_of_its_name() -> None:
+def test_an_openapi_path_has_no_filters() -> None:
     assert (
         openapi_path("/badges/<environment>/<component:path>.svg")
         == "/badges/{environment}/{component}.svg"
     )
 
 
-def test_what_bottle_refuses_is_measured_too(world: World) -> None:
-    world.http.get("/nowhere", status=404)
-    assert world.http.post("/things/a", status=405).headers["Allow"]
+def test_metrics_count_unknown_routes(service: Service) -> None:
+    service.http.get("/nowhere", status=404)
+    assert service.http.post("/things/a", status=405).headers["Allow"]
     assert {
         'http_requests_total{method="GET",route="none",status="404"} 1.0',
         'http_requests_total{method="POST",route="none",status="405"} 1.0',
-    } <= world.measured()
+    } <= service.measured()
 
 
-def test_the_measurements_are_served(world: World) -> None:
-    response = world.http.get("/metrics")
+def test_the_metrics_are_served(service: Service) -> None:
+    response = service.http.get("/metrics")
     assert response.content_type == "text/plain"
     assert "http_request_duration_seconds" in response.text
 
 
-def test_a_problem_is_its_own_answer(world: World) -> None:
-    world.error = Problem(422, "wrong", "no", fields={"a": "b"}, headers={"X-Reason": "r"})
-    response = world.http.get("/things/a", status=422)
+def test_a_problem_becomes_its_answer(service: Service) -> None:
+    service.error = Problem(422, "wrong", "no", fields={"a": "b"}, headers={"X-Reason": "r"})
+    response = service.http.get("/things/a", status=422)
     assert response.json == {"error": {"code": "wrong", "message": "no", "fields": {"a": "b"}}}
     assert response.headers["X-Reason"] == "r"
 
 
-def test_an_outage_is_503_and_keeps_its_reason_to_itself(world: World) -> None:
-    world.error = Unavailable("user root at db.internal")
-    response = world.http.get("/things/a", status=503)
+def test_an_outage_is_503_without_its_reason(service: Service) -> None:
+    service.error = Unavailable("user root at db.internal")
+    response = service.http.get("/things/a", status=503)
     assert response.headers["Retry-After"] == "5"
     assert "root" not in response.text
 
 
-def test_a_busy_database_is_503_with_a_code_of_its_own_and_its_reason_in_the_log(
-    world: World, caplog: pytest.LogCaptureFixture
+def test_a_busy_database_is_503_with_its_own_code_and_a_logged_reason(
+    service: Service, caplog: pytest.LogCaptureFixture
 ) -> None:
-    world.error = Busy("took-too-long", "SELECT secret")
+    service.error = Busy("took-too-long", "SELECT secret")
     with caplog.at_level(logging.WARNING):
-        response = world.http.get("/things/a", status=503)
+        response = service.http.get("/things/a", status=503)
     error = {
         "code": "took-too-long",
         "message": "the database had no time for this request; try again",
@@ -151,11 +151,9 @@ def test_a_busy_database_is_503_with_a_code_of_its_own_and_its_reason_in_the_log
     assert "SELECT secret" in caplog.text
 
 
-def test_a_mistake_of_ours_is_500_and_in_the_log_only(
-    world: World, caplog: pytest.LogCaptureFixture
-) -> None:
-    world.error = RuntimeError("secret")
-    response = world.http.get("/things/a", status=500)
+def test_a_bug_is_500_and_only_logged(service: Service, caplog: pytest.LogCaptureFixture) -> None:
+    service.error = RuntimeError("secret")
+    response = service.http.get("/things/a", status=500)
     assert response.json["error"]["code"] == "internal-error"
     assert "secret" not in response.text
     assert any(record.exc_info or "request failed" in str(record.msg) for record in caplog.records)
@@ -168,20 +166,20 @@ def exporter() -> InMemorySpanExporter:
 
 def traced(exporter: InMemorySpanExporter, error: Exception | None = None) -> Any:
     tracing = export_to(exporter, service="api-rest", environment="test", version="1")
-    world = World(tracing)
-    world.error = error
+    service = Service(tracing)
+    service.error = error
     carrier = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
-    world.http.get("/metrics", headers={"traceparent": carrier}, expect_errors=True)
-    world.http.get("/things/a", headers={"traceparent": carrier}, expect_errors=True)
+    service.http.get("/metrics", headers={"traceparent": carrier}, expect_errors=True)
+    service.http.get("/things/a", headers={"traceparent": carrier}, expect_errors=True)
     tracing.close()
     (span,) = exporter.get_finished_spans()
-    return span, world
+    return span, service
 
 
-def test_a_request_continues_its_callers_trace_and_a_probe_makes_no_span(
+def test_a_request_continues_its_clients_trace_and_a_probe_has_no_span(
     exporter: InMemorySpanExporter,
 ) -> None:
-    span, world = traced(exporter)
+    span, service = traced(exporter)
     assert (span.name, span.kind) == ("GET /things/{name}", SpanKind.SERVER)
     assert span.attributes == {
         "http.request.method": "GET",
@@ -190,14 +188,14 @@ def test_a_request_continues_its_callers_trace_and_a_probe_makes_no_span(
         "http.response.status_code": 200,
     }
     assert span.parent.span_id == 0xB7AD6B7169203331
-    assert world.seen["trace_id"] == "0af7651916cd43dd8448eb211c80319c"
+    assert service.seen["trace_id"] == "0af7651916cd43dd8448eb211c80319c"
 
 
 @pytest.mark.parametrize(
     ("error", "status"),
     [(Problem(404, "c", "m"), StatusCode.UNSET), (Unavailable("x"), StatusCode.ERROR)],
 )
-def test_only_our_own_failures_fail_the_span(
+def test_only_server_errors_fail_the_span(
     exporter: InMemorySpanExporter, error: Exception, status: StatusCode
 ) -> None:
     span, _ = traced(exporter, error)

@@ -48,7 +48,7 @@ def usable(connecting: ConnectingBackend[Fake]) -> bool:
     return True
 
 
-def test_before_it_is_connected_use_says_so() -> None:
+def test_use_raises_before_the_connection() -> None:
     with pytest.raises(Unavailable, match="Kafka is not connected yet"):
         ConnectingBackend("Kafka", Fake).use(Fake.check)
 
@@ -67,7 +67,7 @@ def test_start_returns_while_the_connection_is_being_made() -> None:
     eventually(lambda: usable(connecting))
 
 
-def test_it_tries_until_it_is_connected(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_it_retries_until_it_is_connected(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(backends, "RETRY_AFTER", 0.001)
     attempts = iter([Unavailable("no"), Unavailable("no"), None])
 
@@ -81,7 +81,7 @@ def test_it_tries_until_it_is_connected(monkeypatch: pytest.MonkeyPatch) -> None
     eventually(lambda: usable(connecting))
 
 
-def test_a_bug_while_connecting_is_told_by_use() -> None:
+def test_use_reports_a_bug_in_the_connection() -> None:
     def broken() -> Fake:
         raise TypeError("no such option")
 
@@ -117,7 +117,7 @@ def test_close_closes_what_is_connected() -> None:
     assert fake.closed
 
 
-def test_problems_name_each_backend_that_is_away() -> None:
+def test_problems_name_each_failing_backend() -> None:
     kafka, database = Fake("no leader"), Fake()
     both = Backends(
         ConnectingBackend("Kafka", lambda: kafka),  # type: ignore[arg-type, return-value]
@@ -135,7 +135,7 @@ def test_problems_name_each_backend_that_is_away() -> None:
     assert database.closed
 
 
-def test_problems_are_plain_but_for_who_may_read_all() -> None:
+def test_problems_have_a_plain_and_a_full_text() -> None:
     kafka, database = Fake("no brokers at kafka:9092"), Fake("no table", plain="no table")
     both = Backends(
         ConnectingBackend("Kafka", lambda: kafka),  # type: ignore[arg-type, return-value]
@@ -147,9 +147,7 @@ def test_problems_are_plain_but_for_who_may_read_all() -> None:
     both.close()
 
 
-def test_a_request_that_hangs_does_not_keep_the_check_from_seeing_that_the_backend_is_back() -> (
-    None
-):
+def test_the_check_recovers_while_a_request_hangs() -> None:
     kafka = Fake("away")
     broker: ConnectingBackend[Fake] = ConnectingBackend("Kafka", lambda: kafka)
     both = Backends(broker, ConnectingBackend("the database", Fake))  # type: ignore[arg-type]
@@ -173,7 +171,7 @@ def test_a_request_that_hangs_does_not_keep_the_check_from_seeing_that_the_backe
     both.close()
 
 
-def test_a_database_that_is_busy_counts_as_what_it_was_before() -> None:
+def test_a_busy_database_keeps_its_last_result() -> None:
     database = Fake()
     kafka: Any = ConnectingBackend("Kafka", Fake)
     store: Any = ConnectingBackend("the database", lambda: database)

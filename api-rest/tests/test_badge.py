@@ -29,7 +29,7 @@ def run(stage: str, status: str, version: str = "1.2.4", **ago: float) -> Run:
     )
 
 
-class World:
+class Service:
     """The badges over what a test wants them to show."""
 
     def __init__(self) -> None:
@@ -54,8 +54,8 @@ class World:
 
 
 @pytest.fixture
-def world() -> World:
-    return World()
+def service() -> Service:
+    return Service()
 
 
 def texts(svg: str) -> list[str]:
@@ -87,13 +87,13 @@ def texts(svg: str) -> list[str]:
         (None, run("push", "succeeded"), "nothing deployed", "silent"),
     ],
 )
-def test_a_badge_says_what_runs_and_what_is_on_its_way(
+def test_a_badge_shows_the_running_version_and_a_newer_run(
     running: Running | None, newest: Run | None, message: str, look: str
 ) -> None:
     assert badge_of("live", running, newest, NOW) == Badge("live", message, look)
 
 
-def test_a_badge_is_two_halves_and_one_sentence() -> None:
+def test_a_badge_has_two_halves_and_a_label_for_screen_readers() -> None:
     svg = ET.fromstring(draw(Badge("production", "1.2.3", "succeeded")))  # noqa: S314  our own
     assert (svg.tag, svg.get("role"), svg.get("aria-label")) == (
         f"{SVG}svg",
@@ -112,7 +112,7 @@ def test_every_look_has_its_colour(look: str) -> None:
 
 
 @pytest.mark.parametrize("colour", [*COLOURS.values(), LABEL_COLOUR])
-def test_white_on_it_reads_well(colour: str) -> None:
+def test_white_text_has_enough_contrast(colour: str) -> None:
     parts = [int(colour[start : start + 2], 16) / 255 for start in (1, 3, 5)]
     red, green, blue = (
         part / 12.92 if part <= 0.04045 else ((part + 0.055) / 1.055) ** 2.4 for part in parts
@@ -138,7 +138,7 @@ def test_the_halves_are_as_wide_as_their_texts() -> None:
     assert geometry("prod", "\u0301")[1][1][1] == 1
 
 
-def test_a_long_text_is_shown_cut_and_read_whole() -> None:
+def test_a_long_text_is_cut_but_whole_for_screen_readers() -> None:
     svg = draw(Badge("production", "v" * 1000, "succeeded"))
     assert texts(svg) == ["production", "v" * (SHOWN_LIMIT - 1) + "…"]
     assert f'aria-label="production: {"v" * 1000}"' in svg
@@ -173,7 +173,7 @@ def test_markup_in_a_text_is_text(hostile: str, half: str) -> None:
     assert set(root.attrib) == {"width", "height", "role", "aria-label"}
 
 
-def test_what_xml_cannot_hold_is_replaced() -> None:
+def test_characters_that_xml_forbids_are_replaced() -> None:
     assert texts(draw(Badge("a\x00b\ud800", "c\x1b\nd", "failed"))) == [
         "a\ufffdb\ufffd",
         "c\ufffd\ufffdd",
@@ -183,13 +183,13 @@ def test_what_xml_cannot_hold_is_replaced() -> None:
 # ---- how it is served
 
 
-def test_the_address_names_the_place_and_the_left_half_is_the_environment(world: World) -> None:
-    assert texts(world.get("/badges/production/team/api.svg.svg").text) == ["production", "1.2.3"]
-    assert world.asked == [("production", "team/api.svg")]
+def test_the_path_names_environment_and_component(service: Service) -> None:
+    assert texts(service.get("/badges/production/team/api.svg.svg").text) == ["production", "1.2.3"]
+    assert service.asked == [("production", "team/api.svg")]
 
 
-def test_a_label_takes_the_environments_place(world: World) -> None:
-    response = world.get(f"/badges/production/api-rest.svg?label={quote('api <live> Zoë')}")
+def test_a_label_replaces_the_environment(service: Service) -> None:
+    response = service.get(f"/badges/production/api-rest.svg?label={quote('api <live> Zoë')}")
     assert texts(response.text)[0] == "api <live> Zoë"
 
 
@@ -197,18 +197,18 @@ def test_a_label_takes_the_environments_place(world: World) -> None:
     "query",
     ["label=", "label=" + "x" * 65, "label=%00", "label=a&label=b", "lable=a", "label=%ff", "x"],
 )
-def test_a_wrong_query_is_told(world: World, query: str) -> None:
-    response = world.get(f"/badges/production/api-rest.svg?{query}", status=422)
+def test_a_wrong_query_is_422(service: Service, query: str) -> None:
+    response = service.get(f"/badges/production/api-rest.svg?{query}", status=422)
     assert response.json["error"]["code"] == "invalid-query"
-    assert world.asked == []
+    assert service.asked == []
 
 
 @pytest.mark.parametrize("name", ["<script>", "x" * 129, "x" * 1000, "a b", "é", ".hidden", "\x00"])
 @pytest.mark.parametrize("place", ["{}/api-rest", "production/{}"])
-def test_what_nothing_can_be_called_is_404(world: World, name: str, place: str) -> None:
-    response = world.get(f"/badges/{place.format(quote(name))}.svg", status=404)
+def test_an_invalid_name_is_404(service: Service, name: str, place: str) -> None:
+    response = service.get(f"/badges/{place.format(quote(name))}.svg", status=404)
     assert response.content_type == "application/json"
-    assert world.asked == []
+    assert service.asked == []
 
 
 @pytest.mark.parametrize(
@@ -220,50 +220,50 @@ def test_what_nothing_can_be_called_is_404(world: World, name: str, place: str) 
         "/badges/a/%FF.svg",
     ],
 )
-def test_no_other_address_is_a_badge(world: World, path: str) -> None:
-    world.get(path, status=404)
+def test_other_paths_are_404(service: Service, path: str) -> None:
+    service.get(path, status=404)
 
 
-def test_where_nothing_is_deployed_there_is_a_picture_too(world: World) -> None:
-    world.running = None
-    assert texts(world.get(status=200).text) == ["production", "nothing deployed"]
+def test_a_place_without_a_deployment_has_a_badge(service: Service) -> None:
+    service.running = None
+    assert texts(service.get(status=200).text) == ["production", "nothing deployed"]
 
 
-def test_it_may_be_kept_for_a_minute_and_shown_by_other_sites_but_runs_nothing(
-    world: World,
+def test_it_is_cached_for_a_minute_and_open_to_other_sites(
+    service: Service,
 ) -> None:
-    headers = world.get().headers
+    headers = service.get().headers
     assert headers["Content-Type"] == "image/svg+xml; charset=utf-8"
     assert headers["Cache-Control"] == "max-age=60"
     assert headers["Cross-Origin-Resource-Policy"] == "cross-origin"
     assert headers["Content-Security-Policy"].startswith("default-src 'none';")
     assert headers["X-Content-Type-Options"] == "nosniff"
-    svg = world.get().text
+    svg = service.get().text
     assert not re.search(r"<style|<script|href=|\son[a-z]+=|url\(", svg)
 
 
 @pytest.mark.parametrize("form", ["{}", "W/{}", '"other", {}', '"other" , W/{}'])
-def test_it_is_not_sent_again_until_it_says_something_else(world: World, form: str) -> None:
-    etag = world.get().headers["ETag"]
+def test_an_unchanged_badge_is_304(service: Service, form: str) -> None:
+    etag = service.get().headers["ETag"]
     known = {"If-None-Match": form.format(etag)}
-    response = world.get(headers=known, status=304)
+    response = service.get(headers=known, status=304)
     assert (response.body, response.headers["ETag"]) == (b"", etag)
     assert response.headers["Cache-Control"] == "max-age=60"
-    world.newest = run("deploy", "started")
-    assert world.get(headers=known, status=200).headers["ETag"] != etag
+    service.newest = run("deploy", "started")
+    assert service.get(headers=known, status=200).headers["ETag"] != etag
 
 
 @pytest.mark.parametrize("other", ["", '"other"', "W/"])
-def test_another_name_is_not_this_ones(world: World, other: str) -> None:
-    world.get(headers={"If-None-Match": other}, status=200)
+def test_another_etag_gets_the_whole_badge(service: Service, other: str) -> None:
+    service.get(headers={"If-None-Match": other}, status=200)
 
 
 @pytest.mark.parametrize("error", [Unavailable, partial(Busy, "busy")])
-def test_while_the_database_is_away_or_busy_it_says_unknown_and_is_not_kept(
-    world: World, error: Callable[[str], Exception]
+def test_without_the_database_it_says_unknown_and_is_not_cached(
+    service: Service, error: Callable[[str], Exception]
 ) -> None:
-    world.error = error("database-0.internal refuses ledger")
-    response = world.get("/badges/production/api-rest.svg?label=live", status=503)
+    service.error = error("database-0.internal refuses ledger")
+    response = service.get("/badges/production/api-rest.svg?label=live", status=503)
     assert texts(response.text) == ["live", "unknown"]
     assert response.headers["Content-Type"] == "image/svg+xml; charset=utf-8"
     assert response.headers["Cache-Control"] == "no-store"
@@ -272,8 +272,8 @@ def test_while_the_database_is_away_or_busy_it_says_unknown_and_is_not_kept(
     assert "internal" not in response.text
 
 
-def test_head_has_the_headers_alone(world: World) -> None:
-    response = world.http.head("/badges/production/api-rest.svg")
+def test_head_has_the_headers_alone(service: Service) -> None:
+    response = service.http.head("/badges/production/api-rest.svg")
     assert response.body == b""
-    assert response.headers["ETag"] == world.get().headers["ETag"]
-    assert int(response.headers["Content-Length"]) == len(world.get().body)
+    assert response.headers["ETag"] == service.get().headers["ETag"]
+    assert int(response.headers["Content-Length"]) == len(service.get().body)

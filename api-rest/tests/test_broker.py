@@ -106,7 +106,7 @@ def connected(
     return KafkaBroker(make_settings(BROKER_URL="a,b:1", DELIVERY_TIMEOUT="3"), LagMonitor())
 
 
-def test_the_configured_brokers_are_asked_and_all_replicas_must_answer(
+def test_the_producer_uses_the_settings_and_waits_for_all_replicas(
     connected: KafkaBroker,
 ) -> None:
     options = connected._producer.options
@@ -133,7 +133,7 @@ def test_an_event_is_keyed_by_its_component(connected: KafkaBroker) -> None:
         TypeError("too late"),
     ],
 )
-def test_an_event_that_is_not_acknowledged_is_not_accepted(
+def test_an_event_without_acknowledgement_is_unavailable(
     connected: KafkaBroker, error: Exception
 ) -> None:
     connected._producer.error = error
@@ -141,20 +141,20 @@ def test_an_event_that_is_not_acknowledged_is_not_accepted(
         connected.publish(key="api-rest", value=b"{}", headers={})
 
 
-def test_an_event_that_kafka_finds_too_large_is_no_outage(connected: KafkaBroker) -> None:
+def test_an_event_too_large_for_kafka_is_413(connected: KafkaBroker) -> None:
     connected._producer.error = MessageSizeTooLargeError("max.message.bytes")
     with pytest.raises(Problem) as caught:
         connected.publish(key="api-rest", value=b"{}", headers={})
     assert (caught.value.status, caught.value.code) == (413, "too-large")
 
 
-def test_a_broker_whose_thread_has_ended_is_a_problem(connected: KafkaBroker) -> None:
+def test_the_check_fails_without_the_publishing_thread(connected: KafkaBroker) -> None:
     connected._publisher.close()
     with pytest.raises(Unavailable, match="has ended"):
         connected.check()
 
 
-def test_a_topic_with_leaders_is_well(connected: KafkaBroker) -> None:
+def test_the_check_passes_if_every_partition_has_a_leader(connected: KafkaBroker) -> None:
     connected.check()
 
 
@@ -166,7 +166,7 @@ def test_a_topic_with_leaders_is_well(connected: KafkaBroker) -> None:
         {"error_code": 0, "partitions": [{"partition_index": 0, "leader_id": -1}]},
     ],
 )
-def test_a_topic_that_cannot_be_written_is_a_problem(
+def test_the_check_fails_for_an_unusable_topic(
     connected: KafkaBroker, topic: dict[str, Any]
 ) -> None:
     connected._admin.topic = topic
@@ -175,14 +175,14 @@ def test_a_topic_that_cannot_be_written_is_a_problem(
     assert caught.value.plain == str(caught.value)
 
 
-def test_kafka_that_does_not_answer_is_a_problem(connected: KafkaBroker) -> None:
+def test_the_check_fails_if_kafka_does_not_answer(connected: KafkaBroker) -> None:
     connected._admin.error = KafkaTimeoutError("kafka:9092")
     with pytest.raises(Unavailable, match="kafka:9092") as caught:
         connected.check()
     assert caught.value.plain == ""
 
 
-def test_between_two_attempts_the_last_ones_reason_is_told(connected: KafkaBroker) -> None:
+def test_the_check_repeats_the_last_error_between_attempts(connected: KafkaBroker) -> None:
     for error in (
         KafkaTimeoutError("invalid credentials"),
         NodeNotReadyError("No node_id provided"),
@@ -192,7 +192,7 @@ def test_between_two_attempts_the_last_ones_reason_is_told(connected: KafkaBroke
             connected.check()
 
 
-def test_how_far_the_topic_is_stored_is_told(connected: KafkaBroker) -> None:
+def test_the_check_samples_the_lag(connected: KafkaBroker) -> None:
     connected.check()
     assert connected._lag.lag() == Lag(2, 0.0)
 
@@ -203,7 +203,7 @@ def test_a_group_that_has_stored_nothing_begins_at_the_first_event(connected: Ka
     assert connected._lag.lag() == Lag(5, 0.0)
 
 
-def test_it_is_asked_for_every_few_seconds_only(
+def test_the_lag_is_sampled_every_few_seconds(
     connected: KafkaBroker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for _ in range(5):
@@ -217,7 +217,7 @@ def test_it_is_asked_for_every_few_seconds_only(
 @pytest.mark.parametrize(
     "error", [GroupAuthorizationFailedError("async-worker"), KeyError("a bug")]
 )
-def test_not_to_know_how_far_it_is_stored_is_no_problem_and_said_once(
+def test_a_failed_sample_is_logged_once_and_no_problem(
     connected: KafkaBroker,
     error: Exception,
     monkeypatch: pytest.MonkeyPatch,
@@ -235,13 +235,13 @@ def test_not_to_know_how_far_it_is_stored_is_no_problem_and_said_once(
     assert connected._lag.lag() == Lag(2, 0.0)
 
 
-def test_a_coordinator_that_does_not_answer_is_looked_for_again(connected: KafkaBroker) -> None:
+def test_a_failed_sample_makes_kafka_look_up_the_coordinator(connected: KafkaBroker) -> None:
     connected._admin.group_error = KafkaError()
     connected.check()
     assert connected._admin._manager.cluster._coordinators == {}
 
 
-def test_kafka_that_does_not_answer_is_not_asked_for_more(connected: KafkaBroker) -> None:
+def test_a_failed_check_takes_no_sample(connected: KafkaBroker) -> None:
     connected._admin.error = KafkaTimeoutError()
     with pytest.raises(Unavailable):
         connected.check()

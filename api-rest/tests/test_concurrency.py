@@ -82,7 +82,7 @@ def test_it_is_computed_again_once_it_is_too_old(value: SharedValue[int], source
     assert value.get() == 2
 
 
-def test_its_age_counts_from_when_it_was_begun(source: Source) -> None:
+def test_the_age_counts_from_the_start(source: Source) -> None:
     def slowly() -> int:
         source.now += 3.0
         return source.compute()
@@ -91,14 +91,14 @@ def test_its_age_counts_from_when_it_was_begun(source: Source) -> None:
     assert (value.get(), value.get()) == (1, 2)
 
 
-def test_those_who_ask_meanwhile_get_the_same(
+def test_callers_during_a_computation_get_its_result(
     ask_together: Callable[[], list[Future[int]]], source: Source
 ) -> None:
     assert {reader.result(LIMIT) for reader in ask_together()} == {1}
     assert source.asked == 1
 
 
-def test_a_failure_is_everybodys_who_waits_and_nobody_tries_it_in_turn(
+def test_callers_during_a_computation_get_its_error(
     ask_together: Callable[[], list[Future[int]]], source: Source
 ) -> None:
     source.error = ValueError("away")
@@ -114,7 +114,7 @@ def test_a_failure_is_not_kept(value: SharedValue[int], source: Source) -> None:
     assert value.get() == 2
 
 
-def test_as_many_as_there_are_places_are_let_in() -> None:
+def test_callers_beyond_the_limit_are_busy() -> None:
     admission = Admission(2)
     with admission.within(0), admission.within(0):
         with pytest.raises(Busy, match="too many large answers") as caught, admission.within(0):
@@ -122,7 +122,7 @@ def test_as_many_as_there_are_places_are_let_in() -> None:
         assert caught.value.code == "busy"
 
 
-def test_a_place_is_free_again_whatever_came_of_it() -> None:
+def test_a_caller_that_fails_no_longer_counts() -> None:
     admission = Admission(1)
     with pytest.raises(KeyError), admission.within(0):
         raise KeyError
@@ -133,19 +133,6 @@ def test_a_place_is_free_again_whatever_came_of_it() -> None:
 def fail(gate: Gate) -> None:
     with pytest.raises(Unavailable, match="away"), gate.passing():
         raise Unavailable("away")
-
-
-def test_a_well_dependency_takes_all_callers_at_once() -> None:
-    gate = Gate()
-    with gate.passing(), gate.passing():
-        pass
-
-
-def test_after_a_failure_only_one_caller_tries() -> None:
-    gate = Gate()
-    fail(gate)
-    with gate.passing(), pytest.raises(Unavailable, match="away"), gate.passing():
-        pytest.fail("a second caller got in")
 
 
 def test_a_refused_caller_does_not_end_the_trial_of_the_other() -> None:
@@ -176,7 +163,7 @@ def test_the_next_trial_can_come_from_another_thread() -> None:
         pass
 
 
-def test_a_bug_is_no_outage() -> None:
+def test_a_bug_does_not_close_the_gate() -> None:
     gate = Gate()
     with pytest.raises(KeyError), gate.passing():
         raise KeyError
@@ -207,14 +194,14 @@ def be_busy(gate: Gate) -> None:
         raise Busy("busy", "no connection was free")
 
 
-def test_one_request_that_the_dependency_had_no_time_for_closes_the_gate_for_nobody() -> None:
+def test_busy_does_not_close_the_gate() -> None:
     gate = Gate()
     be_busy(gate)
     with gate.passing(), gate.passing():
         pass
 
 
-def test_one_request_that_the_dependency_had_no_time_for_does_not_open_the_gate() -> None:
+def test_busy_does_not_open_the_gate() -> None:
     gate = Gate()
     fail(gate)
     be_busy(gate)

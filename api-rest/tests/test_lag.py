@@ -19,34 +19,32 @@ def monitor(clock: Clock) -> LagMonitor:
     return LagMonitor(clock)
 
 
-def test_nothing_is_known_before_the_first_sample(monitor: LagMonitor) -> None:
+def test_there_is_no_lag_before_the_first_sample(monitor: LagMonitor) -> None:
     assert (monitor.lag(), monitor.late(), monitor.reason()) == (None, None, "")
 
 
-def test_what_is_stored_as_far_as_the_topic_goes_is_not_late(
-    monitor: LagMonitor, clock: Clock
-) -> None:
+def test_a_topic_that_is_stored_has_no_lag(monitor: LagMonitor, clock: Clock) -> None:
     for _ in range(9):
         monitor.sample({0: 7, 1: 3}, {0: 7, 1: 3})
         clock.now += 3
     assert monitor.lag() == Lag(0, 0.0)
 
 
-def test_what_waits_is_counted_over_all_partitions_and_a_group_that_never_was_has_stored_nothing(
+def test_waiting_events_are_counted_over_all_partitions(
     monitor: LagMonitor,
 ) -> None:
     monitor.sample({0: 7, 1: 3}, {0: 5})
     assert monitor.lag() == Lag(5, 0.0)
 
 
-def test_what_was_stored_while_kafka_was_asked_is_not_less_than_nothing(
+def test_events_stored_during_a_sample_are_not_negative(
     monitor: LagMonitor,
 ) -> None:
     monitor.sample({0: 7, 1: 3}, {0: 9, 1: 2})
     assert monitor.lag() == Lag(1, 0.0)
 
 
-def test_the_delay_counts_from_when_everything_was_stored(
+def test_the_delay_counts_from_the_last_sample_without_lag(
     monitor: LagMonitor, clock: Clock
 ) -> None:
     monitor.sample({0: 5}, {0: 5})
@@ -56,9 +54,7 @@ def test_the_delay_counts_from_when_everything_was_stored(
     assert monitor.lag() == Lag(1, 21.0)
 
 
-def test_a_backlog_that_is_worked_off_is_as_late_as_the_newest_sample_that_is_stored(
-    monitor: LagMonitor, clock: Clock
-) -> None:
+def test_a_shrinking_backlog_has_a_shrinking_delay(monitor: LagMonitor, clock: Clock) -> None:
     for end in (10, 20, 30, 40):
         monitor.sample({0: end}, {0: 0})
         clock.now += 3
@@ -70,9 +66,7 @@ def test_a_backlog_that_is_worked_off_is_as_late_as_the_newest_sample_that_is_st
     assert monitor.lag() == Lag(0, 0.0)
 
 
-def test_a_topic_that_rested_does_not_make_the_next_event_late(
-    monitor: LagMonitor, clock: Clock
-) -> None:
+def test_an_idle_time_does_not_count_as_delay(monitor: LagMonitor, clock: Clock) -> None:
     monitor.sample({0: 5}, {0: 4})
     for _ in range(100):
         clock.now += 3
@@ -82,9 +76,7 @@ def test_a_topic_that_rested_does_not_make_the_next_event_late(
     assert monitor.lag() == Lag(1, 3.0)
 
 
-def test_what_came_while_kafka_could_not_be_asked_is_not_late_yet(
-    monitor: LagMonitor, clock: Clock
-) -> None:
+def test_a_time_without_samples_does_not_count_as_delay(monitor: LagMonitor, clock: Clock) -> None:
     monitor.sample({0: 5}, {0: 5})
     clock.now += 300
     monitor.sample({0: 6}, {0: 5})
@@ -94,7 +86,7 @@ def test_what_came_while_kafka_could_not_be_asked_is_not_late_yet(
     assert monitor.lag() == Lag(1, 300.0)
 
 
-def test_an_old_sample_is_not_believed(monitor: LagMonitor, clock: Clock) -> None:
+def test_an_old_sample_is_no_lag(monitor: LagMonitor, clock: Clock) -> None:
     monitor.sample({0: 5}, {0: 0})
     clock.now += SAMPLE_VALID_SECONDS
     assert monitor.lag() == Lag(5, 0.0)
@@ -102,9 +94,7 @@ def test_an_old_sample_is_not_believed(monitor: LagMonitor, clock: Clock) -> Non
     assert monitor.lag() is None
 
 
-def test_a_long_backlog_takes_little_memory_and_its_delay_stays_about_right(
-    monitor: LagMonitor, clock: Clock
-) -> None:
+def test_a_long_backlog_needs_few_samples(monitor: LagMonitor, clock: Clock) -> None:
     for event in range(1, 20_001):
         clock.now += 3
         monitor.sample({0: event}, {0: 0})
@@ -116,7 +106,7 @@ def test_a_long_backlog_takes_little_memory_and_its_delay_stays_about_right(
         assert found.delay == pytest.approx(3 * waiting, abs=3 * 20_000 / PRECISION)
 
 
-def test_late_is_said_in_words_once_it_lasts(monitor: LagMonitor, clock: Clock) -> None:
+def test_a_long_lag_has_a_sentence(monitor: LagMonitor, clock: Clock) -> None:
     monitor.sample({0: 1}, {0: 0})
     clock.now += LATE_AFTER
     monitor.sample({0: 1}, {0: 0})

@@ -25,11 +25,11 @@ def wrong(query: str) -> dict[str, str]:
     return caught.value.fields
 
 
-def test_nothing_asked_for_is_the_newest() -> None:
+def test_an_empty_query_is_the_default_listing() -> None:
     assert read("") == Listing(filters={}, limit=50)
 
 
-def test_everything_that_can_be_asked_for() -> None:
+def test_every_parameter_is_parsed() -> None:
     cursor = Position(MOMENT, EVENT_ID).cursor()
     query = (
         "component=a%2Fb&environment=prod&version=%C3%A9+1&status=failed&stage=deploy&responsible=Zo%C3%AB"
@@ -51,7 +51,7 @@ def test_everything_that_can_be_asked_for() -> None:
     )
 
 
-def test_filters_have_one_order_whatever_was_asked_first() -> None:
+def test_the_order_of_filters_does_not_depend_on_the_query() -> None:
     assert list(read("stage=deploy&component=a").filters) == list(
         read("component=a&stage=deploy").filters
     )
@@ -81,11 +81,7 @@ def test_every_wrong_parameter_is_named(query: str, names: set[str]) -> None:
     assert set(wrong(query)) == names
 
 
-def test_a_limit_of_thousands_of_digits_is_told_as_any_other() -> None:
-    assert "1 to 500" in wrong(f"limit={'1' * 5000}")["limit"]
-
-
-def test_where_no_parameter_is_known_each_is_named() -> None:
+def test_a_route_without_parameters_refuses_each() -> None:
     with pytest.raises(Problem) as caught:
         listing.read("a=1&b=2&a=3", ())
     assert caught.value.fields == dict.fromkeys("ab", "is not a parameter; there are none here")
@@ -93,7 +89,7 @@ def test_where_no_parameter_is_known_each_is_named() -> None:
 
 
 @pytest.mark.parametrize("query", ["version=%FF", "version", "&&"])
-def test_a_query_that_cannot_be_read_is_a_problem(query: str) -> None:
+def test_an_unreadable_query_is_a_problem(query: str) -> None:
     assert wrong(query) == {}
 
 
@@ -101,22 +97,11 @@ def test_a_query_that_cannot_be_read_is_a_problem(query: str) -> None:
     "text",
     [
         "2026-01-31",
-        "2026-01-31T12:00:00",
-        "2026-01-31 12:00:00Z",
-        "2026-01-31T12:00Z",
-        "20260131T120000Z",
-        "2026-W05-6T12:00:00Z",
-        "2026-02-30T12:00:00Z",
-        "2026-01-31T24:00:01Z",
-        "2026-01-31T12:00:00 01:00",  # what a plus becomes that was not quoted
-        "0000-01-01T00:00:00Z",
-        "2026-01-31T12:00:00+25:00",
-        "\u0662026-01-31T12:00:00Z",
-        "now",
+        "2026-01-31T12:00:00 01:00",  # a plus that is not quoted
         "",
     ],
 )
-def test_a_time_without_its_whole_form_is_named(text: str) -> None:
+def test_a_wrong_time_is_named(text: str) -> None:
     assert "RFC 3339" in wrong(f"since={quote(text)}")["since"]
 
 
@@ -129,17 +114,17 @@ def test_a_time_without_its_whole_form_is_named(text: str) -> None:
         ("9999-12-31T23:59:59-01:00", datetime.max),  # noqa: DTZ901
     ],
 )
-def test_times_are_understood_as_utc(text: str, expected: datetime) -> None:
+def test_times_are_converted_to_utc(text: str, expected: datetime) -> None:
     assert read(f"until={quote(text)}").until == expected
 
 
 @pytest.mark.parametrize("moment", [EPOCH, MOMENT, datetime(6535, 12, 31, 23, 59, 59, 999_999)])  # noqa: DTZ001
-def test_a_cursor_leads_back(moment: datetime) -> None:
+def test_a_cursor_becomes_its_position_again(moment: datetime) -> None:
     position = Position(moment, str(uuid.uuid4()))
     assert Position.parse(position.cursor()) == position
 
 
-def test_a_cursor_that_was_changed_a_little_is_still_a_place_or_refused() -> None:
+def test_a_changed_cursor_is_refused_or_another_position() -> None:
     cursor = Position(MOMENT, EVENT_ID).cursor()
     for index in range(len(cursor)):
         for letter in "A_z-9=+/ é":
@@ -156,7 +141,7 @@ def test_the_largest_cursor_is_a_time() -> None:
     assert Position.parse("Af" + "_" * 30).received_at - EPOCH < timedelta(days=366 * 4600)
 
 
-def test_the_next_page_is_of_the_same_listing() -> None:
+def test_the_link_repeats_the_query_with_the_cursor() -> None:
     link = next_link("/deployments", "version=%C3%A9+1&cursor=old&limit=2", "new")
     address, _, relation = link.partition(">; ")
     assert relation == 'rel="next"'
@@ -165,7 +150,7 @@ def test_the_next_page_is_of_the_same_listing() -> None:
     assert parse_qsl(query) == [("version", "é 1"), ("limit", "2"), ("cursor", "new")]
 
 
-def test_a_link_cannot_be_broken_out_of() -> None:
+def test_a_link_quotes_its_query() -> None:
     assert (
         next_link("/x", "version=%3E%22%0D%0A", "c")
         == '</x?version=%3E%22%0D%0A&cursor=c>; rel="next"'

@@ -78,7 +78,7 @@ def get(url: str) -> int:
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_it_starts_without_anything_and_ends_cleanly(
+def test_it_starts_without_backends_and_stops_cleanly(
     process: subprocess.Popen[str], port: int, number: signal.Signals
 ) -> None:
     assert get(f"http://127.0.0.1:{port}/health") == 200
@@ -89,7 +89,7 @@ def test_it_starts_without_anything_and_ends_cleanly(
     assert [json.loads(line)["event"] for line in output.splitlines()][-1] == "stopped"
 
 
-def test_threads_that_still_begin_do_not_make_the_process_abort_when_it_ends() -> None:
+def test_starting_threads_do_not_abort_the_exit() -> None:
     """What a thread does while the interpreter is taken down, say in an import, may abort the process."""
     program = """
 import runpy, sys
@@ -108,7 +108,7 @@ runpy.run_module("api_rest", run_name="__main__")
     assert len(done.stdout.splitlines()) == 1, done.stdout
 
 
-def test_a_port_in_use_is_said_without_a_traceback(
+def test_a_port_in_use_is_logged_without_a_traceback(
     process: subprocess.Popen[str], port: int
 ) -> None:
     assert get(f"http://127.0.0.1:{port}/health") == 200
@@ -147,7 +147,7 @@ def wait_for_line(process: subprocess.Popen[str], event: str) -> None:
     pytest.fail(f"it never logged {event!r}")
 
 
-def test_a_tokens_file_that_is_not_there_ends_with_2(
+def test_a_missing_tokens_file_ends_with_2(
     minimum: dict[str, str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main([], {**minimum, "TOKENS_FILE": str(tmp_path / "absent")}) == 2

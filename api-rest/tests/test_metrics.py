@@ -26,14 +26,14 @@ def test_requests_are_counted_and_timed_by_route() -> None:
     } <= lines(metrics)
 
 
-def test_invented_methods_are_one_series() -> None:
+def test_unknown_methods_share_a_series() -> None:
     metrics = Metrics("1")
     for method in ("A", "B", "C"):
         metrics.observe(method, "none", 405, 0.0)
     assert 'http_requests_total{method="other",route="none",status="405"} 3.0' in lines(metrics)
 
 
-def test_the_server_is_told_of_as_it_is_when_asked() -> None:
+def test_server_metrics_are_current() -> None:
     metrics = Metrics("1")
     server = SimpleNamespace(queued=1, connections=2, counters={"overloaded": 3})
     metrics.watch(server)
@@ -45,7 +45,7 @@ def test_the_server_is_told_of_as_it_is_when_asked() -> None:
     } <= lines(metrics)
 
 
-def test_what_is_depended_on_is_told_of_as_it_is_when_asked() -> None:
+def test_backend_metrics_are_current() -> None:
     metrics = Metrics("1")
     well = {"kafka": True, "database": False}
     metrics.watch_backends(well)
@@ -57,7 +57,7 @@ def test_what_is_depended_on_is_told_of_as_it_is_when_asked() -> None:
     assert 'api_rest_backend_up{backend="kafka"} 0.0' in lines(metrics)
 
 
-def test_how_far_storing_is_behind_is_told_while_it_is_known() -> None:
+def test_lag_metrics_are_nan_without_a_sample() -> None:
     metrics, lag = Metrics("1"), LagMonitor()
     metrics.watch_lag(lag)
     assert {"api_rest_store_waiting_events NaN", "api_rest_store_delay_seconds NaN"} <= lines(
@@ -69,7 +69,7 @@ def test_how_far_storing_is_behind_is_told_while_it_is_known() -> None:
     )
 
 
-def test_two_processes_in_one_test_do_not_collide() -> None:
+def test_two_instances_do_not_collide() -> None:
     Metrics("1").watch(SimpleNamespace(queued=0, connections=0, counters={}))
     Metrics("1").watch(SimpleNamespace(queued=0, connections=0, counters={}))
 
@@ -82,7 +82,7 @@ def test_two_processes_in_one_test_do_not_collide() -> None:
         ("application/openmetrics-text;version=1.0.0", "application/openmetrics-text"),
     ],
 )
-def test_the_format_is_what_the_client_takes(accept: str, media_type: str) -> None:
+def test_the_format_is_one_that_the_client_accepts(accept: str, media_type: str) -> None:
     content_type, body = Metrics("1").render(accept)
     assert content_type.partition(";")[0] == media_type
     assert body.endswith(b"# EOF\n") == (media_type != "text/plain")

@@ -107,12 +107,12 @@ def forget_keys() -> None:
 @settings(
     max_examples=EXAMPLES, deadline=None, phases=PHASES, suppress_health_check=list(HealthCheck)
 )
-def test_answers_are_as_promised(case: schemathesis.Case[Any]) -> None:
+def test_answers_match_the_document(case: schemathesis.Case[Any]) -> None:
     forget_keys()
     case.call_and_validate()
 
 
-def test_links_lead_where_they_say() -> None:
+def test_links_match_the_document() -> None:
     class Chains(SCHEMA.as_state_machine()):  # type: ignore[misc]  # made at run time
         def before_call(self, case: schemathesis.Case[Any]) -> None:
             del case
@@ -137,7 +137,7 @@ def tokens(tmp_path: Path) -> Tokens:
     return Tokens(str(file))
 
 
-def test_protected_calls_are_refused_as_promised(tokens: Tokens) -> None:
+def test_refused_calls_match_the_document(tokens: Tokens) -> None:
     app, engine = application(tokens)
     http = TestApp(app)
     paths = http.get("/openapi.json").json["paths"]
@@ -193,7 +193,7 @@ def objects(node: object) -> Iterator[dict[str, Any]]:
         yield from objects(child)
 
 
-def test_every_reference_leads_somewhere_and_every_component_is_used() -> None:
+def test_every_reference_exists_and_every_component_is_used() -> None:
     whole = described()
     used = {node["$ref"] for node in objects(whole) if "$ref" in node}
     there = {
@@ -206,7 +206,7 @@ def test_every_reference_leads_somewhere_and_every_component_is_used() -> None:
     assert there - used == {"#/components/securitySchemes/token"}
 
 
-def test_every_schema_is_one_and_takes_its_examples() -> None:
+def test_every_schema_is_valid_and_accepts_its_examples() -> None:
     schemas = described()["components"]["schemas"]
     for schema in schemas.values():
         validator = Draft202012Validator({**schema, "components": {"schemas": schemas}})
@@ -215,7 +215,7 @@ def test_every_schema_is_one_and_takes_its_examples() -> None:
             validator.validate(example)
 
 
-def test_what_can_be_sent_is_what_is_declared() -> None:
+def test_the_schema_accepts_what_the_checks_accept() -> None:
     whole = described()
     body = whole["components"]["schemas"]["NewDeployment"]
     assert set(body["properties"]) == {field.name for field in FIELDS}

@@ -81,7 +81,7 @@ def test_an_event_is_acknowledged(publisher: Publisher, producer: Producer) -> N
     assert producer.batches == [[b"1"]]
 
 
-def test_what_comes_while_a_batch_is_under_way_goes_together(
+def test_events_during_a_batch_become_the_next_batch(
     publisher: Publisher, producer: Producer
 ) -> None:
     producer.go_on.clear()
@@ -117,7 +117,7 @@ def test_an_event_without_an_answer_is_not_acknowledged(
         publish(publisher, b"1")
 
 
-def test_no_exception_ends_the_thread_and_the_request_is_told(
+def test_an_exception_reaches_the_request_and_the_thread_goes_on(
     publisher: Publisher, producer: Producer
 ) -> None:
     producer.broken = RuntimeError("the event loop is closed")
@@ -128,7 +128,7 @@ def test_no_exception_ends_the_thread_and_the_request_is_told(
     assert publisher.alive
 
 
-def test_an_acknowledgement_that_cannot_be_read_is_none(
+def test_an_unreadable_acknowledgement_is_an_error(
     publisher: Publisher, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def unreadable(_: Future) -> bool:
@@ -143,9 +143,7 @@ def test_an_acknowledgement_that_cannot_be_read_is_none(
 
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
 @pytest.mark.parametrize("where", ["refused", "broken"])
-def test_without_the_thread_nothing_is_acknowledged_and_nobody_waits(
-    producer: Producer, where: str
-) -> None:
+def test_without_the_thread_a_request_fails_at_once(producer: Producer, where: str) -> None:
     publisher = Publisher(producer, "t", 1)
     # What is no Exception: the only way to end it.
     if where == "refused":
@@ -160,7 +158,7 @@ def test_without_the_thread_nothing_is_acknowledged_and_nobody_waits(
         publish(publisher, b"2")
 
 
-def test_what_was_given_up_while_it_waited_is_not_sent(producer: Producer) -> None:
+def test_an_abandoned_event_is_not_sent(producer: Producer) -> None:
     producer.timeout = 0
     publisher = Publisher(producer, "t", 0)
     producer.go_on.clear()
@@ -186,7 +184,7 @@ def test_what_was_given_up_while_it_waited_is_not_sent(producer: Producer) -> No
     assert b"2" not in {value for batch in producer.batches for value in batch}
 
 
-def test_closing_sends_what_waits(producer: Producer) -> None:
+def test_close_sends_the_waiting_events(producer: Producer) -> None:
     publisher = Publisher(producer, "t", 1)
     producer.go_on.clear()
     with ThreadPoolExecutor(2) as pool:

@@ -55,7 +55,7 @@ def known(backends: Backends, monkeypatch: pytest.MonkeyPatch) -> Iterator[Readi
         assert not known._thread.is_alive()
 
 
-def test_it_is_not_ready_until_something_was_checked(known: Readiness, backends: Backends) -> None:
+def test_it_is_not_ready_before_the_first_check(known: Readiness, backends: Backends) -> None:
     backends.hangs.clear()
     known.start()
     assert known.state().missing == ["nothing was checked yet"]
@@ -63,7 +63,7 @@ def test_it_is_not_ready_until_something_was_checked(known: Readiness, backends:
     eventually(lambda: known.state().missing == [])
 
 
-def test_it_follows_what_is_found(known: Readiness, backends: Backends) -> None:
+def test_it_is_ready_once_the_check_passes(known: Readiness, backends: Backends) -> None:
     known.start()
     eventually(lambda: known.state().missing == [])
     backends.found = [KAFKA]
@@ -72,9 +72,7 @@ def test_it_follows_what_is_found(known: Readiness, backends: Backends) -> None:
     eventually(lambda: known.state().missing == [])
 
 
-def test_once_nothing_was_missing_it_stays_ready_and_tells_what_is_missing_now(
-    known: Readiness, backends: Backends
-) -> None:
+def test_it_stays_ready_and_reports_later_problems(known: Readiness, backends: Backends) -> None:
     backends.found = [KAFKA]
     known.start()
     eventually(lambda: backends.checks > 2)
@@ -89,7 +87,7 @@ def test_once_nothing_was_missing_it_stays_ready_and_tells_what_is_missing_now(
     )
 
 
-def test_it_asks_more_often_while_something_is_missing(
+def test_it_checks_more_often_with_problems(
     known: Readiness, backends: Backends, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(readiness, "INTERVAL", 60)
@@ -100,7 +98,7 @@ def test_it_asks_more_often_while_something_is_missing(
     eventually(lambda: known.state().missing == [])
 
 
-def test_a_bug_in_the_check_is_a_problem_and_not_the_end_of_checking(
+def test_a_bug_in_the_check_is_a_problem_and_checks_go_on(
     known: Readiness, backends: Backends
 ) -> None:
     backends.error = KeyError("leader")
@@ -112,7 +110,7 @@ def test_a_bug_in_the_check_is_a_problem_and_not_the_end_of_checking(
     eventually(lambda: known.state().missing == [])
 
 
-def test_what_was_found_is_believed_for_a_while_only(
+def test_an_old_check_is_a_problem(
     known: Readiness, backends: Backends, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     known.start()
@@ -145,7 +143,7 @@ def test_changes_are_logged_once(
     assert structured(caplog)[0]["reasons"] == ["Kafka is away: kafka:9092"]
 
 
-def test_hosts_and_the_words_of_drivers_are_told_in_full_only(
+def test_hosts_and_driver_errors_are_in_the_full_text_only(
     known: Readiness, backends: Backends
 ) -> None:
     backends.found = [KAFKA]
@@ -156,7 +154,7 @@ def test_hosts_and_the_words_of_drivers_are_told_in_full_only(
     eventually(lambda: known.state().missing == ["the check of the backends failed"])
 
 
-def test_storing_that_is_behind_is_told_and_keeps_no_instance_out(
+def test_a_lag_is_reported_and_the_instance_stays_ready(
     known: Readiness,
     backends: Backends,
     caplog: pytest.LogCaptureFixture,

@@ -24,14 +24,14 @@ def test_every_stage_has_its_words(stage: str) -> None:
     assert done.endswith(("ed", "lt"))
 
 
-def test_what_is_done_now_is_the_last_stage_under_way() -> None:
+def test_a_run_under_way_is_named_by_its_last_started_stage() -> None:
     assert (
         result(run(("test", "started"), ("build", "started"), ("scan", "succeeded")), NOW)[1]
         == "Building"
     )
 
 
-def test_what_failed_is_the_first_stage_that_did() -> None:
+def test_a_failed_run_is_named_by_its_first_failed_stage() -> None:
     assert (
         result(run(("test", "succeeded"), ("build", "failed"), ("scan", "failed")), NOW)[1]
         == "Failed in build"
@@ -41,18 +41,18 @@ def test_what_failed_is_the_first_stage_that_did() -> None:
 @pytest.mark.parametrize(
     ("ago", "goes_on"), [(DAY, True), (DAY + timedelta(microseconds=1), False)]
 )
-def test_a_run_that_says_nothing_for_a_day_is_cut_off(ago: timedelta, *, goes_on: bool) -> None:
+def test_a_run_without_an_event_for_a_day_is_silent(ago: timedelta, *, goes_on: bool) -> None:
     silent = run(("build", "started"), ago=ago)
     assert is_under_way(silent, NOW) is goes_on
     assert result(silent, NOW)[0] == ("started" if goes_on else "silent")
 
 
 @pytest.mark.parametrize("since", [timedelta(minutes=1), timedelta(seconds=59)])
-def test_what_is_older_than_what_runs_is_not_coming(since: timedelta) -> None:
+def test_a_run_older_than_the_running_version_is_not_newer(since: timedelta) -> None:
     assert newer_run(running(since), run(("deploy", "failed")), NOW) is None
 
 
-def test_what_is_newer_than_what_runs_is_coming() -> None:
+def test_a_failed_run_after_the_running_version_is_newer() -> None:
     found = newer_run(running(timedelta(minutes=2)), run(("deploy", "failed")), NOW)
     assert found is not None
     assert (found.version, found.look, found.words) == ("1.2.4", "failed", "Failed in deploy")
@@ -61,5 +61,5 @@ def test_what_is_newer_than_what_runs_is_coming() -> None:
 @pytest.mark.parametrize(
     "stages", [(("push", "succeeded"),), (("scan", "failed"), ("deploy", "succeeded"))]
 )
-def test_what_went_well_or_arrived_is_not_coming(stages: tuple[tuple[str, str], ...]) -> None:
+def test_a_successful_or_deployed_run_is_not_newer(stages: tuple[tuple[str, str], ...]) -> None:
     assert newer_run(None, run(*stages), NOW) is None

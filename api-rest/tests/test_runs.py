@@ -3,7 +3,6 @@ from datetime import datetime, timedelta
 from typing import Any
 
 import pytest
-from api_rest.event import STAGES as EVENT_STAGES
 from api_rest.runs import STAGES, Run, StageTime, running, runs
 from histories import Answer, Row, histories
 from hypothesis import given, settings
@@ -33,15 +32,7 @@ def statuses(run: Run) -> dict[str, str]:
     return {stage.stage: stage.status for stage in run.stages}
 
 
-def test_the_stages_are_those_of_the_event() -> None:
-    assert STAGES == EVENT_STAGES
-
-
-def test_no_events_are_no_runs() -> None:
-    assert runs([]) == []
-
-
-def test_a_run_holds_the_start_and_the_end_of_each_stage() -> None:
+def test_a_run_has_the_start_and_the_end_of_each_stage() -> None:
     (run,) = runs(
         [
             event(0, "build", "started"),
@@ -78,7 +69,7 @@ def test_events_may_come_in_any_order() -> None:
     assert [stage.stage for stage in runs(shuffled)[0].stages] == list(STAGES)
 
 
-def test_a_start_and_an_end_of_one_moment_are_one_stage() -> None:
+def test_a_start_and_an_end_at_the_same_time_are_one_stage() -> None:
     (run,) = runs([event(0, "build", "succeeded", id="1"), event(0, "build", "started", id="2")])
     assert run.stages == (StageTime("build", "succeeded", at(0), at(0)),)
 
@@ -118,13 +109,13 @@ def test_a_start_of_a_stage_that_the_run_has_begins_a_new_run() -> None:
     assert (again.started_at, again.seconds) == (at(9), 3)
 
 
-def test_an_end_without_its_start_has_no_length() -> None:
+def test_an_end_without_a_start_has_no_duration() -> None:
     (run,) = runs([event(5, "deploy", "succeeded")])
     assert run.stages == (StageTime("deploy", "succeeded", None, at(5)),)
     assert (run.stages[0].seconds, run.seconds, run.started_at) == (None, None, at(5))
 
 
-def test_where_only_ends_are_recorded_each_repeated_one_is_a_run() -> None:
+def test_without_recorded_starts_a_repeated_end_is_a_new_run() -> None:
     found = runs(
         [
             event(0, "build", "succeeded"),
@@ -135,7 +126,7 @@ def test_where_only_ends_are_recorded_each_repeated_one_is_a_run() -> None:
     assert [list(statuses(run)) for run in found] == [["build"], ["build", "deploy"]]
 
 
-def test_a_rollback_belongs_to_the_run_it_undoes_and_does_not_make_its_stage_longer() -> None:
+def test_a_rollback_belongs_to_its_deploys_run_and_keeps_the_duration() -> None:
     (run,) = runs(
         [
             event(0, "deploy", "started"),
@@ -147,7 +138,7 @@ def test_a_rollback_belongs_to_the_run_it_undoes_and_does_not_make_its_stage_lon
     assert (run.stages[0].seconds, run.seconds) == (4, 4)
 
 
-def test_a_rollback_of_what_has_no_start_is_no_new_run() -> None:
+def test_a_rollback_of_a_deploy_without_a_start_is_no_new_run() -> None:
     (run,) = runs([event(0, "deploy", "succeeded"), event(9, "deploy", "rolled-back")])
     assert run.status == "rolled-back"
 
@@ -161,12 +152,12 @@ def test_a_rollback_of_what_has_no_start_is_no_new_run() -> None:
         (("failed", "rolled-back", "started"), "rolled-back"),
     ],
 )
-def test_a_run_is_as_good_as_its_worst_stage(said: tuple[str, ...], status: str) -> None:
+def test_a_run_has_the_status_of_its_worst_stage(said: tuple[str, ...], status: str) -> None:
     (run,) = runs([event(number, STAGES[number], word) for number, word in enumerate(said)])
     assert run.status == status
 
 
-def test_a_stage_under_way_has_no_length_and_nor_has_its_run() -> None:
+def test_a_running_stage_and_its_run_have_no_duration() -> None:
     (run,) = runs(
         [event(0, "build", "started"), event(5, "build", "succeeded"), event(6, "test", "started")]
     )
@@ -194,7 +185,7 @@ def test_a_stage_of_several_steps_lasts_from_the_first_start_to_the_last_end() -
     assert run.stages == (StageTime("scan", "succeeded", at(0), at(9)),)
 
 
-def test_steps_at_the_same_time_are_over_when_the_last_one_is() -> None:
+def test_a_stage_of_parallel_steps_ends_with_the_last_one() -> None:
     events = [
         build(0, "started", "lint"),
         build(1, "started", "unit"),
@@ -208,7 +199,7 @@ def test_steps_at_the_same_time_are_over_when_the_last_one_is() -> None:
 
 
 @pytest.mark.parametrize("began", [1, 5], ids=["at the same time", "afterwards"])
-def test_a_step_that_failed_is_not_hidden_by_another_one_that_succeeds(began: float) -> None:
+def test_a_stage_fails_if_one_of_its_steps_failed(began: float) -> None:
     (run,) = runs(
         [
             build(0, "started", "lint"),
@@ -220,7 +211,7 @@ def test_a_step_that_failed_is_not_hidden_by_another_one_that_succeeds(began: fl
     assert (run.status, run.stages[0].seconds) == ("failed", 8)
 
 
-def test_a_step_under_way_does_not_hide_one_that_failed() -> None:
+def test_a_stage_with_a_failed_and_a_running_step_failed() -> None:
     (run,) = runs(
         [build(0, "started", "lint"), build(4, "failed", "lint"), build(5, "started", "unit")]
     )
@@ -229,7 +220,7 @@ def test_a_step_under_way_does_not_hide_one_that_failed() -> None:
 
 
 @pytest.mark.parametrize("step", ["lint", "", None])
-def test_a_failure_counts_until_the_same_step_is_begun_again(step: str | None) -> None:
+def test_a_failure_counts_until_its_step_starts_again(step: str | None) -> None:
     events = [build(0, "started", step), build(4, "failed", step), build(5, "succeeded", step)]
     (run,) = runs(events)
     assert (run.status, run.stages[0].seconds) == ("failed", 4)
@@ -239,12 +230,12 @@ def test_a_failure_counts_until_the_same_step_is_begun_again(step: str | None) -
     assert run.stages == (StageTime("scan", "succeeded", at(0), at(9)),)
 
 
-def test_a_step_cut_off_and_begun_again_is_over_when_it_ends() -> None:
+def test_a_restarted_step_ends_once() -> None:
     (run,) = runs([build(0, "started", "a"), build(5, "started", "a"), build(9, "succeeded", "a")])
     assert run.stages == (StageTime("scan", "succeeded", at(0), at(9)),)
 
 
-def test_a_pipelines_events_are_one_run_and_another_pipelines_are_another() -> None:
+def test_each_pipeline_has_its_own_run() -> None:
     again, first = runs(
         [
             event(0, "test", "started", pipeline="https://ci/1"),
@@ -258,7 +249,7 @@ def test_a_pipelines_events_are_one_run_and_another_pipelines_are_another() -> N
     assert statuses(again) == {"test": "succeeded"}
 
 
-def test_what_names_no_pipeline_belongs_to_the_newest_run_unless_it_begins_again() -> None:
+def test_an_event_without_a_pipeline_belongs_to_the_newest_run() -> None:
     deploy = [
         build(0, "started", "inv deploy", "deploy"),
         build(9, "succeeded", "inv deploy", "deploy"),
@@ -270,7 +261,7 @@ def test_what_names_no_pipeline_belongs_to_the_newest_run_unless_it_begins_again
     assert len(runs([*deploy, event(20, "deploy", "started", step="another")])) == 1
 
 
-def test_a_step_by_hand_after_a_stage_without_one_may_be_the_same_and_begins_a_new_run() -> None:
+def test_a_step_after_the_same_stage_without_steps_is_a_new_run() -> None:
     found = runs(
         [
             event(0, "deploy", "started"),
@@ -282,7 +273,7 @@ def test_a_step_by_hand_after_a_stage_without_one_may_be_the_same_and_begins_a_n
 
 
 @pytest.mark.parametrize("pipeline", ["", "https://ci/2"], ids=["by hand", "by another pipeline"])
-def test_a_version_taken_back_is_so_in_the_run_that_brought_it(pipeline: str) -> None:
+def test_a_rollback_belongs_to_the_run_that_deployed(pipeline: str) -> None:
     (run,) = runs(
         [
             build(0, "started", "inv deploy", "deploy"),
@@ -293,7 +284,7 @@ def test_a_version_taken_back_is_so_in_the_run_that_brought_it(pipeline: str) ->
     assert (run.status, run.stages[0].seconds, run.updated_at) == ("rolled-back", 9, at(3600))
 
 
-def test_a_pipelines_own_rollback_is_its_own() -> None:
+def test_a_pipelines_rollback_belongs_to_its_own_run() -> None:
     second, first = runs(
         [
             build(0, "started", "x", "deploy"),
@@ -310,14 +301,10 @@ def test_a_pipelines_own_rollback_is_its_own() -> None:
 
 
 @pytest.mark.parametrize(("field", "word"), [("stage", "pray"), ("status", "maybe")])
-def test_what_a_later_version_recorded_is_left_out(field: str, word: str) -> None:
+def test_stages_and_statuses_of_later_versions_are_ignored(field: str, word: str) -> None:
     events = [event(0, "build", "succeeded"), {**event(1, "test", "started"), field: word}]
     (run,) = runs(events)
     assert statuses(run) == {"build": "succeeded"}
-
-
-def test_what_only_a_later_version_knows_is_no_run() -> None:
-    assert runs([event(0, "pray", "started")]) == []
 
 
 @pytest.mark.parametrize(
@@ -331,7 +318,7 @@ def test_what_only_a_later_version_knows_is_no_run() -> None:
         ({"push": "succeeded", "verify": "succeeded"}, False),
     ],
 )
-def test_a_run_has_arrived_when_all_is_well_from_its_deployment_on(
+def test_a_run_is_deployed_if_all_stages_from_deploy_on_succeeded(
     said: dict[str, str], *, arrived: bool
 ) -> None:
     (run,) = runs(
@@ -340,7 +327,7 @@ def test_a_run_has_arrived_when_all_is_well_from_its_deployment_on(
     assert run.is_deployed is arrived
 
 
-def test_clocks_that_disagree_make_no_stage_shorter_than_nothing() -> None:
+def test_a_duration_is_never_negative() -> None:
     assert StageTime("build", "succeeded", at(5), at(0)).seconds == 0
 
 
@@ -356,7 +343,7 @@ def deploy(seconds: float, status: str, version: str = "2.1", **changes: str) ->
 
 
 @pytest.mark.parametrize("stage", ["deploy", "verify"])
-def test_a_rollback_undoes_the_last_deploy_of_its_version_and_not_those_before(stage: str) -> None:
+def test_a_rollback_undoes_only_the_last_deploy_of_its_version(stage: str) -> None:
     events = [
         deploy(0, "succeeded", "2.0"),
         deploy(1, "succeeded", responsible="Ana"),
@@ -369,21 +356,9 @@ def test_a_rollback_undoes_the_last_deploy_of_its_version_and_not_those_before(s
     assert [run.status for run in runs(events)] == ["rolled-back", "succeeded", "succeeded"]
 
 
-def test_a_deploy_again_that_failed_and_was_rolled_back_leaves_the_one_before() -> None:
+def test_a_failed_second_deploy_leaves_the_first() -> None:
     again = [deploy(9, "started"), deploy(10, "failed"), deploy(10, "rolled-back", id="0")]
     assert answer([deploy(1, "succeeded"), *again]) == [("2.1", at(1))]
-
-
-def test_a_success_after_a_rollback_is_a_new_run_and_runs() -> None:
-    events = [
-        deploy(0, "started"),
-        deploy(1, "failed"),
-        deploy(2, "rolled-back"),
-        deploy(3, "succeeded"),
-    ]
-    again, first = runs(events)
-    assert (first.status, statuses(again)) == ("rolled-back", {"deploy": "succeeded"})
-    assert answer(events) == [("2.1", at(3))]
 
 
 def test_a_pipeline_that_deploys_again_after_a_rollback_has_a_second_run() -> None:
@@ -401,7 +376,7 @@ def test_a_pipeline_that_deploys_again_after_a_rollback_has_a_second_run() -> No
     assert answer(events) == [("1.2.3", at(5))]
 
 
-def test_what_was_under_way_when_a_version_was_taken_back_ends_in_its_own_run() -> None:
+def test_a_running_stage_may_end_after_a_rollback() -> None:
     events = [
         deploy(0, "succeeded"),
         event(1, "verify", "started", version="2.1"),
@@ -412,7 +387,7 @@ def test_what_was_under_way_when_a_version_was_taken_back_ends_in_its_own_run() 
     assert statuses(run) == {"deploy": "rolled-back", "verify": "failed"}
 
 
-def test_a_deploy_that_succeeds_after_a_rollback_is_a_new_run_though_it_began_before() -> None:
+def test_a_deploy_that_succeeds_after_a_rollback_is_a_new_run() -> None:
     events = [
         deploy(0, "started", step="inv deploy"),
         deploy(1, "rolled-back", step="inv rollback"),
@@ -432,7 +407,7 @@ def test_a_pipelines_rollback_undoes_its_own_deploy_and_not_a_later_one() -> Non
 
 
 @pytest.mark.parametrize("pipeline", ["", "https://ci/9"], ids=["by hand", "by a pipeline"])
-def test_a_verification_that_takes_a_version_back_undoes_the_deploy_and_not_itself(
+def test_a_rollback_by_a_verification_undoes_the_deploy(
     pipeline: str,
 ) -> None:
     events = [
@@ -460,12 +435,12 @@ def test_a_rollback_of_a_stage_that_deploys_nothing_undoes_nothing() -> None:
     ]
 
 
-def test_of_one_moment_a_rollback_is_the_last() -> None:
+def test_a_rollback_comes_after_a_deploy_of_the_same_time() -> None:
     assert answer([deploy(1, "rolled-back", id="a"), deploy(1, "succeeded", id="b")]) == []
 
 
 @pytest.mark.parametrize("version", ["2.1", "1.0"], ids=["what runs", "whatever it is taken for"])
-def test_after_a_removal_nothing_runs_until_something_is_deployed(version: str) -> None:
+def test_nothing_runs_after_a_removal_until_the_next_deploy(version: str) -> None:
     events = [deploy(0, "succeeded"), deploy(1, "removed", version)]
     assert answer(events) == []
     assert [run.status for run in runs(events)] == ["removed", "succeeded"]
@@ -474,19 +449,13 @@ def test_after_a_removal_nothing_runs_until_something_is_deployed(version: str) 
     assert answer([*events, deploy(3, "rolled-back", "2.2")]) == []
 
 
-def test_what_was_removed_and_deployed_again_runs() -> None:
-    assert answer([deploy(0, "succeeded"), deploy(1, "removed"), deploy(2, "succeeded")]) == [
-        ("2.1", at(2))
-    ]
-
-
-def test_only_of_a_deploy_removed_says_that_nothing_runs() -> None:
+def test_only_a_removal_of_stage_deploy_counts() -> None:
     assert answer([deploy(0, "succeeded"), event(1, "record", "removed")]) == [("2.1", at(0))]
 
 
 @settings(max_examples=300, deadline=None, derandomize=True, database=None)
 @given(histories())
-def test_what_runs_is_what_really_happened(history: tuple[list[Row], Answer]) -> None:
+def test_generated_histories_give_the_expected_versions(history: tuple[list[Row], Answer]) -> None:
     rows, expected = history
     found = {
         (one.environment, one.component): (one.version, one.since, one.responsible)

@@ -11,7 +11,7 @@ def test_the_readme_lists_every_setting() -> None:
     assert reference(Settings) in README.read_text(encoding="utf-8")
 
 
-def test_the_defaults_are_good_values(make_settings: Callable[..., Settings]) -> None:
+def test_the_defaults_are_valid(make_settings: Callable[..., Settings]) -> None:
     settings = make_settings()
     assert (settings.broker_url, settings.db_port, settings.http_port) == (
         ("kafka.invalid:9092",),

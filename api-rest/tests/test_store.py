@@ -78,7 +78,7 @@ def recent(store: Store, **asked: Any) -> list[dict[str, Any]]:
     return [json.loads(line) for line in read(store, **asked).lines]
 
 
-def test_an_event_reads_as_it_was_sent(
+def test_an_event_is_read_as_sent(
     store: Store, put: Callable[..., None], deployment: dict[str, Any]
 ) -> None:
     put("a", details={"seconds": 1.5, "who": "Zoë"})
@@ -97,23 +97,17 @@ def test_an_event_without_details_has_none(store: Store, put: Callable[..., None
     assert "details" not in found
 
 
-def test_an_unknown_id_finds_nothing(store: Store) -> None:
+def test_an_unknown_id_is_none(store: Store) -> None:
     assert store.find("a") is None
 
 
-def test_the_newest_comes_first_and_equal_times_have_an_order(
+def test_the_newest_event_comes_first_then_the_largest_id(
     store: Store, put: Callable[..., None]
 ) -> None:
     put("old", received_at=START - timedelta(microseconds=1))
     put("b")
     put("a")
     assert ids(recent(store, filters={}, limit=10)) == ["b", "a", "old"]
-
-
-def test_the_limit_holds(store: Store, put: Callable[..., None]) -> None:
-    for name in "abc":
-        put(name)
-    assert len(recent(store, filters={}, limit=2)) == 2
 
 
 def test_every_filter_must_match(store: Store, put: Callable[..., None]) -> None:
@@ -123,7 +117,7 @@ def test_every_filter_must_match(store: Store, put: Callable[..., None]) -> None
     assert ids(recent(store, filters={"component": "x", "status": "failed"}, limit=10)) == ["a"]
 
 
-def test_a_span_of_time_has_its_start_and_not_its_end(
+def test_a_time_range_includes_its_start_and_excludes_its_end(
     store: Store, put: Callable[..., None]
 ) -> None:
     for minute in range(4):
@@ -134,7 +128,7 @@ def test_a_span_of_time_has_its_start_and_not_its_end(
 
 
 @pytest.mark.parametrize(("limit", "more"), [(1, True), (2, True), (3, False), (4, False)])
-def test_a_batch_tells_where_it_ends_and_whether_more_follow(
+def test_a_batch_has_its_end_and_whether_more_follow(
     store: Store, put: Callable[..., None], limit: int, *, more: bool
 ) -> None:
     for second in range(3):
@@ -144,7 +138,7 @@ def test_a_batch_tells_where_it_ends_and_whether_more_follow(
     assert (batch.last, batch.more) == (Position(START + timedelta(seconds=last), str(last)), more)
 
 
-def test_nothing_listed_is_an_empty_batch(store: Store) -> None:
+def test_an_empty_listing_is_an_empty_batch(store: Store) -> None:
     assert read(store) == Batch([], None, more=False)
 
 
@@ -183,7 +177,7 @@ def test_large_details_are_read_one_at_a_time(
     assert (len(batch.lines), len(statements)) == (2, 1 + 3)
 
 
-def test_large_details_that_are_gone_meanwhile_are_none(
+def test_large_details_deleted_during_a_read_are_none(
     store: Store,
     engine: Engine,
     put: Callable[..., None],
@@ -214,7 +208,7 @@ def test_the_end_of_a_listing_is_where_the_next_one_begins(
     assert store.end(listing) == (batch.last if limit < 3 else None)
 
 
-def test_a_listing_may_have_an_end(store: Store, put: Callable[..., None]) -> None:
+def test_a_listing_ends_at_its_last_position(store: Store, put: Callable[..., None]) -> None:
     for name in "abcd":
         put(name)
         put(f"{name}-later", received_at=START + timedelta(seconds=1))
@@ -228,7 +222,7 @@ def test_a_listing_may_have_an_end(store: Store, put: Callable[..., None]) -> No
 
 
 @pytest.mark.parametrize("filters", [{}, {"component": "x"}])
-def test_pages_show_every_event_once_though_new_ones_arrive(
+def test_pages_show_every_event_once_while_new_ones_arrive(
     store: Store, put: Callable[..., None], filters: dict[str, str]
 ) -> None:
     for number in range(10):
@@ -264,9 +258,7 @@ def places(store: Store) -> list[tuple[str, str, str, float]]:
     ]
 
 
-def test_what_runs_is_the_newest_success_of_each_place_sorted(
-    store: Store, put: Callable[..., None]
-) -> None:
+def test_a_place_runs_its_newest_successful_deploy(store: Store, put: Callable[..., None]) -> None:
     deploy(put, 1, component="b", responsible="ana")
     deploy(put, 2, component="a")
     deploy(put, 3, component="a", version="2")
@@ -282,139 +274,12 @@ def test_what_runs_is_the_newest_success_of_each_place_sorted(
     assert store.running()[2].responsible == "ana"
 
 
-@pytest.mark.parametrize("stage", ["deploy", "verify"])
-def test_a_rollback_takes_one_deploy_away_and_leaves_those_before(
-    store: Store, put: Callable[..., None], stage: str
-) -> None:
-    deploy(put, 1)
-    deploy(put, 2, version="2")
-    deploy(put, 3, version="2")
-    deploy(put, 4, version="2", stage=stage, status="rolled-back")
-    assert places(store) == [("staging", "api-rest", "2", 2)]
-    deploy(put, 5, version="3")
-    deploy(put, 6, version="3", stage=stage, status="rolled-back")
-    assert places(store) == [("staging", "api-rest", "2", 2)]
-
-
-def test_a_rollback_of_something_else_takes_nothing_away(
-    store: Store, put: Callable[..., None]
-) -> None:
-    deploy(put, 1, status="rolled-back")
-    deploy(put, 2)
-    for number, other in enumerate(
-        ({"version": "2"}, {"component": "b"}, {"environment": "qa"}, {"stage": "test"})
-    ):
-        deploy(put, 3 + number, status="rolled-back", **other)
-    assert places(store) == [("staging", "api-rest", "1", 2)]
-
-
-def at(second: int) -> dict[str, str]:
-    return {"at": f"{(START + timedelta(seconds=second)).isoformat()}Z"}
-
-
 def both(store: Store) -> tuple[list[str], str | None]:
     """What runs at the one place there is, as the page and as a badge say it."""
     return [found.version for found in store.running()], versions(store)[0]
 
 
-@pytest.mark.parametrize("waited", [61, 3600, 6 * 86_400])
-def test_a_deployment_that_waited_in_an_outbox_does_not_win_over_one_that_happened_after_it(
-    store: Store, put: Callable[..., None], waited: int
-) -> None:
-    deploy(put, -100, version="0", details=at(-100))
-    deploy(put, 5, version="2", details=at(4))
-    deploy(put, waited, version="1", details=at(0))
-    assert both(store) == (["2"], "2")
-
-
-def test_a_deployment_that_waited_and_happened_last_is_what_runs(
-    store: Store, put: Callable[..., None]
-) -> None:
-    deploy(put, 5, version="1", details=at(4))
-    deploy(put, 900, version="2", details=at(6))
-    assert both(store) == (["2"], "2")
-    deploy(put, 901, version="3", details=at(5))
-    assert both(store) == (["2"], "2")
-
-
-def test_what_overtook_a_deployment_that_waited_counts_unless_it_was_rolled_back(
-    store: Store, put: Callable[..., None]
-) -> None:
-    deploy(put, 5, version="2", details=at(4))
-    deploy(put, 6, "failed", version="3", details=at(6))
-    deploy(put, 6, version="4", stage="verify", details=at(6))
-    deploy(put, 900, version="1", details=at(0))
-    deploy(put, 910, "rolled-back", version="2", details=at(910))
-    assert both(store) == (["1"], "1")
-
-
-@pytest.mark.parametrize("told", [6, 900], ids=["in order", "after the rollback"])
-def test_a_deploy_that_happened_before_a_rollback_is_undone_whenever_it_is_told(
-    store: Store, put: Callable[..., None], told: int
-) -> None:
-    deploy(put, 1, version="1", details=at(1))
-    deploy(put, told, version="2", details=at(5))
-    deploy(put, 8, "rolled-back", version="2", details=at(7))
-    assert both(store) == (["1"], "1")
-
-
-@pytest.mark.parametrize("told", [8, 900], ids=["in order", "last of all"])
-def test_a_rollback_that_is_told_late_undoes_what_was_deployed_before_it_happened(
-    store: Store, put: Callable[..., None], told: int
-) -> None:
-    deploy(put, 1, version="1", details=at(1))
-    deploy(put, told, "rolled-back", version="1", details=at(2))
-    deploy(put, 5, version="1", details=at(5))
-    assert places(store) == [("staging", "api-rest", "1", 5)]
-
-
-def test_only_deployments_of_the_same_place_overtake(
-    store: Store, put: Callable[..., None]
-) -> None:
-    deploy(put, 5, version="2", component="b")
-    deploy(put, 5, version="3", environment="production")
-    deploy(put, 900, version="1", details=at(0))
-    assert both(store) == (["3", "1", "2"], "1")
-
-
-def test_a_time_that_is_not_believed_waited_for_nothing(
-    store: Store, put: Callable[..., None]
-) -> None:
-    deploy(put, 5, version="2", details=at(4))
-    deploy(put, 8 * 86_400, version="1", details=at(0))
-    assert both(store) == (["1"], "1")
-
-
-def test_many_places_whose_deployments_waited_are_asked_for_in_several_statements(
-    store: Store, put: Callable[..., None]
-) -> None:
-    count = store_module.PLACES_AT_ONCE * 2 + 3
-    for number in range(count):
-        deploy(put, 5, component=f"c{number:03}", version="2")
-        deploy(put, 900, component=f"c{number:03}", version="1", details=at(0))
-    assert [(found.component, found.version) for found in store.running()] == [
-        (f"c{number:03}", "2") for number in range(count)
-    ]
-
-
-def test_a_place_whose_only_version_was_rolled_back_has_nothing(
-    store: Store, put: Callable[..., None]
-) -> None:
-    deploy(put, 1)
-    deploy(put, 1, status="rolled-back")
-    assert places(store) == []
-
-
-def test_a_version_deployed_again_after_its_rollback_runs(
-    store: Store, put: Callable[..., None]
-) -> None:
-    deploy(put, 1)
-    deploy(put, 2, status="rolled-back")
-    deploy(put, 3)
-    assert places(store) == [("staging", "api-rest", "1", 3)]
-
-
-def test_what_runs_comes_with_the_run_that_brought_it(
+def test_a_running_version_has_the_run_of_its_deploy(
     store: Store, put: Callable[..., None]
 ) -> None:
     for second, stage, status in (
@@ -439,7 +304,7 @@ def test_what_runs_comes_with_the_run_that_brought_it(
         ]
 
 
-def test_a_run_that_only_began_to_deploy_brought_nothing_unless_it_is_the_only_one(
+def test_a_running_version_has_the_run_that_succeeded(
     store: Store, put: Callable[..., None]
 ) -> None:
     deploy(put, 0, "started", details={"pipeline": "https://ci/1"})
@@ -453,7 +318,9 @@ def test_a_run_that_only_began_to_deploy_brought_nothing_unless_it_is_the_only_o
     assert found.run is not None
 
 
-def test_a_run_reaches_a_day_from_its_deployment(store: Store, put: Callable[..., None]) -> None:
+def test_a_run_has_the_events_within_a_day_of_its_deploy(
+    store: Store, put: Callable[..., None]
+) -> None:
     deploy(put, 0)
     deploy(put, -86_400, stage="test")
     deploy(put, -86_401, stage="build")
@@ -463,9 +330,7 @@ def test_a_run_reaches_a_day_from_its_deployment(store: Store, put: Callable[...
     assert [stage.stage for stage in found.run.stages] == ["test", "deploy", "verify"]
 
 
-def test_many_places_are_asked_for_in_several_statements(
-    store: Store, put: Callable[..., None]
-) -> None:
+def test_many_places_are_read_in_several_statements(store: Store, put: Callable[..., None]) -> None:
     count = store_module.PLACES_AT_ONCE * 2 + 3
     for number in range(count):
         deploy(put, number, component=f"c{number:03}")
@@ -474,9 +339,7 @@ def test_many_places_are_asked_for_in_several_statements(
     assert all(place.run and place.run.component == place.component for place in found)
 
 
-def test_of_a_versions_events_only_the_newest_are_read(
-    store: Store, put: Callable[..., None]
-) -> None:
+def test_a_run_has_a_limited_number_of_events(store: Store, put: Callable[..., None]) -> None:
     deploy(put, 0, "started", stage="build")
     for second in range(1, store_module.RUN_EVENTS):
         deploy(put, second, "failed", stage="test")
@@ -486,7 +349,7 @@ def test_of_a_versions_events_only_the_newest_are_read(
     assert "build" not in [stage.stage for stage in found.run.stages]
 
 
-def test_what_details_say_of_a_run_is_read_with_it(store: Store, put: Callable[..., None]) -> None:
+def test_runs_use_the_columns_from_details(store: Store, put: Callable[..., None]) -> None:
     # Received after an hour in an outbox, all at once.
     for second, status in ((0, "started"), (30, "succeeded")):
         at = f"2026-01-01T12:00:{second:02}.000Z"
@@ -517,7 +380,7 @@ def versions(store: Store, component: str = "api-rest") -> tuple[str | None, str
     return there.version if there else None, newest.version if newest else None
 
 
-def test_how_a_place_stands_is_what_runs_there_and_the_newest_run_towards_it(
+def test_the_status_of_a_place_is_its_version_and_its_newest_run(
     store: Store, put: Callable[..., None]
 ) -> None:
     assert versions(store) == (None, None)
@@ -537,7 +400,7 @@ def test_how_a_place_stands_is_what_runs_there_and_the_newest_run_towards_it(
     )
 
 
-def test_the_newest_run_towards_a_place_is_looked_for_among_its_own_events(
+def test_the_newest_run_of_a_place_is_read_from_its_own_events(
     store: Store, put: Callable[..., None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(store_module, "_EVENTS_OF_PLACE", store_module._EVENTS_OF_PLACE.limit(3))
@@ -558,7 +421,7 @@ def test_the_newest_run_towards_a_place_is_looked_for_among_its_own_events(
     assert versions(store) == (None, "1")
 
 
-def test_what_runs_is_found_behind_any_number_of_deploys_that_were_taken_back(
+def test_any_number_of_rolled_back_deploys_is_skipped(
     store: Store, put: Callable[..., None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(store_module, "_EVENTS_OF_PLACE", store_module._EVENTS_OF_PLACE.limit(3))
@@ -589,7 +452,7 @@ def fill(engine: Engine, rows: list[Row]) -> Store:
     suppress_health_check=[HealthCheck.function_scoped_fixture],
 )
 @given(events())
-def test_the_database_answers_as_the_model_does(engine: Engine, rows: list[Row]) -> None:
+def test_the_statements_agree_with_the_functions_of_runs(engine: Engine, rows: list[Row]) -> None:
     store = fill(engine, rows)
     expected = running(rows)
     assert store.running() == expected
@@ -607,10 +470,6 @@ def test_recent_runs_are_the_newest_ones(store: Store, put: Callable[..., None])
     for number in range(5):
         deploy(put, number, version=str(number))
     assert [run.version for run in store.recent_runs(3)] == ["4", "3", "2"]
-
-
-def test_nothing_stored_is_nothing_running(store: Store) -> None:
-    assert (store.running(), store.recent_runs(5)) == ([], [])
 
 
 def wanted(fingerprint: str = "f" * 64) -> Reservation:
@@ -645,7 +504,7 @@ def test_check_passes_on_an_empty_table(store: Store) -> None:
     store.check()
 
 
-def test_a_table_without_the_last_columns_is_not_ready_and_shows_its_events(
+def test_a_table_before_the_last_migration_fails_the_check_only(
     store: Store, put: Callable[..., None], engine: Engine
 ) -> None:
     put("a")
@@ -660,7 +519,7 @@ def test_a_table_without_the_last_columns_is_not_ready_and_shows_its_events(
     assert store.find("a")
 
 
-def test_a_missing_table_is_no_bug_of_the_request(store: Store, engine: Engine) -> None:
+def test_a_missing_table_is_unavailable(store: Store, engine: Engine) -> None:
     deployments.drop(engine)
     with pytest.raises(Unavailable, match="no such table"):
         store.check()
@@ -675,7 +534,7 @@ def programming_error(code: int) -> exc.ProgrammingError:
     [programming_error(1146), exc.OperationalError("SELECT 1", {}, Exception(1054, "no"))],
     ids=["table", "column"],
 )
-def test_what_mysql_does_not_have_yet_names_who_makes_it(
+def test_a_missing_table_or_column_names_async_worker(
     store: Store, monkeypatch: pytest.MonkeyPatch, error: exc.DBAPIError
 ) -> None:
     def refuse(*_: object) -> None:
@@ -703,7 +562,7 @@ def test_a_server_that_refuses_connections_is_unavailable(
         store.check()
 
 
-def test_a_server_that_takes_connections_and_says_nothing_is_unavailable(
+def test_a_server_that_does_not_answer_is_unavailable(
     make_settings: Callable[..., Settings], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(store_module, "QUERY_TIMEOUT", 0.05)
@@ -749,7 +608,7 @@ def answering(engine: Engine, monkeypatch: pytest.MonkeyPatch, *errors: Exceptio
 @pytest.mark.parametrize(
     ("error", "twice"), [(lost(), Unavailable), (lost(invalidated=False, code=1213), Busy)]
 )
-def test_a_connection_that_turned_out_dead_and_a_deadlock_are_tried_again_once(
+def test_a_dead_connection_and_a_deadlock_are_retried_once(
     store: Store,
     engine: Engine,
     monkeypatch: pytest.MonkeyPatch,
@@ -764,7 +623,7 @@ def test_a_connection_that_turned_out_dead_and_a_deadlock_are_tried_again_once(
 
 
 @pytest.mark.parametrize("code", [1969, 3024, 1205])
-def test_a_statement_that_the_server_ended_took_too_long_and_is_not_tried_again(
+def test_a_statement_over_its_time_limit_is_not_retried(
     store: Store, engine: Engine, monkeypatch: pytest.MonkeyPatch, code: int
 ) -> None:
     tries = answering(engine, monkeypatch, lost(invalidated=False, code=code))
@@ -787,7 +646,7 @@ def crowded(tmp_path: Path) -> Iterator[tuple[Store, Engine]]:
         engine.dispose()
 
 
-def test_whoever_finds_no_connection_free_is_told_that_the_database_is_busy(
+def test_without_a_free_connection_the_database_is_busy(
     crowded: tuple[Store, Engine],
 ) -> None:
     store, reading = crowded
@@ -805,7 +664,7 @@ def test_recording_and_the_check_do_not_wait_for_readers(crowded: tuple[Store, E
         store.check()
 
 
-def test_close_lets_go_of_both_engines(crowded: tuple[Store, Engine]) -> None:
+def test_close_disposes_both_engines(crowded: tuple[Store, Engine]) -> None:
     store, reading = crowded
     store.check()
     store.find("a")
@@ -817,7 +676,7 @@ def test_close_lets_go_of_both_engines(crowded: tuple[Store, Engine]) -> None:
 
 
 @pytest.mark.parametrize("error", [lost(invalidated=False), lost(cause=TimeoutError())])
-def test_what_would_only_fail_or_wait_again_is_not_tried_again(
+def test_other_errors_are_not_retried(
     store: Store, engine: Engine, monkeypatch: pytest.MonkeyPatch, error: Exception
 ) -> None:
     tries = answering(engine, monkeypatch, error)
@@ -848,7 +707,7 @@ class Record:
 @pytest.mark.parametrize(
     ("rested", "pings"), [(None, 0), (1.0, 0), (store_module.PING_AFTER + 1, 1)]
 )
-def test_only_a_connection_that_rested_is_asked_whether_it_lives(
+def test_only_an_idle_connection_is_pinged(
     monkeypatch: pytest.MonkeyPatch, rested: float | None, pings: int
 ) -> None:
     connection, record, now = Connection(), Record(), 1000.0
@@ -861,14 +720,14 @@ def test_only_a_connection_that_rested_is_asked_whether_it_lives(
 
 
 @pytest.mark.parametrize("error", [pymysql.OperationalError(2006, "gone"), OSError()])
-def test_a_connection_that_died_while_it_rested_is_replaced(error: Exception) -> None:
+def test_a_connection_that_died_while_idle_is_replaced(error: Exception) -> None:
     record = Record()
     record.info["idle_since"] = float("-inf")
     with pytest.raises(exc.DisconnectionError):
         store_module._ping_if_idle(Connection(error), record, None)
 
 
-def test_a_connection_that_rests_holds_no_rows() -> None:
+def test_an_idle_connection_has_no_rows() -> None:
     connection = pymysql.Connection(defer_connect=True)
     connection._result = object()
     store_module._check_in(connection, Record())
@@ -877,7 +736,7 @@ def test_a_connection_that_rests_holds_no_rows() -> None:
     store_module._check_in(None, Record())
 
 
-def test_the_pool_asks(make_settings: Callable[..., Settings]) -> None:
+def test_the_pool_has_its_listeners(make_settings: Callable[..., Settings]) -> None:
     engine = database_engine(make_settings())
     assert store_module._ping_if_idle in list(engine.pool.dispatch.checkout)
     assert store_module._check_in in list(engine.pool.dispatch.checkin)

@@ -43,7 +43,7 @@ def test_the_bytes_of_an_empty_table() -> None:
     assert head() == expected
 
 
-def test_a_row_reads_as_it_was_recorded() -> None:
+def test_a_row_has_the_values_of_its_event() -> None:
     details = {"text": 'a "quoted", thing\r\nwith lines', "é": [1, 2.5]}
     header, row = written(event(details=details))
     read = dict(zip(header, row, strict=True))
@@ -76,12 +76,12 @@ def test_lines_end_with_crlf_and_quotes_are_doubled() -> None:
         "\uff201",
     ],
 )
-def test_what_a_spreadsheet_would_run_begins_with_an_apostrophe(text: str) -> None:
+def test_a_formula_begins_with_an_apostrophe(text: str) -> None:
     assert cell(responsible=text) == f"'{text}"
 
 
 @pytest.mark.parametrize("text", ["a=1", "1-1", "1.2.3", "'x", "Zoë", "", '"'])
-def test_anything_else_stays_as_it_is(text: str) -> None:
+def test_other_values_stay_unchanged(text: str) -> None:
     assert cell(responsible=text) == text
 
 
@@ -127,7 +127,7 @@ def test_an_export_is_read_while_it_is_sent() -> None:
     "error",
     [Unavailable("gone"), Busy("took-too-long", "slow")],
 )
-def test_an_export_that_cannot_be_read_on_is_cut_and_that_is_logged_without_a_traceback(
+def test_a_failed_read_cuts_an_export_and_is_logged(
     error: Exception, caplog: pytest.LogCaptureFixture, structured: Callable[..., Any]
 ) -> None:
     parts = iter(Export(b"begun", Listing(), Reader(1, error=error), ExitStack()))
@@ -139,7 +139,7 @@ def test_an_export_that_cannot_be_read_on_is_cut_and_that_is_logged_without_a_tr
     assert "exc_info" not in entry
 
 
-def test_a_closed_export_lets_go_of_what_it_holds_though_nothing_was_asked_of_it() -> None:
+def test_closing_an_unread_export_closes_its_resources() -> None:
     let_go: list[int] = []
     holding = ExitStack()
     holding.callback(let_go.append, 1)

@@ -51,7 +51,7 @@ class _Quiet(WSGIRequestHandler):
         pass
 
 
-class World:
+class Service:
     """A server of the page over what a test wants it to show."""
 
     def __init__(self) -> None:
@@ -119,10 +119,10 @@ class World:
 
 
 @pytest.fixture
-def world() -> Iterator[World]:
-    world = World()
-    yield world
-    world.stop()
+def service() -> Iterator[Service]:
+    service = Service()
+    yield service
+    service.stop()
 
 
 @pytest.fixture(scope="module")
@@ -186,9 +186,9 @@ def tab(context: BrowserContext) -> Tab:
 
 
 @pytest.fixture
-def page(tab: Tab, world: World) -> Iterator[Page]:
+def page(tab: Tab, service: Service) -> Iterator[Page]:
     """The page, opened; whatever the browser complains about fails the test."""
-    tab.page.goto(world.url)
+    tab.page.goto(service.url)
     expect(tab.page.locator("#live")).to_have_text("Live")
     yield tab.page
     assert tab.complaints == []
@@ -198,13 +198,13 @@ def cell(page: Page, component: str, environment: str) -> Any:
     return page.locator(f'.matrix tr[data-key="{component}"] td[data-label="{environment}"]')
 
 
-def test_it_shows_the_data_and_asks_nobody_else(page: Page, tab: Tab, world: World) -> None:
+def test_it_shows_the_data_and_asks_nobody_else(page: Page, tab: Tab, service: Service) -> None:
     expect(page).to_have_title("Deployment ledger")
     expect(cell(page, "checkout", "production")).to_contain_text("1.2.3")
     expect(page.locator(".runs tbody tr")).to_have_count(8)
     expect(page.get_by_role("region", name="What runs where")).to_be_visible()
     assert {status for _, status in tab.asked} == {200}
-    paths = {url.removeprefix(world.url).partition("?")[0] for url, _ in tab.asked}
+    paths = {url.removeprefix(service.url).partition("?")[0] for url, _ in tab.asked}
     assert paths <= {"", "assets/page.css", "assets/page.js", "assets/favicon.svg"}
     assert page.evaluate("getComputedStyle(document.querySelector('.card')).borderRadius") == "12px"
 
@@ -217,10 +217,10 @@ def test_the_bars_are_as_long_as_the_stages(page: Page) -> None:
     assert ratios == pytest.approx([number / 8 for number in range(1, 9)], abs=0.02)
 
 
-def test_without_javascript_it_reads_and_renews_itself(browser: Browser, world: World) -> None:
+def test_without_javascript_it_reads_and_renews_itself(browser: Browser, service: Service) -> None:
     context = browser.new_context(java_script_enabled=False)
     page = context.new_page()
-    page.goto(world.url)
+    page.goto(service.url)
     expect(page.locator(".runs tbody tr")).to_have_count(8)
     expect(page.locator("#live")).to_contain_text("As of ")
     expect(page.locator('meta[http-equiv="refresh"]')).to_have_count(1)
@@ -231,19 +231,19 @@ def test_with_javascript_the_browser_never_reloads_the_page(page: Page) -> None:
     expect(page.locator('meta[http-equiv="refresh"]')).to_have_count(0)
 
 
-def test_new_data_appears_within_ten_seconds(tab: Tab, world: World) -> None:
+def test_new_data_appears_within_ten_seconds(tab: Tab, service: Service) -> None:
     tab.page.clock.install()
-    tab.page.goto(world.url)
+    tab.page.goto(service.url)
     expect(tab.page.locator("#live")).to_have_text("Live")
-    world.running[0] = replace(world.running[0], version="9.9.9")
+    service.running[0] = replace(service.running[0], version="9.9.9")
     tab.page.clock.run_for(10_000)
     expect(cell(tab.page, "api-rest", "develop")).to_contain_text("9.9.9")
 
 
-def test_a_hidden_tab_asks_nothing_and_a_shown_one_at_once(tab: Tab, world: World) -> None:
+def test_a_hidden_tab_asks_nothing_and_a_shown_one_at_once(tab: Tab, service: Service) -> None:
     page = tab.page
     page.clock.install()
-    page.goto(world.url)
+    page.goto(service.url)
     expect(page.locator("#live")).to_have_text("Live")
     hide = "hidden => { Object.defineProperty(document, 'hidden', {get: () => hidden, configurable: true});"
     hide += " document.dispatchEvent(new Event('visibilitychange')); }"
@@ -253,14 +253,14 @@ def test_a_hidden_tab_asks_nothing_and_a_shown_one_at_once(tab: Tab, world: Worl
     page.evaluate("fetch('/assets/page.css?marker').then(answer => answer.text())")
     # The icon is asked for by the browser, whenever it likes.
     asked = [url for url, _ in tab.asked[before:] if "favicon" not in url]
-    assert asked == [f"{world.url}assets/page.css?marker"]
-    world.running[0] = replace(world.running[0], version="9.9.9")
+    assert asked == [f"{service.url}assets/page.css?marker"]
+    service.running[0] = replace(service.running[0], version="9.9.9")
     page.evaluate(hide, False)  # noqa: FBT003
     expect(cell(page, "api-rest", "develop")).to_contain_text("9.9.9")
 
 
-def test_what_did_not_change_is_not_sent_again(page: Page, world: World) -> None:
-    with page.expect_response(world.url) as answer:
+def test_what_did_not_change_is_not_sent_again(page: Page, service: Service) -> None:
+    with page.expect_response(service.url) as answer:
         page.evaluate(REFRESH)
     assert answer.value.status == 304
 
@@ -270,14 +270,14 @@ class TestRefreshing:
     def options(self) -> dict[str, Any]:
         return {"viewport": {"width": 800, "height": 420}}
 
-    def test_it_keeps_focus_scroll_and_rows(self, page: Page, world: World) -> None:
+    def test_it_keeps_focus_scroll_and_rows(self, page: Page, service: Service) -> None:
         page.evaluate(
             "() => { matrix.focus({preventScroll: true}); matrix.scrollLeft = 37; scrollTo(0, 150);"
             " window.row = document.querySelector('.runs tbody tr'); }"
         )
-        world.running[0] = replace(world.running[0], version="9.9.9")
-        world.recent.insert(0, replace(world.run(0), version="3.0.0", started_at=world.now))
-        world.recent.pop()
+        service.running[0] = replace(service.running[0], version="9.9.9")
+        service.recent.insert(0, replace(service.run(0), version="3.0.0", started_at=service.now))
+        service.recent.pop()
         page.evaluate(REFRESH)
         expect(cell(page, "api-rest", "develop")).to_contain_text("9.9.9")
         expect(page.locator(".runs tbody tr")).to_have_count(8)
@@ -290,9 +290,9 @@ class TestRefreshing:
         ]
         assert page.evaluate("row === document.querySelectorAll('.runs tbody tr')[1]")
 
-    def test_rows_around_one_that_goes_stay(self, page: Page, world: World) -> None:
+    def test_rows_around_one_that_goes_stay(self, page: Page, service: Service) -> None:
         page.evaluate("() => { window.rows = [...document.querySelectorAll('.matrix tbody tr')]; }")
-        world.running = [one for one in world.running if one.component != "checkout"]
+        service.running = [one for one in service.running if one.component != "checkout"]
         page.evaluate(REFRESH)
         expect(page.locator(".matrix tbody tr")).to_have_count(7)
         assert page.evaluate("rows.map(row => row.isConnected)") == [
@@ -300,13 +300,13 @@ class TestRefreshing:
         ]
 
     def test_that_storing_is_behind_comes_and_goes_above_what_stays(
-        self, page: Page, world: World
+        self, page: Page, service: Service
     ) -> None:
         page.evaluate(
             "() => { window.sections = [...document.querySelectorAll('main > section')]; }"
         )
         stays = "sections.length === 2 && sections.every(section => section.isConnected)"
-        world.late = Lag(7, 90)
+        service.late = Lag(7, 90)
         page.evaluate(REFRESH)
         expect(page.locator("main > .late").get_by_role("heading")).to_have_text(
             "The ledger is behind"
@@ -314,16 +314,16 @@ class TestRefreshing:
         assert page.evaluate(
             f"{stays} && document.querySelector('.late').nextElementSibling === sections[0]"
         )
-        world.late = None
+        service.late = None
         page.evaluate(REFRESH)
         expect(page.locator("main > .late")).to_have_count(0)
         assert page.evaluate(stays)
 
-    def test_it_waits_while_text_is_selected(self, page: Page, world: World) -> None:
+    def test_it_waits_while_text_is_selected(self, page: Page, service: Service) -> None:
         page.evaluate(
             "getSelection().selectAllChildren(document.querySelector('.matrix td .version'))"
         )
-        world.running[0] = replace(world.running[0], version="9.9.9")
+        service.running[0] = replace(service.running[0], version="9.9.9")
         page.evaluate(REFRESH)
         expect(page.locator("#live")).to_have_text("Paused while text is selected")
         assert page.evaluate("String(getSelection())") == "1.2.3"
@@ -332,18 +332,20 @@ class TestRefreshing:
         expect(cell(page, "api-rest", "develop")).to_contain_text("9.9.9")
         expect(page.locator("#live")).to_have_text("Live")
 
-    def test_columns_rows_and_whole_sections_come_and_go(self, page: Page, world: World) -> None:
-        everything = world.running, world.recent
-        world.running = [one for one in world.running if one.environment != "staging"][:-3]
+    def test_columns_rows_and_whole_sections_come_and_go(
+        self, page: Page, service: Service
+    ) -> None:
+        everything = service.running, service.recent
+        service.running = [one for one in service.running if one.environment != "staging"][:-3]
         page.evaluate(REFRESH)
         expect(page.locator(".matrix thead th")).to_have_text(
             ["Component", "develop", "production", "qa"]
         )
         expect(page.locator(".matrix tbody tr")).to_have_count(7)
-        world.running, world.recent = [], []
+        service.running, service.recent = [], []
         page.evaluate(REFRESH)
         expect(page.get_by_role("heading", name="Nothing is recorded yet")).to_be_visible()
-        world.running, world.recent = everything
+        service.running, service.recent = everything
         page.evaluate(REFRESH)
         expect(page.locator(".matrix tbody tr")).to_have_count(8)
         assert page.evaluate(
@@ -353,22 +355,22 @@ class TestRefreshing:
 
 
 def test_the_old_data_stays_and_is_called_stale_while_the_server_is_away(
-    tab: Tab, world: World
+    tab: Tab, service: Service
 ) -> None:
     page = tab.page
-    page.goto(world.url)
+    page.goto(service.url)
     expect(page.locator("#live")).to_have_text("Live")
-    world.stop()
+    service.stop()
     try:
         page.evaluate(REFRESH)
         expect(page.locator("#live")).to_contain_text("Stale since ")
         expect(cell(page, "api-rest", "develop")).to_contain_text("1.2.3")
     finally:
-        world.start()
-    world.error = Unavailable("away")
+        service.start()
+    service.error = Unavailable("away")
     page.evaluate(REFRESH)
     expect(page.locator("#live")).to_contain_text("Stale since ")
-    world.error = None
+    service.error = None
     page.evaluate(REFRESH)
     expect(page.locator("#live")).to_have_text("Live")
     assert all("Failed to load resource" in complaint for complaint in tab.complaints), (
@@ -376,15 +378,15 @@ def test_the_old_data_stays_and_is_called_stale_while_the_server_is_away(
     )
 
 
-def test_a_page_that_began_without_data_finds_it(tab: Tab, world: World) -> None:
-    world.error = Unavailable("away")
-    assert tab.page.goto(world.url).status == 503  # type: ignore[union-attr]
+def test_a_page_that_began_without_data_finds_it(tab: Tab, service: Service) -> None:
+    service.error = Unavailable("away")
+    assert tab.page.goto(service.url).status == 503  # type: ignore[union-attr]
     expect(
         tab.page.get_by_role("heading", name="The ledger cannot be read just now")
     ).to_be_visible()
     tab.page.evaluate(REFRESH)
     expect(tab.page.locator("#live")).to_have_text("Not answering")
-    world.error = None
+    service.error = None
     tab.page.evaluate(REFRESH)
     expect(cell(tab.page, "api-rest", "develop")).to_contain_text("1.2.3")
     expect(tab.page.locator("#live")).to_have_text("Live")
@@ -426,20 +428,20 @@ def test_the_skip_link_goes_to_the_content(page: Page) -> None:
 
 @pytest.mark.parametrize("width", [320, 390, 740, 820, 1100])
 def test_no_width_scrolls_the_whole_page_sideways(
-    context: BrowserContext, world: World, width: int
+    context: BrowserContext, service: Service, width: int
 ) -> None:
     long = "W" * 128
-    world.running.append(Running("e" * 64, long, long, world.now, "R" * 256, None))
+    service.running.append(Running("e" * 64, long, long, service.now, "R" * 256, None))
     shown = replace(
-        world.run(0), component=long, version=long, environment="e" * 64, responsible="R" * 256
+        service.run(0), component=long, version=long, environment="e" * 64, responsible="R" * 256
     )
-    world.recent += [
+    service.recent += [
         shown,
-        replace(world.run(0, "started"), version="under way", started_at=world.now),
+        replace(service.run(0, "started"), version="under way", started_at=service.now),
     ]
     page = context.new_page()
     page.set_viewport_size({"width": width, "height": 844})
-    page.goto(world.url)
+    page.goto(service.url)
     expect(page.locator(".runs tbody tr")).to_have_count(10)
     assert page.evaluate("document.documentElement.scrollWidth") <= width
 
@@ -450,10 +452,10 @@ def test_nine_stages_fit_side_by_side(page: Page) -> None:
 
 
 @pytest.fixture
-def elsewhere(world: World) -> Iterator[str]:
+def elsewhere(service: Service) -> Iterator[str]:
     """Another site, as far as a browser knows, whose page shows a badge and a thing that only the ledger's own may show."""
     images = "".join(
-        f'<img src="{world.url}{path}">'
+        f'<img src="{service.url}{path}">'
         for path in ("badges/develop/api-rest.svg", "assets/favicon.svg")
     )
 
@@ -479,9 +481,9 @@ def test_a_badge_shows_on_another_sites_page(context: BrowserContext, elsewhere:
     assert (shown[0] > 80, shown[1], other) == (True, 20, [0, 0])
 
 
-def test_a_badges_texts_are_as_wide_as_it_says(context: BrowserContext, world: World) -> None:
+def test_a_badges_texts_are_as_wide_as_it_says(context: BrowserContext, service: Service) -> None:
     page = context.new_page()
-    page.goto(f"{world.url}badges/develop/api-rest.svg?label=api+WWW+iii")
+    page.goto(f"{service.url}badges/develop/api-rest.svg?label=api+WWW+iii")
     ratios = page.evaluate(
         "[...document.querySelectorAll('text')].map(text => { const said = text.textLength.baseVal.value;"
         " text.removeAttribute('textLength'); return text.getComputedTextLength() / said; })"
@@ -520,8 +522,10 @@ def test_it_follows_the_colour_scheme(page: Page, scheme: Any, ground: str) -> N
     assert page.evaluate("getComputedStyle(document.body).backgroundColor") == ground
 
 
-def test_nothing_moves_for_those_who_want_that(page: Page, world: World) -> None:
-    world.recent.insert(0, replace(world.run(0, "started"), version="3.0.0", updated_at=world.now))
+def test_nothing_moves_for_those_who_want_that(page: Page, service: Service) -> None:
+    service.recent.insert(
+        0, replace(service.run(0, "started"), version="3.0.0", updated_at=service.now)
+    )
     page.evaluate(REFRESH)
     expect(page.locator(".pill.started .icon")).to_be_visible()
     animation = "getComputedStyle(document.querySelector('.pill.started .icon')).animationName"
@@ -530,34 +534,34 @@ def test_nothing_moves_for_those_who_want_that(page: Page, world: World) -> None
     assert page.evaluate(animation) == "none"
 
 
-def test_markup_in_every_field_is_only_text(tab: Tab, world: World) -> None:
+def test_markup_in_every_field_is_only_text(tab: Tab, service: Service) -> None:
     hostile: Any = (
         "\"'></title></td></script><script>window.hacked=1</script><img src=x onerror=window.hacked=1>"
         "<svg onload=window.hacked=1>"
     )
-    world.running = [Running(hostile, hostile, hostile, world.now, hostile, None)]
-    world.recent = [
+    service.running = [Running(hostile, hostile, hostile, service.now, hostile, None)]
+    service.recent = [
         replace(
-            world.run(0, "failed"),
+            service.run(0, "failed"),
             component=hostile,
             version=hostile,
             environment=hostile,
             responsible=hostile,
         )
     ]
-    tab.page.goto(world.url)
+    tab.page.goto(service.url)
     expect(tab.page.locator("#live")).to_have_text("Live")
-    world.running = [replace(world.running[0], since=world.ago(days=1))]
+    service.running = [replace(service.running[0], since=service.ago(days=1))]
     tab.page.evaluate(REFRESH)
     expect(tab.page.locator(".matrix td time")).to_have_text("1 d ago")
     expect(tab.page.locator(".matrix td .version")).to_have_text(hostile)
     assert tab.page.evaluate("window.hacked") is None
     assert tab.complaints == []
-    assert all(url.startswith(world.url) for url, _ in tab.asked)
+    assert all(url.startswith(service.url) for url, _ in tab.asked)
 
 
-def test_injected_scripts_and_styles_would_not_run(tab: Tab, world: World) -> None:
-    tab.page.goto(world.url)
+def test_injected_scripts_and_styles_would_not_run(tab: Tab, service: Service) -> None:
+    tab.page.goto(service.url)
     tab.page.evaluate(
         "() => { const script = document.createElement('script'); script.textContent = 'window.hacked = 1';"
         " document.body.append(script); document.body.setAttribute('onclick', 'window.hacked = 1'); }"
@@ -568,7 +572,7 @@ def test_injected_scripts_and_styles_would_not_run(tab: Tab, world: World) -> No
     assert all("Content Security Policy" in complaint for complaint in tab.complaints)
 
 
-def test_ages_and_durations_tick_as_the_server_says_them(tab: Tab, world: World) -> None:
+def test_ages_and_durations_tick_as_the_server_says_them(tab: Tab, service: Service) -> None:
     ages = [
         0,
         4,
@@ -587,7 +591,7 @@ def test_ages_and_durations_tick_as_the_server_says_them(tab: Tab, world: World)
     durations = [0, 9, 59, 60, 80, 3599, 3600, 3660, 86_399, 86_400, 93_600]
     page = tab.page
     page.clock.set_fixed_time(datetime.now(UTC))
-    page.goto(world.url)
+    page.goto(service.url)
     expect(page.locator("#live")).to_have_text("Live")
     page.evaluate(
         "([ages, durations]) => { const now = Number(main.dataset.now); const add = (seconds, name) => {"
