@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from delivery import process
-from delivery.errors import CommandError, ScanError
+from delivery.errors import CommandError, DeliveryError, ScanError
 from delivery.project import git
 
 __all__ = ["Finding", "Gitleaks"]
@@ -95,7 +95,7 @@ def _parse(report: str) -> list[Finding]:
             }
         )
     except (ValueError, KeyError, TypeError) as error:
-        raise ScanError(
+        raise DeliveryError(
             f"cannot read the report of gitleaks: it is not of version 8: {error!r}",
             hint="set GITLEAKS to a gitleaks of version 8",
         ) from error

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from delivery import process
-from delivery.errors import ScanError
+from delivery.errors import DeliveryError, ScanError
 from delivery.scan.gitleaks import Finding, Gitleaks
 from tests.repositories import Repository
 
@@ -70,8 +70,9 @@ def test_an_invalid_report_is_an_error(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, report: str
 ) -> None:
     monkeypatch.setattr(process, "capture", FakeProgram(report))
-    with pytest.raises(ScanError, match="cannot read the report of gitleaks"):
+    with pytest.raises(DeliveryError, match="cannot read the report of gitleaks") as raised:
         Gitleaks("gitleaks", tmp_path).commits(everything=True)
+    assert raised.value.exit_code == 1  # 11 would say that there may be a secret
 
 
 @pytest.fixture
