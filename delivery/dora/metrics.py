@@ -82,21 +82,24 @@ class Figures:
         return self.deployments / self.days if self.deployments else None
 
     @property
+    def attempts(self) -> int:
+        """The deployments that succeeded or failed."""
+        return self.deployments + self.failures
+
+    @property
     def failure_rate(self) -> float | None:
         """The share of attempts that failed."""
-        attempts = self.deployments + self.failures
-        return self.failures / attempts if attempts else None
+        return self.failures / self.attempts if self.attempts else None
 
     def row(self) -> tuple[str, ...]:
         """The figures as a row of a table."""
-        frequency, rate, attempts = self.frequency, self.failure_rate, self.deployments
-        attempts += self.failures
+        frequency, rate = self.frequency, self.failure_rate
         return (
             self.component,
             self.environment,
             NO_DATA if frequency is None else f"{frequency:.2g} a day ({self.deployments})",
             NO_DATA if self.lead_time is None else format_seconds(self.lead_time),
-            NO_DATA if rate is None else f"{rate:.0%} ({self.failures} of {attempts})",
+            NO_DATA if rate is None else f"{rate:.0%} ({self.failures} of {self.attempts})",
             NO_DATA if self.restore_time is None else format_seconds(self.restore_time),
         )
 
@@ -162,9 +165,10 @@ def durations(events: Iterable[Mapping[str, Any]]) -> list[Duration]:
         times = sorted((last - first).total_seconds() for first, last in spans.values())
         p90 = times[math.ceil(0.9 * len(times)) - 1]  # nearest rank
         durations.append(Duration(component, stage, len(times), median(times), p90))
-    stages = {stage: number for number, stage in enumerate(STAGES)}
+    order = {stage: number for number, stage in enumerate(STAGES)}
     return sorted(
-        durations, key=lambda each: (each.component, stages.get(each.stage, 99), each.stage)
+        durations,
+        key=lambda each: (each.component, order.get(each.stage, len(order)), each.stage),
     )
 
 

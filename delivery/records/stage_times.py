@@ -24,10 +24,10 @@ class StageTime:
 
 def stage_times(records: Iterable[Record]) -> list[StageTime]:
     """The stages of a pipeline in their order."""
-    by_stage: dict[str, list[Record]] = {stage: [] for stage in STAGES}
+    by_stage: dict[str, list[Record]] = {}
     for record in records:
-        by_stage.get(record.stage, []).append(record)
-    return [_stage_time(stage, group) for stage, group in by_stage.items() if group]
+        by_stage.setdefault(record.stage, []).append(record)
+    return [_stage_time(stage, by_stage[stage]) for stage in STAGES if stage in by_stage]
 
 
 def _stage_time(stage: str, records: list[Record]) -> StageTime:
