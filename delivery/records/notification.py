@@ -91,7 +91,7 @@ def load_notice(result: str, root: Path = ROOT) -> Notice:
         stages=stage_times(records),
     )
     try:
-        clone = source.look(root)
+        clone = source.load(root)
     except (DeliveryError, OSError):  # the outcome alone is worth a notification
         return notice
     ref, name = clone.decision.ref, clone.declaration.name

@@ -90,7 +90,7 @@ class Recording:
 
     def start_stage(self, part: str = "") -> None:
         """Record the start of a stage of this clone's own versions."""
-        clone = source.look(self.root)
+        clone = source.load(self.root)
         declaration = clone.declaration
         is_verify = self.stage == "verify"
         if is_verify or self.stage == "deploy":
@@ -144,7 +144,7 @@ class Recording:
                     self._deliver(_FIRST_SECONDS)
                 yield
         except BaseException as error:
-            self._end(None if getattr(error, "code", None) == 0 else error)
+            self._end(None if _is_success(error) else error)
             raise
         self._end(None)
 
@@ -203,6 +203,11 @@ def _ended(deployment: Deployment, error: BaseException | None) -> Deployment:
     is_rolled_back = isinstance(error, DeployError) and error.rolled_back
     outcome = Outcome.ROLLED_BACK if is_rolled_back else Outcome.FAILED
     return deployment.ended(outcome, error=_message(error), at=_now())
+
+
+def _is_success(error: BaseException) -> bool:
+    """Whether this is SystemExit, or Invoke's Exit, with the code 0."""
+    return getattr(error, "code", None) == 0
 
 
 def _message(error: BaseException) -> str:

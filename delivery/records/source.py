@@ -15,7 +15,7 @@ from delivery.records.deployment import Contents
 from delivery.records.events import Origin
 from delivery.release.released import Release, ReleasedPart, read_release
 
-__all__ = ["Source", "look", "origin_of"]
+__all__ = ["Source", "load", "origin_of"]
 
 
 @dataclass(frozen=True)
@@ -46,8 +46,8 @@ class Source:
         return Contents(versions=versions, digests=digests)
 
 
-def look(root: Path = ROOT) -> Source:
-    """The source that this clone is."""
+def load(root: Path = ROOT) -> Source:
+    """The source of records of this clone."""
     declaration = files.load_declaration(root)
     # Each stage of a pipeline records: asking the remote each time would be slow.
     checkout = gather.load_checkout(declaration, root, ask=False)

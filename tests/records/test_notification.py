@@ -103,7 +103,7 @@ def test_a_notice_is_made_from_git_and_the_journal(
         )
         for status, second in (("started", 0), ("succeeded", 5))
     ]
-    monkeypatch.setattr(source, "look", lambda _root: source_of(declaration, ref))
+    monkeypatch.setattr(source, "load", lambda _root: source_of(declaration, ref))
     monkeypatch.setattr(journal, "read", lambda _root: events)
     monkeypatch.setenv("BUILD_URL", "https://ci/7/")
     notice = notification.load_notice("SUCCESS", tmp_path)
@@ -123,7 +123,7 @@ def test_without_a_clone_a_notice_has_the_outcome(
     def broken(_root: Path) -> Source:
         raise DeclarationError("read the clone: it is no git clone")
 
-    monkeypatch.setattr(source, "look", broken)
+    monkeypatch.setattr(source, "load", broken)
     monkeypatch.setenv("DELIVERY_RESPONSIBLE", "me")
     notice = notification.load_notice("FAILURE", tmp_path / "sample")
     assert (notice.headline, notice.actor) == ("❌ sample failed", "me")

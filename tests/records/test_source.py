@@ -37,14 +37,14 @@ def test_the_actor_is_the_author_in_a_pipeline_else_the_user(
 ) -> None:
     for name, value in variables.items():
         monkeypatch.setenv(name, value)
-    assert source.look(sample.root).origin.actor == expected
+    assert source.load(sample.root).origin.actor == expected
 
 
 def test_a_clone_is_read_without_its_remote(
     sample: Repository, capsys: pytest.CaptureFixture[str]
 ) -> None:
     sample.git("remote", "add", "origin", "file:///nowhere")
-    assert source.look(sample.root).versions == {
+    assert source.load(sample.root).versions == {
         "base-image": "1.0.0",
         "api-rest": "1.1.0-dev.1",
         "platform-chart": "1.0.1-dev.1",
@@ -57,13 +57,13 @@ def test_a_version_has_the_digest_that_this_clone_has_published(sample: Reposito
     sample.write(".delivery/release.json", RELEASE.to_json())
     sample.git("switch", "--quiet", "main")
     names = ["api-rest", "platform-chart"]
-    assert source.look(sample.root).contents(names, sample.root).digests == {
+    assert source.load(sample.root).contents(names, sample.root).digests == {
         "api-rest": "sha256:" + "c" * 64,
         "platform-chart": "sha256:" + "d" * 64,
     }
     sample.write("api-rest/src/b", "other")
     sample.commit("fix: another")
-    contents = source.look(sample.root).contents(["api-rest"], sample.root)
+    contents = source.load(sample.root).contents(["api-rest"], sample.root)
     assert (contents.versions, contents.digests) == ({"api-rest": "1.0.1"}, {})
 
 
