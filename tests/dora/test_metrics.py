@@ -220,7 +220,16 @@ def test_figures_as_a_row_and_as_json() -> None:
         event(5, "succeeded", "3"),
     )
     assert figures.row() == ("api-rest", "staging", "0.2 a day (2)", "1 h", "33% (1 of 3)", "2 h")
-    assert figures.to_json()["restore_seconds"] == 7200
+    assert figures.to_json() == {
+        "component": "api-rest",
+        "environment": "staging",
+        "deployments": 2,
+        "deployments_per_day": 0.2,
+        "lead_time_seconds": 3600,
+        "change_failure_rate": 1 / 3,
+        "failures": 1,
+        "restore_seconds": 7200,
+    }
 
 
 def test_durations_are_by_component_and_stage_in_the_order_of_stages() -> None:

@@ -163,6 +163,16 @@ def test_an_invalid_file_is_rejected_and_others_go_on(
     assert len(outbox.rejected()) == 1
 
 
+def test_the_files_of_earlier_versions_are_read_and_written(place: Path) -> None:
+    outbox.folder()
+    (place / NAME).write_bytes(VALID)
+    (entry,) = outbox.waiting()
+    assert (entry.key, entry.ledger, entry.event) == ("k", "x", {"a": 1})
+    outbox.deliver(lambda _entry: (SendResult.REJECTED, "wrong"), seconds=5)
+    written = json.loads((place / "rejected" / NAME).read_bytes())
+    assert written == {**json.loads(VALID), "why": "wrong"}
+
+
 def test_a_delivery_ends_in_time(monkeypatch: pytest.MonkeyPatch) -> None:
     outbox.add(LEDGER, events("a", "b", "c"))
     times = iter([0.0, 1.0, 11.0])

@@ -1,5 +1,6 @@
 """What a kept release needs is never removed; what nothing needs is, after some days."""
 
+import json
 from collections.abc import Mapping, Sequence
 from datetime import date
 
@@ -315,6 +316,8 @@ def test_the_table_has_removed_manifests_first_and_short_tags() -> None:
 def test_the_state_is_read_as_it_was_written() -> None:
     seen = {"r/app@sha256:b": date(2026, 1, 2), "r/app@sha256:a": date(2025, 12, 31)}
     assert parse_state(dump_state(seen), file="x") == seen
+    written = '{"seen": {"r/app@sha256:a": "2025-12-31", "r/app@sha256:b": "2026-01-02"}}'
+    assert json.loads(dump_state(seen)) == json.loads(written)  # registries have such states
 
 
 @pytest.mark.parametrize(

@@ -62,7 +62,7 @@ def test_a_shallow_clone_is_noted(
     tmp_path: Path,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    monkeypatch.setattr(Gitleaks, "commits", lambda _, everything: [] if not everything else None)
+    monkeypatch.setattr(Gitleaks, "commits", lambda *_, **__: [])
     shallow = tmp_path / "shallow"
     repository.git("clone", "--quiet", "--depth=1", repository.root.as_uri(), str(shallow))
     scanning.find_secrets(shallow)
