@@ -92,7 +92,7 @@ def missing_login(address: str) -> RegistryError | None:
         return None
     code = int(requests.codes.unauthorized)
     return RegistryError(
-        f"the registry {address} asks for a login, and none is known",
+        f"cannot push to the registry {address}: it asks for a login, and none is known",
         hint=_hint(code, _host(address), has_login=False),
     )
 
@@ -109,7 +109,7 @@ def _status(address: str) -> int:
 def login(address: str) -> tuple[str, str] | None:
     """The user and password for a registry: from the environment, else from the Docker config.
 
-    For an identity token, which takes the place of a password, the user is IDENTITY_USER.
+    An identity token replaces the password; its user is IDENTITY_USER.
     """
     user = os.environ.get("DELIVERY_REGISTRY_USERNAME")
     if user:
@@ -251,7 +251,7 @@ class Connection:
         )
 
     def _is_own(self, url: str) -> bool:
-        """Whether a URL is the registry's own, so that its login may be sent there."""
+        """Whether a URL is the registry's own, so that its login may be sent to it."""
         return origin(url) == origin(base_url(self.address))
 
     def _authorization(self, scope: _Scope) -> str:
@@ -409,13 +409,10 @@ def _scope_parameters(scope: _Scope) -> list[str]:
 
 
 def _hint(status: int, host: str, *, has_login: bool) -> str:
-    log_in = (
-        f"`docker login {host}`, or set DELIVERY_REGISTRY_USERNAME and DELIVERY_REGISTRY_PASSWORD"
-    )
+    reason = "the known login is wrong" if has_login else "no login is known"
     hints = {
-        401: f"the login for {host} is wrong: {log_in}"
-        if has_login
-        else f"there is no login for {host}: {log_in}",
+        401: f"log in by `docker login {host}`, or set DELIVERY_REGISTRY_USERNAME and "
+        f"DELIVERY_REGISTRY_PASSWORD: {reason}",
         403: "ask for the right to push to the repository; this login has none",
         404: "create the repository first, if the registry wants that; it does not know it",
         405: "allow deletion: the image `registry` does with REGISTRY_STORAGE_DELETE_ENABLED=true, "

@@ -120,7 +120,8 @@ def test_a_wrong_login_is_an_error_without_a_retry(scheme: str) -> None:
         pytest.raises(RegistryError) as caught,
     ):
         ask(address)
-    assert caught.value.hint.startswith(f"the login for {address} is wrong: `docker login")
+    assert caught.value.hint.startswith(f"log in by `docker login {address}`, or set ")
+    assert caught.value.hint.endswith(": the known login is wrong")
     assert len(seen) == 2
 
 
@@ -639,7 +640,9 @@ def test_a_missing_login_is_an_error_before_a_push(monkeypatch: pytest.MonkeyPat
     with serving(TokenRegistry()) as (address, seen):
         error = missing_login(address)
         assert error
-        assert error.hint.startswith(f"there is no login for {address}: `docker login {address}`")
+        assert error.message.startswith(f"cannot push to the registry {address}: it asks for a log")
+        assert error.hint.startswith(f"log in by `docker login {address}`, or set ")
+        assert error.hint.endswith(": no login is known")
         assert seen == ["GET /v2/"]
         monkeypatch.setenv("DELIVERY_REGISTRY_USERNAME", "me")
         assert missing_login(address) is None
