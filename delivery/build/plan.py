@@ -264,7 +264,7 @@ def read_plan(text: str, *, file: str) -> Plan:
 
 
 def differences(earlier: Plan, current: Plan) -> list[str]:
-    """How an earlier plan differs from the current one, in a line each.
+    """The differences between an earlier plan and the current plan, a line each.
 
     New content of the registry is no difference, but other content under the same key is.
     """

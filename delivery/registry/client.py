@@ -222,7 +222,7 @@ class Registry:
     def push_artifact(
         self, repository: str, artifact: Artifact, tag: str = "", *, overwrite: bool = False
     ) -> str:
-        """Push an artifact, under its digest alone if there is no tag; its digest.
+        """Push an artifact, without a tag under its digest alone; its digest.
 
         A tag of other content is an error, unless overwrite.
         """
@@ -269,7 +269,7 @@ class Registry:
         """Push the image of an OCI layout; its digest.
 
         The tag is put last, and then read back. A blob that a repository of mount_from has is
-        mounted from there instead of being sent.
+        mounted from that repository, and not sent.
         """
         image = oci_layout.read(layout)
         for part in (*image.manifest["layers"], image.manifest["config"]):

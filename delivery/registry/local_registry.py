@@ -80,8 +80,8 @@ def problem(declaration: Declaration) -> Problem | None:
 
 def check(declaration: Declaration) -> None:
     """Raise the problem of a push to the declared registry."""
-    if found := problem(declaration):
-        raise found.error()
+    if refusal := problem(declaration):
+        raise refusal.error()
 
 
 def _unreachable(address: str) -> RegistryError:

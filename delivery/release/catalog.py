@@ -28,8 +28,8 @@ __all__ = [
     "versions",
 ]
 
-CURRENT = "current"  # in place of a version: this clone's sources
-DEPLOYED = "deployed"  # in place of a version: what the environment runs
+CURRENT = "current"  # where a version may be named: this clone's sources
+DEPLOYED = "deployed"  # where a version may be named: what the environment runs
 REPOSITORY = "release"  # beside those of our images
 _TYPE = "application/vnd.delivery-platform.release.v1+json"
 _SHOWN = 10
@@ -177,6 +177,6 @@ def _check_complete(declaration: Declaration, registry: Registry, release: Relea
 def _choices(registry: Registry) -> str:
     releases = versions(registry)
     if not releases:
-        return "publish a release by `./run inv push`: there is none yet"
+        return "publish a release by `./run inv push`: none is published yet"
     more = " …" if len(releases) > _SHOWN else ""
-    return f"choose one of: {', '.join(releases[:_SHOWN])}{more}"
+    return f"choose from {', '.join(releases[:_SHOWN])}{more}"

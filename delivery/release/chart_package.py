@@ -71,7 +71,7 @@ def artifact(packed: bytes) -> Artifact:
 
 
 def fetch(registry: Registry, repository: str, digest: str) -> bytes:
-    """The packaged chart of a digest in a registry; DeclarationError if there is none."""
+    """The packaged chart of a digest in a registry; DeclarationError if it is missing."""
     action = f"cannot fetch the chart {repository}@{digest}"
     manifest = registry.fetch(repository, digest)
     if manifest is None:

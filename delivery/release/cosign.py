@@ -86,7 +86,7 @@ class Cosign:
     ) -> None:
         """Sign references with a private key, as `signing_key` returns it.
 
-        All in one call, since to open the key takes longest; each signature has all annotations.
+        A single call, since to open the key takes longest; each signature has all annotations.
         """
         argv = ["sign", "--yes", "--tlog-upload=false", "--key", key, *_annotated(annotations)]
         self._registry(argv, references, "sign")
@@ -221,7 +221,7 @@ _MEANINGS: tuple[tuple[str, type[RegistryError | SignatureError], str, str], ...
         r"(unsupported|invalid) pem|decrypt: ",
         SignatureError,
         f"{KEY} is not a private key of cosign",
-        "make one by `./run inv signing.keys --to DIR`; `cosign import-key-pair` converts others",
+        "make a key by `./run inv signing.keys --to DIR`; `cosign import-key-pair` converts others",
     ),
     (
         r"loading public key",

@@ -81,7 +81,7 @@ def plan(declaration: Declaration, *, unpublished: bool = False, root: Path = RO
 def differences(declaration: Declaration, version: str) -> list[str]:
     """How the registry's release of a version differs from these sources, in a line each.
 
-    Raises DeclarationError if there is no complete release.
+    Raises DeclarationError unless the registry holds the complete release.
     """
     registry = Registry(declaration.registry.address)
     try:
@@ -99,7 +99,7 @@ def differences(declaration: Declaration, version: str) -> list[str]:
 
 
 def make_tags(tags: Sequence[NewTag], root: Path = ROOT) -> None:
-    """Make the tags; if one fails, those made before are removed."""
+    """Make the tags; a failure removes those made before."""
     made = list[str]()
     with console.step("tag") as step:
         try:
@@ -119,7 +119,7 @@ def remote_address(remote: str, root: Path = ROOT) -> str:
     if remote not in known:
         raise DeclarationError(
             f"cannot push the tags to {remote}: it is not a remote",
-            hint=f"choose one of: {', '.join(known)}" if known else "add it by `git remote add`",
+            hint=f"choose from {', '.join(known)}" if known else "add it by `git remote add`",
         )
     return git.remote_address(root, remote)
 

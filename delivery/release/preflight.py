@@ -78,8 +78,8 @@ def _chart_problems(declaration: Declaration, plan: Plan, root: Path) -> list[Pr
     try:
         metadata = publishing.chart_text(folder, "Chart.yaml")
         values = publishing.chart_text(folder, "values.yaml")
-        if found := chart.problems(metadata, values, repositories):
-            return found
+        if mistakes := chart.problems(metadata, values, repositories):
+            return mistakes
         # Any digest does to see whether the chart can be packaged.
         images = released_images(plan.images, {image.name: "" for image in plan.images.missing})
         publishing.package_chart(declaration, plan, images, root)

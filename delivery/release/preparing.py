@@ -40,7 +40,7 @@ def plan(declaration: Declaration, arguments: Sequence[str] = (), root: Path = R
             hint="commit or stash them first: the commit of the release has no other changes",
         )
     preparation.check_versions(checkout.versions, by_hand)
-    # As if the files had the versions set by hand: the next one is never below.
+    # As if the files had the versions set by hand: the next version is never lower.
     facts = replace(facts, file_versions={**facts.file_versions, **by_hand})
     day = f"{datetime.now(UTC):%Y-%m-%d}"
     checkout = versions.decide(declaration, facts)

@@ -138,8 +138,8 @@ def hint_for_taken_version(plan: Plan, published: Release | None = None) -> str:
     if not plan.decision.rules.releases:
         return (
             "make a new commit, which gets a new version, or run"
-            f" `./run inv release.prepare{next_versions}` for a higher one: a published version is"
-            " never changed"
+            f" `./run inv release.prepare{next_versions}` for a higher version: a published version"
+            " is never changed"
         )
     commit, branch = published.commit[:12] if published else "COMMIT", quote(ref.name)
     at_commit = f"git switch --detach {commit} && BRANCH_NAME={branch} ./run inv"

@@ -83,8 +83,8 @@ def publish(
 ) -> Release:
     """Publish the plan's release, and write release.json.
 
-    A failure leaves no new release. A release of the same content is kept, whoever published it;
-    one of other content is never replaced.
+    A failure leaves no new release. A published release is never replaced: the same content is
+    kept, whoever published it, and other content is an error.
     """
     check_publishable(plan)
     publication = _Publication(registry, declaration, plan, built.layouts, root)
@@ -201,7 +201,7 @@ class _Publication:
         return f"{self.registry.address}/{catalog.REPOSITORY}"
 
     def is_settled(self) -> bool:
-        """Whether there is nothing to sign: no key, a signed release, or that of another line."""
+        """Whether nothing has to be signed: no key, a signed release, or that of another line."""
         if not signing.has_key():
             return True
         digest = self.registry.digest(self.release_repository, self.plan.version)

@@ -37,7 +37,7 @@ class ReleasedPart:
 
 @dataclass(frozen=True)
 class Release:
-    """What was published under one version, and its origin.
+    """What was published under a version, and its origin.
 
     Images alone, without a version and a chart, are the current images of a clone (`inv up`).
     """

@@ -68,7 +68,7 @@ def publish(declaration: Declaration, registry: Registry, plan: Plan) -> Release
 
 
 def _engine_for(untrusted: Sequence[str]) -> Engine:
-    """An engine whose builds are reproducible; EngineError if there is none."""
+    """An engine whose builds are reproducible; EngineError without such an engine."""
     names = ", ".join(untrusted)
     console.say(
         f"build again {names}: in the registry, no signature of our key names these sources, and "

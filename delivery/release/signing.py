@@ -45,7 +45,7 @@ _HINTS = {
 
 
 def has_key() -> bool:
-    """Whether there is a signing key."""
+    """Whether a signing key is set."""
     return bool(cosign.signing_key())
 
 

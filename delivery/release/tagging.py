@@ -26,14 +26,14 @@ def new_tags(checkout: Checkout) -> list[NewTag]:
     """The tags of a release.
 
     Raises DeclarationError on another branch than the release line's, with uncommitted changes, for
-    versions that are not prepared, and for a tag of a commit that is not in this one's history.
+    versions that are not prepared, and for a tag that a commit outside its history has.
     """
     decision, facts = checkout.decision, checkout.facts
     lines, ref = checkout.declaration.gitflow, decision.ref
     if not decision.rules.releases or ref.kind != "branch":
         raise DeclarationError(
             f"cannot finish the release: {ref.name or 'this commit'} is not on the release line",
-            hint=f"merge the release branch into {lines.release[0]}, and finish there",
+            hint=f"merge the release branch into {lines.release[0]}, and finish on that branch",
         )
     if facts.uncommitted:
         raise DeclarationError(
