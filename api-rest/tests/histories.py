@@ -1,4 +1,4 @@
-"""Histories of deployments, generated: some with known answers, some of any events whatever."""
+"""Generated deployments: histories with a known result, and arbitrary events."""
 
 import string
 from dataclasses import dataclass, field
@@ -30,7 +30,7 @@ class Attempt:
 
 @dataclass
 class History:
-    """What really happens, one thing after the other, and what is recorded of it."""
+    """Deployments in order, and the events that are recorded."""
 
     records_starts: bool
     rows: list[Row] = field(default_factory=list)
@@ -100,13 +100,13 @@ class History:
         return list({one.pipeline: one for one in same if one.pipeline}.values())
 
     def take_back(self, attempt: Attempt, stage: str, by: str) -> None:
-        """Take a version back: `own`, by the pipeline that deployed it; else the last deploy of the version is meant."""
+        """Roll a version back: the deploy of its `own` pipeline, or else the last deploy."""
         same = [
             one
             for one in self.attempts
             if (one.place, one.version) == (attempt.place, attempt.version)
         ]
-        # Without starts, nothing tells of a deploy that was killed.
+        # Without starts, a killed deploy has no event.
         known = [one for one in same if one.is_recorded]
         pipeline = (
             attempt.pipeline
@@ -125,17 +125,17 @@ class History:
             one.taken_back = True
 
     def remove(self, place: tuple[str, str], version: str, pipeline: str | None) -> None:
-        """Remove whatever runs at a place, whichever version it is taken for."""
+        """Remove the place, whichever version the event names."""
         self.record(Attempt(place, version, pipeline), "deploy", "removed", pipeline)
 
     def verify(self, attempt: Attempt, by: str) -> None:
-        """Look whether a version still works, as every night."""
+        """Verify a deployed version."""
         pipeline = self.pipeline() if by == "another pipeline" else None
         self.record(attempt, "verify", "started", pipeline)
         self.record(attempt, "verify", "succeeded", pipeline)
 
     def answer(self) -> Answer:
-        """Return what really runs."""
+        """Return what runs."""
         found: Answer = {}
         for row in self.rows:
             if row["status"] == "removed":

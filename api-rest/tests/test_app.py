@@ -119,9 +119,9 @@ class Database:
         del limit
         return []
 
-    def reserve(self, key_hash: str, wanted: Reservation) -> Reservation:
+    def reserve(self, key_hash: str, reservation: Reservation) -> Reservation:
         self.check()
-        return self.keys.setdefault(key_hash, wanted)
+        return self.keys.setdefault(key_hash, reservation)
 
     def check(self) -> None:
         if self.error:
@@ -568,10 +568,10 @@ def test_a_complete_table_has_no_link(service: Service, limit: int) -> None:
 def test_a_table_of_one_batch_has_a_length_and_a_link(service: Service, limit: int) -> None:
     put(service, *(stored(number) for number in range(4)))
     path = f"/deployments.csv?limit={limit}"
-    told: list[dict[str, str]] = []
+    sent_headers: list[dict[str, str]] = []
     environ = TestRequest.blank(path).environ
-    body = service.http.app(environ, lambda _, headers, __=None: told.append(dict(headers)))
-    length = told[0].get("Content-Length")
+    body = service.http.app(environ, lambda _, headers, __=None: sent_headers.append(dict(headers)))
+    length = sent_headers[0].get("Content-Length")
     assert length == (None if limit == 3 else str(len(b"".join(body))))
     assert followed(service, path) == list(service.database.events)
 

@@ -11,7 +11,7 @@ from api_rest.state import Reason
 
 
 class Fake:
-    """A backend that can be told to be away, or busy."""
+    """A backend that can be away or busy."""
 
     def __init__(self, reason: str = "", plain: str = "") -> None:
         self.reason = reason
@@ -88,12 +88,12 @@ def test_use_reports_a_bug_in_the_connection() -> None:
     connecting = ConnectingBackend("Kafka", broken)
     connecting.start()
 
-    def told() -> bool:
+    def reports_bug() -> bool:
         with pytest.raises(Unavailable) as caught:
             connecting.use(Fake.check)
         return "no such option" in str(caught.value)
 
-    eventually(told)
+    eventually(reports_bug)
 
 
 def test_close_ends_the_attempts(monkeypatch: pytest.MonkeyPatch) -> None:

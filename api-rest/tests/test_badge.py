@@ -59,7 +59,8 @@ def service() -> Service:
 
 
 def texts(svg: str) -> list[str]:
-    return [found.text or "" for found in ET.fromstring(svg).iter(f"{SVG}text")]  # noqa: S314  our own
+    root = ET.fromstring(svg)  # noqa: S314  our own
+    return [text.text or "" for text in root.iter(f"{SVG}text")]
 
 
 @pytest.mark.parametrize(

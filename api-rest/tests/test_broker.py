@@ -66,21 +66,21 @@ class Admin:
         self._manager = SimpleNamespace(cluster=SimpleNamespace(_coordinators={"group": 1}))
 
     def list_partition_offsets(
-        self, wanted: dict[TopicPartition, OffsetSpec]
+        self, requested: dict[TopicPartition, OffsetSpec]
     ) -> dict[TopicPartition, object]:
         self.asked += 1
         offsets = {OffsetSpec.LATEST: self.ends, OffsetSpec.EARLIEST: self.begins}
         return {
             at: OffsetAndTimestamp(offsets[which][at.partition], -1, None)
-            for at, which in wanted.items()
+            for at, which in requested.items()
         }
 
     def list_group_offsets(
-        self, wanted: dict[str, list[TopicPartition]]
+        self, requested: dict[str, list[TopicPartition]]
     ) -> dict[str, dict[TopicPartition, object]]:
         if self.group_error:
             raise self.group_error
-        ((group, partitions),) = wanted.items()
+        ((group, partitions),) = requested.items()
         return {
             group: {
                 at: OffsetAndMetadata(self.committed[at.partition], "", None) for at in partitions

@@ -11,7 +11,7 @@ LIMIT = 30
 
 
 class Source:
-    """Counts how often it is asked; holds its answer back while told to."""
+    """Counts its computations, and can delay them."""
 
     def __init__(self) -> None:
         self.now = 0.0
@@ -31,7 +31,7 @@ class Source:
 
 
 class Waiting(Future[int]):
-    """Tells when somebody waits for it."""
+    """Counts the threads that wait for it."""
 
     waiting = threading.Semaphore(0)
 

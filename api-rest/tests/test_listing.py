@@ -11,7 +11,7 @@ from api_rest.listing import EPOCH, Listing, Position, next_link, parameters, pa
 
 KNOWN = parameters(limit_default=50, limit_max=500)
 EVENT_ID = "0b1e1a5c-6f0d-4f6e-9f57-3f6d1f2f7a11"
-MOMENT = datetime(2026, 1, 31, 11, 0, 0, 123456)  # noqa: DTZ001  the database holds UTC without a zone
+MOMENT = datetime(2026, 1, 31, 11, 0, 0, 123456)  # noqa: DTZ001  UTC without a zone
 
 
 def read(query: str) -> Listing:
@@ -32,8 +32,8 @@ def test_an_empty_query_is_the_default_listing() -> None:
 def test_every_parameter_is_parsed() -> None:
     cursor = Position(MOMENT, EVENT_ID).cursor()
     query = (
-        "component=a%2Fb&environment=prod&version=%C3%A9+1&status=failed&stage=deploy&responsible=Zo%C3%AB"
-        f"&since=2026-01-31T12:00:00%2B01:00&until=2026-01-31T11:00:00.5Z&limit=500&cursor={cursor}"
+        "component=a%2Fb&environment=prod&version=%C3%A9+1&status=failed&stage=deploy"
+        f"&responsible=Zo%C3%AB&since=2026-01-31T12:00:00%2B01:00&until=2026-01-31T11:00:00.5Z&limit=500&cursor={cursor}"
     )
     assert read(query) == Listing(
         filters={
@@ -118,7 +118,7 @@ def test_times_are_converted_to_utc(text: str, expected: datetime) -> None:
     assert read(f"until={quote(text)}").until == expected
 
 
-@pytest.mark.parametrize("moment", [EPOCH, MOMENT, datetime(6535, 12, 31, 23, 59, 59, 999_999)])  # noqa: DTZ001
+@pytest.mark.parametrize("moment", [EPOCH, MOMENT, EPOCH.replace(year=6535, microsecond=999_999)])
 def test_a_cursor_becomes_its_position_again(moment: datetime) -> None:
     position = Position(moment, str(uuid.uuid4()))
     assert Position.parse(position.cursor()) == position

@@ -90,7 +90,7 @@ def test_it_starts_without_backends_and_stops_cleanly(
 
 
 def test_starting_threads_do_not_abort_the_exit() -> None:
-    """What a thread does while the interpreter is taken down, say in an import, may abort the process."""
+    """A thread that still imports could abort the process when the interpreter exits."""
     program = """
 import runpy, sys
 

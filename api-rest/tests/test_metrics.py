@@ -94,8 +94,8 @@ def test_the_readme_names_every_metric() -> None:
     metrics.watch_backends({"kafka": True})
     metrics.watch_lag(LagMonitor())
     metrics.observe("GET", "/", 200, 0.1)
-    told = re.findall(r"^# TYPE (\S+) (\S+)$", metrics.render("")[1].decode(), re.MULTILINE)
-    ours = {found for found in told if not found[0].startswith(("process_", "python_gc_"))}
+    declared = re.findall(r"^# TYPE (\S+) (\S+)$", metrics.render("")[1].decode(), re.MULTILINE)
+    ours = {entry for entry in declared if not entry[0].startswith(("process_", "python_gc_"))}
     readme = (Path(__file__).parents[1] / "README.md").read_text(encoding="utf-8")
     assert (
         set(re.findall(r"^\| `(\w+)` \| (counter|gauge|histogram) \|", readme, re.MULTILINE))

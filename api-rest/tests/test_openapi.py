@@ -1,4 +1,4 @@
-"""The document, and the app held to it: valid and invalid requests of many kinds, in-process over SQLite."""
+"""The app matches the document, for generated requests, in-process with SQLite."""
 
 import json
 from collections.abc import Iterator
@@ -98,7 +98,7 @@ def _database() -> Iterator[None]:
 
 
 def forget_keys() -> None:
-    """Let each case be for itself: a key that an earlier one used with another body is refused rightly."""
+    """Give each case keys of its own: a used key with another body is refused."""
     with ENGINE.begin() as connection:
         connection.execute(delete(idempotency_keys))
 
@@ -234,8 +234,8 @@ def test_the_schema_accepts_what_the_checks_accept() -> None:
 
 def test_every_route_is_described() -> None:
     served = {(openapi_path(route.rule), route.method.lower()) for route in APP.routes}
-    told = {
+    documented = {
         (path, method) for path, operations in described()["paths"].items() for method in operations
     }
-    assert served - told == {("/assets/{name}", "get")}
-    assert told - served == {(path, "get") for path in PROBES}
+    assert served - documented == {("/assets/{name}", "get")}
+    assert documented - served == {(path, "get") for path in PROBES}

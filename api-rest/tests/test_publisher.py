@@ -1,4 +1,4 @@
-"""A batch at a time, and every request told of its own event; tests/integration has the real Kafka."""
+"""Batches and their results. tests/integration uses a real Kafka."""
 
 import threading
 from collections.abc import Iterator
@@ -21,7 +21,7 @@ class Future:
 
 
 class Producer:
-    """Acknowledges on flush; holds the flush while told to."""
+    """Acknowledges on flush; can delay the flush."""
 
     def __init__(self) -> None:
         self.batches: list[list[bytes]] = []

@@ -12,7 +12,7 @@ KAFKA = Reason("Kafka is away", "Kafka is away: kafka:9092")
 
 
 class Backends:
-    """Has what problems it is told to have."""
+    """Has the given problems."""
 
     def __init__(self) -> None:
         self.checks = 0

@@ -144,7 +144,7 @@ def test_a_rollback_of_a_deploy_without_a_start_is_no_new_run() -> None:
 
 
 @pytest.mark.parametrize(
-    ("said", "status"),
+    ("by_stage", "status"),
     [
         (("succeeded", "succeeded", "succeeded"), "succeeded"),
         (("succeeded", "started", "succeeded"), "started"),
@@ -152,8 +152,8 @@ def test_a_rollback_of_a_deploy_without_a_start_is_no_new_run() -> None:
         (("failed", "rolled-back", "started"), "rolled-back"),
     ],
 )
-def test_a_run_has_the_status_of_its_worst_stage(said: tuple[str, ...], status: str) -> None:
-    (run,) = runs([event(number, STAGES[number], word) for number, word in enumerate(said)])
+def test_a_run_has_the_status_of_its_worst_stage(by_stage: tuple[str, ...], status: str) -> None:
+    (run,) = runs([event(number, STAGES[number], word) for number, word in enumerate(by_stage)])
     assert run.status == status
 
 
@@ -308,7 +308,7 @@ def test_stages_and_statuses_of_later_versions_are_ignored(field: str, word: str
 
 
 @pytest.mark.parametrize(
-    ("said", "arrived"),
+    ("by_stage", "expected"),
     [
         ({"deploy": "succeeded"}, True),
         ({"scan": "failed", "deploy": "succeeded", "record": "succeeded"}, True),
@@ -319,12 +319,12 @@ def test_stages_and_statuses_of_later_versions_are_ignored(field: str, word: str
     ],
 )
 def test_a_run_is_deployed_if_all_stages_from_deploy_on_succeeded(
-    said: dict[str, str], *, arrived: bool
+    by_stage: dict[str, str], *, expected: bool
 ) -> None:
     (run,) = runs(
-        [event(number, stage, status) for number, (stage, status) in enumerate(said.items())]
+        [event(number, stage, status) for number, (stage, status) in enumerate(by_stage.items())]
     )
-    assert run.is_deployed is arrived
+    assert run.is_deployed is expected
 
 
 def test_a_duration_is_never_negative() -> None:

@@ -171,7 +171,9 @@ def test_large_details_are_read_one_at_a_time(
     for name in "abcd":
         put(name, details={"log": "x" * store_module.LISTED_DETAILS})
     statements: list[str] = []
-    event.listen(engine, "before_cursor_execute", lambda *told: statements.append(told[2]))
+    event.listen(
+        engine, "before_cursor_execute", lambda *arguments: statements.append(arguments[2])
+    )
     batch = read(store, max_bytes=2 * store_module.LISTED_DETAILS + 1000)
     # And of one more, which is known to be too much once it is there.
     assert (len(batch.lines), len(statements)) == (2, 1 + 3)
@@ -472,12 +474,12 @@ def test_recent_runs_are_the_newest_ones(store: Store, put: Callable[..., None])
     assert [run.version for run in store.recent_runs(3)] == ["4", "3", "2"]
 
 
-def wanted(fingerprint: str = "f" * 64) -> Reservation:
-    return Reservation(fingerprint, str(uuid.uuid4()), datetime(2026, 1, 2, 3, 4, 5, 678_901))  # noqa: DTZ001
+def new_reservation(fingerprint: str = "f" * 64) -> Reservation:
+    return Reservation(fingerprint, str(uuid.uuid4()), START)
 
 
 def test_the_first_reservation_of_a_key_stays(store: Store) -> None:
-    first, second = wanted(), wanted("e" * 64)
+    first, second = new_reservation(), new_reservation("e" * 64)
     assert store.reserve("k1", first) == first
     assert store.reserve("k1", second) == first
     assert store.reserve("k2", second) == second
@@ -490,14 +492,14 @@ def test_concurrent_reservations_agree(tmp_path: Path) -> None:
 
     def reserve(_: int) -> Reservation:
         together.wait(30)
-        return Store(engine).reserve("k", wanted())
+        return Store(engine).reserve("k", new_reservation())
 
     with ThreadPoolExecutor(8) as pool:
-        held = set(pool.map(reserve, range(8)))
+        answers = set(pool.map(reserve, range(8)))
     with engine.connect() as connection:
         kept = connection.execute(select(idempotency_keys)).all()
     engine.dispose()
-    assert len(held) == len(kept) == 1
+    assert len(answers) == len(kept) == 1
 
 
 def test_check_passes_on_an_empty_table(store: Store) -> None:
@@ -660,7 +662,7 @@ def test_without_a_free_connection_the_database_is_busy(
 def test_recording_and_the_check_do_not_wait_for_readers(crowded: tuple[Store, Engine]) -> None:
     store, reading = crowded
     with reading.connect():
-        assert store.reserve("k", wanted()).fingerprint == wanted().fingerprint
+        assert store.reserve("k", new_reservation()).fingerprint == new_reservation().fingerprint
         store.check()
 
 

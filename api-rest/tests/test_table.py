@@ -39,7 +39,8 @@ def cell(**changes: object) -> str:
 
 
 def test_the_bytes_of_an_empty_table() -> None:
-    expected = b"\xef\xbb\xbfid,received_at,component,version,environment,responsible,stage,status,details\r\n"
+    names = "id,received_at,component,version,environment,responsible,stage,status,details"
+    expected = b"\xef\xbb\xbf" + f"{names}\r\n".encode()
     assert head() == expected
 
 

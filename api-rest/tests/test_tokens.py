@@ -82,11 +82,11 @@ def test_every_wrong_line_is_named_without_its_token(text: str, problems: list[s
     with pytest.raises(SettingsError) as caught:
         parse(text)
     assert len(caught.value.problems) == len(problems)
-    for told, expected in zip(caught.value.problems, problems, strict=True):
-        assert told.startswith("TOKENS_FILE: ")
-        assert expected in told
-        assert WRITER not in told
-        assert "short" not in told
+    for problem, expected in zip(caught.value.problems, problems, strict=True):
+        assert problem.startswith("TOKENS_FILE: ")
+        assert expected in problem
+        assert WRITER not in problem
+        assert "short" not in problem
 
 
 def test_only_a_whole_token_is_known(tokens: Tokens) -> None:

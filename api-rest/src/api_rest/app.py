@@ -126,7 +126,7 @@ class Ledger:
         return accept(payload, event_id=first.event_id, now=first.received_at.replace(tzinfo=UTC))
 
     def _publish(self, component: str, body: bytes, event_id: object) -> None:
-        """Publish an event, with headers that connect the worker's logs and spans to this request."""
+        """Publish an event with headers that connect the worker's logs and spans to it."""
         attributes: dict[str, str | int] = {
             "messaging.system": "kafka",
             "messaging.message.id": str(event_id),
@@ -233,7 +233,7 @@ class Ledger:
         _refuse_other_media()
         if request.content_length > self._max_body_bytes:
             raise self._too_large()
-        # The Content-Length may be missing or wrong: one more byte shows that the body is too large.
+        # The Content-Length may be missing or wrong: read one byte beyond the limit.
         body = request.body.read(self._max_body_bytes + 1)
         if len(body) > self._max_body_bytes:
             raise self._too_large()

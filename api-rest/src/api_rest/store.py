@@ -174,7 +174,7 @@ _DETAILS = select(deployments.c.details).where(deployments.c.id == bindparam("ev
 
 
 def _listed(listing: Listing) -> tuple[Select[Any], dict[str, Any]]:
-    """Return the statement of a listing, which reads one event more than the limit, and its values."""
+    """Return the statement of a listing, which reads an event beyond the limit, and its values."""
     after, last = listing.after, listing.last
     values = {
         **listing.filters,
@@ -189,7 +189,7 @@ def _listed(listing: Listing) -> tuple[Select[Any], dict[str, Any]]:
     return _listing(tuple(given)), {**given, "at_most": listing.limit + 1}
 
 
-# Building a statement takes as long as reading a page.
+# Building a statement for each request would cost about as much as reading a page.
 @lru_cache(maxsize=512)
 def _listing(names: tuple[str, ...]) -> Select[Any]:
     """Return the statement of a listing with these values."""

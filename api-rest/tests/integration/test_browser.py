@@ -37,9 +37,9 @@ COMPONENTS = (
     "reports",
 )
 # A noisy machine may be slow; nothing here waits so long unless something is wrong.
-PATIENCE = 20_000
+TIMEOUT = 20_000
 REFRESH = "dispatchEvent(new Event('online'))"
-expect.set_options(timeout=PATIENCE)
+expect.set_options(timeout=TIMEOUT)
 
 
 class _Server(socketserver.ThreadingMixIn, WSGIServer):
@@ -133,7 +133,7 @@ def playwright() -> Iterator[Playwright]:
 
 @pytest.fixture(scope="module")
 def short_folder() -> Iterator[str]:
-    """Where Chromium keeps its sockets, whose paths may have 107 characters: TMPDIR's path may be longer."""
+    """A folder for Chromium's sockets, whose paths may have 107 characters at most."""
     with tempfile.TemporaryDirectory(dir="/tmp", ignore_cleanup_errors=True) as folder:
         yield folder
 
@@ -142,9 +142,7 @@ def short_folder() -> Iterator[str]:
 def browser(playwright: Playwright, short_folder: str) -> Iterator[Browser]:
     path = os.environ.get("CHROMIUM") or shutil.which("chromium")
     if path is None or not os.access(path, os.X_OK):
-        pytest.fail(
-            "these tests need Chromium: install Debian's package chromium, or name the program in CHROMIUM"
-        )
+        pytest.fail("these tests need Chromium: install Debian's package chromium, or set CHROMIUM")
     arguments = ["--no-sandbox"] if os.geteuid() == 0 else []
     environment: dict[str, str | float | bool] = {**os.environ, "TMPDIR": short_folder}
     browser = playwright.chromium.launch(executable_path=path, args=arguments, env=environment)
@@ -159,7 +157,7 @@ class Tab:
         self.complaints: list[str] = []
         self.asked: list[tuple[str, int]] = []
         self.page = context.new_page()
-        self.page.set_default_timeout(PATIENCE)
+        self.page.set_default_timeout(TIMEOUT)
         self.page.on("console", lambda message: self.complaints.append(message.text))
         self.page.on("pageerror", lambda error: self.complaints.append(str(error)))
         self.page.on(
@@ -212,7 +210,8 @@ def test_it_shows_the_data_and_asks_nobody_else(page: Page, tab: Tab, service: S
 def test_the_bars_are_as_long_as_the_stages(page: Page) -> None:
     ratios = page.evaluate(
         "[...document.querySelectorAll('.runs tr > td:nth-of-type(3) .bar')].map(bar =>"
-        " bar.querySelector('.fill').getBoundingClientRect().width / bar.getBoundingClientRect().width)"
+        " bar.querySelector('.fill').getBoundingClientRect().width"
+        " / bar.getBoundingClientRect().width)"
     )
     assert ratios == pytest.approx([number / 8 for number in range(1, 9)], abs=0.02)
 
@@ -245,7 +244,8 @@ def test_a_hidden_tab_asks_nothing_and_a_shown_one_at_once(tab: Tab, service: Se
     page.clock.install()
     page.goto(service.url)
     expect(page.locator("#live")).to_have_text("Live")
-    hide = "hidden => { Object.defineProperty(document, 'hidden', {get: () => hidden, configurable: true});"
+    hide = "hidden => {"
+    hide += " Object.defineProperty(document, 'hidden', {get: () => hidden, configurable: true});"
     hide += " document.dispatchEvent(new Event('visibilitychange')); }"
     page.evaluate(hide, True)  # noqa: FBT003  JavaScript's argument
     before = len(tab.asked)
@@ -349,7 +349,8 @@ class TestRefreshing:
         page.evaluate(REFRESH)
         expect(page.locator(".matrix tbody tr")).to_have_count(8)
         assert page.evaluate(
-            "fetch('/').then(answer => answer.text()).then(text => new DOMParser().parseFromString(text, 'text/html')"
+            "fetch('/').then(answer => answer.text())"
+            ".then(text => new DOMParser().parseFromString(text, 'text/html')"
             ".getElementById('main').isEqualNode(document.getElementById('main')))"
         )
 
@@ -412,7 +413,8 @@ def test_the_keyboard_reaches_everything_and_shows_where_it_is(page: Page) -> No
             )
         )
         style, width = page.evaluate(
-            "(({outlineStyle, outlineWidth}) => [outlineStyle, outlineWidth])(getComputedStyle(document.activeElement))"
+            "(({outlineStyle, outlineWidth}) => [outlineStyle, outlineWidth])"
+            "(getComputedStyle(document.activeElement))"
         )
         assert (style, width) == ("solid", "2px")
         assert page.evaluate("document.activeElement.getBoundingClientRect().bottom > 0")
@@ -453,7 +455,7 @@ def test_nine_stages_fit_side_by_side(page: Page) -> None:
 
 @pytest.fixture
 def elsewhere(service: Service) -> Iterator[str]:
-    """Another site, as far as a browser knows, whose page shows a badge and a thing that only the ledger's own may show."""
+    """Another site whose page shows a badge, and a file that only the ledger may show."""
     images = "".join(
         f'<img src="{service.url}{path}">'
         for path in ("badges/develop/api-rest.svg", "assets/favicon.svg")
@@ -485,8 +487,9 @@ def test_a_badges_texts_are_as_wide_as_it_says(context: BrowserContext, service:
     page = context.new_page()
     page.goto(f"{service.url}badges/develop/api-rest.svg?label=api+WWW+iii")
     ratios = page.evaluate(
-        "[...document.querySelectorAll('text')].map(text => { const said = text.textLength.baseVal.value;"
-        " text.removeAttribute('textLength'); return text.getComputedTextLength() / said; })"
+        "[...document.querySelectorAll('text')].map(text => {"
+        " const width = text.textLength.baseVal.value;"
+        " text.removeAttribute('textLength'); return text.getComputedTextLength() / width; })"
     )
     # It is drawn as wide as it says, stretched where need be: unseen as long as both are near.
     assert ratios == pytest.approx([1, 1], abs=0.1)
@@ -499,8 +502,9 @@ class TestOnAPhone:
 
     def test_every_cell_is_within_the_screen(self, page: Page) -> None:
         outside = page.evaluate(
-            "[...document.querySelectorAll('tbody th, tbody td, .version, .took, .pill')].filter(one => {"
-            " const {left, right, width} = one.getBoundingClientRect(); return width && (left < 0 || right > 390); }).length"
+            "[...document.querySelectorAll('tbody th, tbody td, .version, .took, .pill')]"
+            ".filter(element => { const {left, right, width} = element.getBoundingClientRect();"
+            " return width && (left < 0 || right > 390); }).length"
         )
         assert outside == 0
 
@@ -536,7 +540,8 @@ def test_nothing_moves_for_those_who_want_that(page: Page, service: Service) -> 
 
 def test_markup_in_every_field_is_only_text(tab: Tab, service: Service) -> None:
     hostile: Any = (
-        "\"'></title></td></script><script>window.hacked=1</script><img src=x onerror=window.hacked=1>"
+        "\"'></title></td></script><script>window.hacked=1</script>"
+        "<img src=x onerror=window.hacked=1>"
         "<svg onload=window.hacked=1>"
     )
     service.running = [Running(hostile, hostile, hostile, service.now, hostile, None)]
@@ -563,8 +568,9 @@ def test_markup_in_every_field_is_only_text(tab: Tab, service: Service) -> None:
 def test_injected_scripts_and_styles_would_not_run(tab: Tab, service: Service) -> None:
     tab.page.goto(service.url)
     tab.page.evaluate(
-        "() => { const script = document.createElement('script'); script.textContent = 'window.hacked = 1';"
-        " document.body.append(script); document.body.setAttribute('onclick', 'window.hacked = 1'); }"
+        "() => { const script = document.createElement('script');"
+        " script.textContent = 'window.hacked = 1'; document.body.append(script);"
+        " document.body.setAttribute('onclick', 'window.hacked = 1'); }"
     )
     tab.page.locator("h1").click()
     assert tab.page.evaluate("window.hacked") is None
@@ -594,8 +600,9 @@ def test_ages_and_durations_tick_as_the_server_says_them(tab: Tab, service: Serv
     page.goto(service.url)
     expect(page.locator("#live")).to_have_text("Live")
     page.evaluate(
-        "([ages, durations]) => { const now = Number(main.dataset.now); const add = (seconds, name) => {"
-        " const time = document.createElement('time'); time.dateTime = new Date(now - seconds * 1000).toISOString();"
+        "([ages, durations]) => { const now = Number(main.dataset.now);"
+        " const add = (seconds, name) => { const time = document.createElement('time');"
+        " time.dateTime = new Date(now - seconds * 1000).toISOString();"
         " time.setAttribute(name, ''); main.append(time); };"
         " main.replaceChildren(); for (const one of ages) add(one + .5, 'data-age');"
         " for (const one of durations) add(one + .5, 'data-elapsed'); }",

@@ -72,7 +72,7 @@ def broker(settings: Settings) -> Iterator[KafkaBroker]:
 
 @pytest.fixture
 def engine(settings: Settings) -> Iterator[Engine]:
-    """One connection on which a temporary table hides the real one, so that nothing of the ledger is touched."""
+    """A connection with a temporary table in place of the real one."""
     engine = create_engine(database_engine(settings).url, poolclass=StaticPool)
     statement = str(CreateTable(deployments).compile(engine)).replace(
         "CREATE TABLE", "CREATE TEMPORARY TABLE"
@@ -254,7 +254,8 @@ def test_what_runs_is_found_without_reading_the_whole_table(engine: Engine) -> N
         connection.execute(
             text(
                 f"INSERT INTO deployments {columns}"  # noqa: S608
-                " SELECT UUID(), CONCAT('e', seq MOD 4), CONCAT('c', seq DIV 4 MOD 50), seq DIV 400, 'me', 'deploy',"
+                " SELECT UUID(), CONCAT('e', seq MOD 4), CONCAT('c', seq DIV 4 MOD 50),"
+                " seq DIV 400, 'me', 'deploy',"
                 f" IF(seq DIV 200 MOD 2, 'succeeded', 'started'), {half_hour}, {half_hour}"
                 " FROM seq_0_to_99999"
             )
@@ -263,7 +264,8 @@ def test_what_runs_is_found_without_reading_the_whole_table(engine: Engine) -> N
         connection.execute(
             text(
                 f"INSERT INTO deployments {columns}"  # noqa: S608
-                " SELECT UUID(), environment, component, version, 'me', 'deploy', 'rolled-back', received_at, at"
+                " SELECT UUID(), environment, component, version, 'me', 'deploy', 'rolled-back',"
+                " received_at, at"
                 " FROM deployments WHERE environment = 'e0' AND component = 'c0'"
                 " AND status = 'succeeded' AND version >= 200"
             )
@@ -330,7 +332,7 @@ def test_a_wrong_password_is_an_outage_that_names_the_user() -> None:
 
 @pytest.fixture(scope="module")
 def ledger(settings: Settings) -> Iterator[Engine]:
-    """The app's own engine on the real tables, which async-worker may have made already; what a test adds is its own."""
+    """The app's own engine on the real tables, which async-worker may have created."""
     engine = database_engine(settings)
     deployments.metadata.create_all(engine)
     yield engine
@@ -410,18 +412,18 @@ def test_one_who_waits_too_long_for_a_lock_disturbs_nobody_else(
     database: ConnectingBackend[Store], ledger: Engine
 ) -> None:
     held, free = (uuid.uuid4().hex * 2 for _ in range(2))
-    wanted = Reservation("f" * 64, str(uuid.uuid4()), datetime(2026, 1, 2))  # noqa: DTZ001
+    reservation = Reservation("f" * 64, str(uuid.uuid4()), datetime(2026, 1, 2))  # noqa: DTZ001
     with ledger.connect() as holder:
         holder.execute(text("BEGIN"))
-        holder.execute(insert(idempotency_keys), {"key_hash": held, **vars(wanted)})
+        holder.execute(insert(idempotency_keys), {"key_hash": held, **vars(reservation)})
         with pytest.raises(Busy) as caught:
-            database.use(lambda store: store.reserve(held, wanted))
+            database.use(lambda store: store.reserve(held, reservation))
         assert caught.value.code == "took-too-long"
         assert is_open(database)
-        assert database.use(lambda store: store.reserve(free, wanted)) == wanted
+        assert database.use(lambda store: store.reserve(free, reservation)) == reservation
         holder.execute(text("ROLLBACK"))
     try:
-        assert database.use(lambda store: store.reserve(held, wanted)) == wanted
+        assert database.use(lambda store: store.reserve(held, reservation)) == reservation
     finally:
         with ledger.connect() as connection:
             connection.execute(
@@ -439,7 +441,7 @@ def test_a_slow_query_takes_its_readers_time_alone(database: ConnectingBackend[S
 def test_readers_that_hold_every_connection_disturb_neither_recording_nor_the_check(
     database: ConnectingBackend[Store], ledger: Engine
 ) -> None:
-    key, wanted = (
+    key, reservation = (
         uuid.uuid4().hex * 2,
         Reservation("f" * 64, str(uuid.uuid4()), datetime(2026, 1, 2)),  # noqa: DTZ001
     )
@@ -450,7 +452,7 @@ def test_readers_that_hold_every_connection_disturb_neither_recording_nor_the_ch
                 database.use(lambda store: store.find("a"))
             assert caught.value.code == "busy"
             database.check()
-            assert database.use(lambda store: store.reserve(key, wanted)) == wanted
+            assert database.use(lambda store: store.reserve(key, reservation)) == reservation
 
     try:
         database.use(read)

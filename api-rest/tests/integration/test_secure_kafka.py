@@ -22,7 +22,7 @@ from secure_kafka import PASSWORD, SecureKafka
 
 from ledger import config
 
-PATIENCE = 120
+TIMEOUT = 120
 WRONG = "another password"
 TOKEN = "the-token-of-this-test"
 WRITES = {"Authorization": f"Bearer {TOKEN}"}
@@ -31,7 +31,7 @@ pytestmark = pytest.mark.engine
 
 
 def eventually(condition: Callable[[], object], what: str) -> None:
-    deadline = time.monotonic() + PATIENCE
+    deadline = time.monotonic() + TIMEOUT
     while not condition():
         assert time.monotonic() < deadline, what
         time.sleep(0.1)
@@ -57,14 +57,14 @@ class Api:
         self.url = f"http://127.0.0.1:{port}"
         self._log = log
         self._file = log.open("wb")
-        told = {
+        variables = {
             "HTTP_HOST": "127.0.0.1",
             "HTTP_PORT": str(port),
             "LOG_LEVEL": "DEBUG",
             "PYTHONPATH": os.pathsep.join(sys.path),
         }
         command = [sys.executable, "-m", "api_rest"]
-        environ = {**os.environ, **environ, **told}
+        environ = {**os.environ, **environ, **variables}
         self._process = subprocess.Popen(command, env=environ, stdout=self._file, stderr=self._file)
 
     def ready(self, token: str = "") -> tuple[int, Any]:
@@ -74,12 +74,12 @@ class Api:
             return answer.status_code, answer.json()
         return 0, {}
 
-    def told(self) -> str:
+    def output(self) -> str:
         return self._log.read_text(encoding="utf-8")
 
     def end(self) -> int:
         self._process.send_signal(signal.SIGTERM)
-        code = self._process.wait(PATIENCE)
+        code = self._process.wait(TIMEOUT)
         self._file.close()
         return code
 
@@ -147,8 +147,8 @@ def test_events_go_out_and_a_wrong_password_is_told_and_waited_out(
         "it does not notice that its password was changed",
     )
     assert api.end() == 0
-    assert "invalid credentials" in api.told()
-    assert WRONG not in api.told()
+    assert "invalid credentials" in api.output()
+    assert WRONG not in api.output()
     assert [event["id"] for event in read(kafka, "secured")] == [accepted.json()["id"]]
 
 
@@ -164,8 +164,8 @@ def test_a_group_that_may_not_be_described_is_no_reason_not_to_serve(
             [ACL("User:nobody", "*", ACLOperation.ALL, ACLPermissionType.ALLOW, group)]
         )
     api = start(TOPIC="guarded", WORKER_GROUP="not-ours")
-    eventually(lambda: "not known how far events are stored" in api.told(), "it does not say so")
-    assert "GroupAuthorizationFailedError" in api.told()
+    eventually(lambda: "not known how far events are stored" in api.output(), "it does not say so")
+    assert "GroupAuthorizationFailedError" in api.output()
     # The check that said it has yet to end.
     eventually(lambda: "Kafka" not in str(api.ready()), "Kafka counts as away")
     metrics = requests.get(f"{api.url}/metrics", timeout=10).text
