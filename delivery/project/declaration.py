@@ -550,16 +550,20 @@ def _in_order(dependencies: Mapping[str, Sequence[str]]) -> list[str]:
 
 
 def _cycles(dependencies: Mapping[str, Sequence[str]], key: tuple[str, str]) -> list[_Mistake]:
-    """A mistake for each name of a cycle."""
+    """A mistake for each name of each cycle."""
     table, field = key
-    try:
-        TopologicalSorter(dependencies).prepare()
-    except CycleError as error:
-        return [
-            ((table, name, field), f'"{dependency}" depends on {name} itself')
-            for dependency, name in pairwise(error.args[1])
-        ]
-    return []
+    left = {name: set(names) for name, names in dependencies.items()}
+    mistakes = list[_Mistake]()
+    while True:
+        try:
+            TopologicalSorter(left).prepare()
+        except CycleError as error:  # it names one cycle
+            for dependency, name in pairwise(error.args[1]):
+                left[name].remove(dependency)
+                problem = f'"{dependency}" depends on {name} itself'
+                mistakes.append(((table, name, field), problem))
+        else:
+            return mistakes
 
 
 _HEADER = re.compile(r"^\s*\[([^\[\]]+)\]")

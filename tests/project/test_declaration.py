@@ -227,6 +227,18 @@ def test_a_mistake_is_reported(old: str, new: str, expected: str) -> None:
     assert any(line.startswith(f"delivery.toml:{expected}") for line in lines), lines
 
 
+def test_every_cycle_is_reported() -> None:
+    images = "".join(
+        f'[images.{name}]\ncontext = "base"\nbase = "{base}"\n'
+        for name, base in (("c", "d"), ("d", "c"), ("e", "e"))
+    )
+    assert [line.partition(": ")[2] for line in mistakes(GOOD + images)] == [
+        'images.c.base: "d" depends on c itself',
+        'images.d.base: "c" depends on d itself',
+        'images.e.base: "e" depends on e itself',
+    ]
+
+
 def test_an_upstream_image_and_ours_do_not_share_a_name() -> None:
     text = GOOD.replace("[upstream.debian]", "[upstream.base]")
     expected = "delivery.toml:17: images.base: an upstream image has the same name"
