@@ -71,8 +71,12 @@ def rules(line: Line) -> Rules:
 
 def branch_patterns(line: Line, gitflow: Gitflow) -> tuple[str, ...]:
     """The names and patterns of a line's branches; none for the feature line."""
-    patterns: tuple[str, ...] = getattr(gitflow, line, ())
-    return patterns
+    patterns = {
+        Line.DEVELOP: gitflow.develop,
+        Line.CANDIDATE: gitflow.candidate,
+        Line.RELEASE: gitflow.release,
+    }
+    return patterns.get(line, ())
 
 
 @dataclass(frozen=True)

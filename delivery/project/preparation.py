@@ -57,10 +57,14 @@ class Preparation:
     def rows(self) -> list[tuple[str, str, str, str, str]]:
         """A table's rows: subproject, last version, next version, why, files that change."""
         return [
-            (name, version.last or "-", version.next, version.because, " ".join(paths) or "-")
-            for (name, version), paths in zip(
-                self.versions.items(), self.files.values(), strict=True
+            (
+                name,
+                version.last or "-",
+                version.next,
+                version.because,
+                " ".join(self.files[name]) or "-",
             )
+            for name, version in self.versions.items()
         ]
 
 
@@ -88,7 +92,7 @@ def parse_versions(declaration: Declaration, arguments: Sequence[str]) -> dict[s
         elif not is_version(version):
             problem, hint = f"{version!r} is no version", f"pass X.Y.Z, as in {name}=1.2.0"
         elif versions.setdefault(name, version) != version:
-            problem, hint = f"it is {versions[name]} too", f"pass {name} once"
+            problem, hint = f"{name}={versions[name]} is given too", f"pass {name} once"
         if problem:
             message = f"cannot prepare a release: --subproject {argument}: {problem}"
             raise DeclarationError(message, hint=hint)
@@ -101,8 +105,9 @@ def check_versions(versions: Mapping[str, Version], requested: Mapping[str, str]
     It has to be above the last version, and at least the version that the commits ask for.
     """
     for name, number in requested.items():
-        version, least = versions[name], Number.parse(versions[name].next)
-        if (number == version.next and version.changed) or Number.parse(number) > least:
+        version, least = versions[name], versions[name].next
+        difference = Number.parse(number).compare(least)
+        if difference > 0 or (difference == 0 and version.changed):
             continue
         problem, hint = f"{version.last} is released", f"pass a version above {version.last}"
         if version.changed:

@@ -224,7 +224,7 @@ def test_versions_are_requested_by_name() -> None:
         (["chart=1.0.0"], "'chart' is no subproject"),
         (["apps"], "'' is no version"),
         (["apps=1.0.0-rc.1"], "'1.0.0-rc.1' is no version"),
-        (["apps=1.0.0", "apps=2.0.0"], "it is 1.0.0 too"),
+        (["apps=1.0.0", "apps=2.0.0"], "apps=1.0.0 is given too"),
     ],
 )
 def test_an_invalid_request_is_refused(arguments: list[str], problem: str) -> None:
