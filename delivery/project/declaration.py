@@ -353,8 +353,11 @@ class Declaration(_Table):
     def build_arguments(self, name: str) -> dict[str, str]:
         """The build arguments of an image that come from the declaration."""
         image = self.images[name]
-        upstreams = [name for name in (image.base, image.builder) if name in self.upstream]
-        references = {image_variable(name): self.upstream[name].image for name in upstreams}
+        references = {
+            image_variable(upstream): self.upstream[upstream].image
+            for upstream in (image.base, image.builder)
+            if upstream in self.upstream
+        }
         return {"SOURCE_DATE_EPOCH": str(self.build.epoch), **references}
 
 

@@ -154,4 +154,5 @@ def _missing_tag_notes(checkout: Checkout) -> list[str]:
     if not (missing := [name for name in checkout.versions if name not in tagged]):
         return []
     names = ", ".join(missing)
-    return [f"this clone has no version tag of {names}: if the server has it, `git fetch --tags`"]
+    hint = "if the server has it, run `git fetch --tags`"
+    return [f"this clone has no version tag of {names}: {hint}"]

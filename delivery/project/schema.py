@@ -39,14 +39,14 @@ def render_schema() -> str:
 
 def render_page() -> str:
     """The reference of delivery.toml in Markdown: an entry for each key."""
-    lines = [_INTRODUCTION]
-    section = ""
+    page, section = _INTRODUCTION, ""
     for key, description in described_keys():
         table = key.partition(".")[0]
-        lines += [] if table == section else [f"\n## {table}\n"]
-        section = table
-        lines.append(textwrap.fill(f"- `{key}`: {description}", 100, subsequent_indent="  "))
-    return "\n".join(lines).replace("\n\n\n", "\n\n") + "\n"
+        if table != section:
+            page += f"\n## {table}\n\n"
+            section = table
+        page += textwrap.fill(f"- `{key}`: {description}", 100, subsequent_indent="  ") + "\n"
+    return page
 
 
 def described_keys() -> Iterator[tuple[str, str]]:

@@ -119,13 +119,12 @@ def _published(
 
 def _images(declaration: Declaration, name: str) -> list[str]:
     """The images of a subproject and of all that it is built on."""
-    subprojects = with_dependencies(declaration, name)
-    folders = [folder for name in subprojects for folder in declaration.subprojects[name].folders]
     return [
-        name
-        for folder in folders
-        for name, image in declaration.images.items()
-        if image.context == folder
+        image
+        for subproject in with_dependencies(declaration, name)
+        for folder in declaration.subprojects[subproject].folders
+        for image, declared in declaration.images.items()
+        if declared.context == folder
     ]
 
 

@@ -121,7 +121,9 @@ DETACHED = (
     "HEAD is detached, and no branch is given:"
     " pass `--branch NAME`, or set BRANCH_NAME as Jenkins does"
 )
-UNTAGGED = "this clone has no version tag of base-image: if the server has it, `git fetch --tags`"
+UNTAGGED = (
+    "this clone has no version tag of base-image: if the server has it, run `git fetch --tags`"
+)
 MISSING = "apps-v1.0.1 is not in HEAD's history: its changes may be missing here"
 UNMERGED_FIX = Commit("0123abcdef0", "fix: x", ())
 LACKS = "{} lacks 1 commit of {} (0123abcde fix: x): merge {} into {}"
