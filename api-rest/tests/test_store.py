@@ -19,7 +19,7 @@ from api_rest.settings import Settings
 from api_rest.store import Store, database_engine
 from histories import PLACES, Row, events
 from hypothesis import HealthCheck, given, settings
-from ledger.run_details import TEXTS, happened_at, run_text
+from ledger.run_details import TEXT_LENGTHS, happened_at, run_text
 from ledger.tables import deployments, idempotency_keys
 from sqlalchemy import Engine, create_engine, delete, event, exc, insert, select, text
 from sqlalchemy.pool import QueuePool, StaticPool
@@ -53,7 +53,7 @@ def put(engine: Engine, deployment: dict[str, Any]) -> Callable[..., None]:
         # As async-worker fills them.
         details = row["details"] or {}
         row.update(
-            {name: run_text(details, name) for name in TEXTS},
+            {name: run_text(details, name) for name in TEXT_LENGTHS},
             at=happened_at(details, row["received_at"]),
         )
         with engine.begin() as connection:

@@ -134,7 +134,8 @@ class Worker:
 
     def status(self, path: str) -> int:
         try:
-            with urllib.request.urlopen(self._url + path, timeout=10) as response:  # noqa: S310  ours
+            url = self._url + path
+            with urllib.request.urlopen(url, timeout=10) as response:  # noqa: S310  our server
                 return int(response.status)
         except urllib.error.HTTPError as error:
             with error:

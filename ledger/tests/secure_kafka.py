@@ -1,4 +1,4 @@
-"""A Kafka broker of its own that takes nobody but who logs in, encrypted; both apps' tests have this file."""
+"""A Kafka broker that requires TLS and a login, for the tests of both apps."""
 
 from __future__ import annotations
 
@@ -27,12 +27,12 @@ __all__ = ["PASSWORD", "SecureKafka"]
 IMAGE = "apache/kafka:4.1.1"
 USERNAME, PASSWORD = "led=ger", "pass=word of the ledger"
 OTHER_USERNAME, OTHER_PASSWORD = "admin", "password of the admin"
-# A login that was changed is asked for again within so long.
-LOGIN_LASTS_MS = 1_000
-PATIENCE = 180
-# Half of a short life is its start.
+# Clients have to log in again after this time.
+LOGIN_LIFETIME_MS = 1_000
+TIMEOUT = 180
+# Options for a fast start.
 JVM = "-XX:+UseSerialGC -XX:TieredStopAtLevel=1 -XX:SharedArchiveFile=/opt/kafka/kafka.jsa"
-# Logins are written when the storage is formatted, which the image's own start cannot be told.
+# The image's own start script cannot add logins when it formats the storage.
 START = r"""
 set -e
 printf '%s' "$STORE" >/tmp/store.pem
@@ -46,7 +46,7 @@ listeners=CONTROLLER://localhost:9093,INSIDE://localhost:9092,CLIENTS://:9094
 advertised.listeners=INSIDE://localhost:9092,CLIENTS://localhost:$PORT
 listener.security.protocol.map=CONTROLLER:PLAINTEXT,INSIDE:PLAINTEXT,CLIENTS:SASL_SSL
 sasl.enabled.mechanisms=SCRAM-SHA-512
-listener.name.clients.scram-sha-512.sasl.jaas.config=org.apache.kafka.common.security.scram.ScramLoginModule required;
+listener.name.clients.scram-sha-512.sasl.jaas.config=$MODULE required;
 listener.name.clients.scram-sha-512.connections.max.reauth.ms=$LASTS
 ssl.keystore.type=PEM
 ssl.keystore.location=/tmp/store.pem
@@ -69,10 +69,10 @@ exec bin/kafka-server-start.sh /tmp/server.properties
 
 
 class SecureKafka:
-    """A broker by SASL_SSL with SCRAM-SHA-512, and the settings that lead to it; `close` removes it."""
+    """A broker with SASL_SSL and SCRAM-SHA-512, and the settings to connect to it."""
 
     def __init__(self, folder: Path, port: int) -> None:
-        """Start it; who wants to use it waits until it answers."""
+        """Start it, without waiting for it."""
         self._name = f"secure-kafka-{uuid.uuid4().hex}"
         self._ca = trustme.CA()
         ca_file = folder / "ca.pem"
@@ -85,41 +85,32 @@ class SecureKafka:
             "BROKER_PASSWORD": PASSWORD,
             "BROKER_CA_FILE": str(ca_file),
         }
-        told = {
+        environ = {
+            "MODULE": "org.apache.kafka.common.security.scram.ScramLoginModule",
             "STORE": _store(self._ca.issue_cert("localhost")),
             "PORT": str(port),
-            "LASTS": str(LOGIN_LASTS_MS),
+            "LASTS": str(LOGIN_LIFETIME_MS),
             "LOGIN": _login(USERNAME, PASSWORD),
             "OTHER_LOGIN": _login(OTHER_USERNAME, OTHER_PASSWORD),
             "KAFKA_HEAP_OPTS": "-Xmx320M",
             "KAFKA_JVM_PERFORMANCE_OPTS": JVM,
         }
-        variables = [part for name, value in told.items() for part in ("--env", f"{name}={value}")]
-        options = [
+        variables = [
+            part for name, value in environ.items() for part in ("--env", f"{name}={value}")
+        ]
+        options = (
+            f"--name={self._name}",
             "--detach",
             "--rm",
-            "--label",
-            "delivery-platform.managed=true",
-            "--memory",
-            "640m",
-            *variables,
-        ]
-        published = ["--publish", f"127.0.0.1:{port}:9094"]
-        _docker(
-            "run",
-            "--name",
-            self._name,
-            *options,
-            *published,
-            "--entrypoint",
-            "bash",
-            IMAGE,
-            "-c",
-            START,
+            "--label=delivery-platform.managed=true",
+            "--memory=640m",
+            f"--publish=127.0.0.1:{port}:9094",
+            "--entrypoint=bash",
         )
+        _docker("run", *options, *variables, IMAGE, "-c", START)
 
     def admin(self) -> KafkaAdminClient:
-        """Return a client of somebody else, once the broker answers."""
+        """Wait for the broker and return a client with another login."""
         context = ssl.create_default_context()
         self._ca.configure_trust(context)
         self._wait(context)
@@ -134,7 +125,7 @@ class SecureKafka:
 
     def _wait(self, context: ssl.SSLContext) -> None:
         host, _, port = self.servers[0].partition(":")
-        deadline = time.monotonic() + PATIENCE
+        deadline = time.monotonic() + TIMEOUT
         while True:
             try:
                 with socket.create_connection((host, int(port)), 5) as connection:
@@ -146,7 +137,7 @@ class SecureKafka:
                 return
 
     def change_password(self, password: str) -> None:
-        """Give the ledger's user another password; connections that are open have to log in again soon."""
+        """Change the password of the ledger's user. Open connections have to log in again soon."""
         admin = self.admin()
         admin.alter_user_scram_credentials(
             [UserScramCredentialUpsertion(USERNAME, "SCRAM-SHA-512", password)]
@@ -154,7 +145,7 @@ class SecureKafka:
         admin.close()
 
     def close(self) -> None:
-        """Remove it."""
+        """Remove the container."""
         _docker("rm", "--force", "--volumes", self._name)
 
 
@@ -163,7 +154,7 @@ def _login(name: str, password: str) -> str:
 
 
 def _store(certificate: trustme.LeafCert) -> str:
-    """Write key and certificates as Java reads them: the key in PKCS#8."""
+    """Return the key and the certificates for Java, which needs PKCS#8."""
     key = load_pem_private_key(certificate.private_key_pem.bytes(), None)
     parts = [
         key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()),

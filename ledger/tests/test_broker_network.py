@@ -1,4 +1,4 @@
-"""kafka-python against sockets that behave as no good broker does; tests/integration has the real one."""
+"""kafka-python with sockets that misbehave; the apps' integration tests have a real broker."""
 
 import socket
 import threading
@@ -26,7 +26,7 @@ ATTEMPT = {"bootstrap_timeout_ms": 700}
 
 @pytest.fixture
 def peer() -> Iterator[socket.socket]:
-    """Takes connections, and says nothing."""
+    """Accepts connections and sends nothing."""
     listener = socket.create_server(("127.0.0.1", 0))
     yield listener
     listener.close()
@@ -39,16 +39,16 @@ def failure(settings: BrokerSettings) -> str:
     return str(caught.value)
 
 
-def test_a_broker_that_never_shakes_hands_is_given_up(
+def test_a_tls_handshake_without_a_response_times_out(
     make_settings: Callable[..., BrokerSettings], peer: socket.socket
 ) -> None:
     url = f"127.0.0.1:{peer.getsockname()[1]}"
-    told = failure(make_settings(BROKER_URL=url, BROKER_SECURITY_PROTOCOL="SSL"))
-    assert f"no TLS with {url}" in told
-    assert "timed out" in told
+    message = failure(make_settings(BROKER_URL=url, BROKER_SECURITY_PROTOCOL="SSL"))
+    assert f"no TLS with {url}" in message
+    assert "timed out" in message
 
 
-def test_what_is_no_tls_is_told(
+def test_a_broker_without_tls_is_an_error(
     make_settings: Callable[..., BrokerSettings], peer: socket.socket
 ) -> None:
     def answer() -> None:
@@ -61,11 +61,11 @@ def test_what_is_no_tls_is_told(
 
     threading.Thread(target=answer, daemon=True).start()
     url = f"127.0.0.1:{peer.getsockname()[1]}"
-    told = failure(make_settings(BROKER_URL=url, BROKER_SECURITY_PROTOCOL="SSL"))
-    assert f"no TLS with {url}: [SSL" in told
+    message = failure(make_settings(BROKER_URL=url, BROKER_SECURITY_PROTOCOL="SSL"))
+    assert f"no TLS with {url}: [SSL" in message
 
 
-def test_a_client_that_cannot_be_built_leaves_no_network_and_its_own_reason(
+def test_a_failed_client_closes_its_network_and_keeps_its_error(
     make_settings: Callable[..., BrokerSettings],
 ) -> None:
     opened: list[Any] = []
@@ -81,7 +81,7 @@ def test_a_client_that_cannot_be_built_leaves_no_network_and_its_own_reason(
     assert [network._net._closed for network in opened] == [True]
 
 
-def test_every_client_gets_the_settings_and_what_is_its_own(
+def test_a_client_gets_the_settings_and_its_own_options(
     make_settings: Callable[..., BrokerSettings],
 ) -> None:
     login = {"BROKER_USERNAME": "u", "BROKER_PASSWORD": "p"}
@@ -98,7 +98,7 @@ def test_every_client_gets_the_settings_and_what_is_its_own(
     }
 
 
-def test_what_a_broker_says_before_it_hangs_up_is_read() -> None:
+def test_the_last_data_of_a_broker_is_read() -> None:
     ours, theirs = socket.socketpair()
     with ours:
         ours.settimeout(0)
@@ -111,44 +111,44 @@ def test_what_a_broker_says_before_it_hangs_up_is_read() -> None:
     assert isinstance(error, KafkaConnectionError)
 
 
-def test_after_a_refused_login_it_waits_before_it_tries_again(
+def test_a_refused_login_delays_the_next_attempt(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     async def connect(*_: object, **__: object) -> None:
-        """As kafka-python's: ends without a word about what became of it."""
+        """Like kafka-python's, which does not return the result."""
 
     monkeypatch.setattr(KafkaConnectionManager, "_connect", connect)
     network = Network(bootstrap_servers=["a:1"])
     refused = SaslAuthenticationFailedError("invalid credentials")
 
-    def tried(error: Exception | None) -> float:
+    def attempt(error: Exception | None) -> float:
         connection = SimpleNamespace(init_future=SimpleNamespace(exception=error))
         with pytest.raises(StopIteration):
             network._connections._connect(SimpleNamespace(node_id=7), connection).send(None)
         return float(network._connections.connection_delay(7))
 
     try:
-        assert tried(None) == 0
+        assert attempt(None) == 0
         assert network.failure is None
-        assert tried(refused) > 0
+        assert attempt(refused) > 0
         assert network.failure is refused
-        tried(None)
+        attempt(None)
         assert network.failure is None
     finally:
         network.close()
 
 
-def test_a_producer_waits_for_a_broker_while_it_connects_and_before_it_tries_again() -> None:
+def test_a_producer_waits_for_a_broker_that_is_not_ready() -> None:
     network = ProducerNetwork(bootstrap_servers=["a:1"], reconnect_backoff_ms=1_000)
     try:
-        assert network.connection_delay(7) == 100, "kafka-python says 0 while it connects"
+        assert network.connection_delay(7) == 100, "kafka-python returns 0 while it connects"
         network._connections.update_backoff(7)
-        assert 700 < network.connection_delay(7) <= 1_200, "kafka-python says about 1"
+        assert 700 < network.connection_delay(7) <= 1_200, "kafka-python returns about 1"
     finally:
         network.close()
 
 
-def test_only_a_producer_waits_so(
+def test_only_a_producer_uses_its_network_client(
     make_settings: Callable[..., BrokerSettings], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     made: list[Network] = []
@@ -157,7 +157,7 @@ def test_only_a_producer_waits_so(
         made.append(kafka_client(bootstrap_servers=["a:1"]))
         made[-1].close()
 
-    # To a consumer a delay says that its coordinator is away.
+    # A consumer takes a delay as a sign that its coordinator is away.
     open_client(build, make_settings(BROKER_URL="a:1"))
     monkeypatch.setattr(broker_network, "KafkaProducer", build)
     open_client(build, make_settings(BROKER_URL="a:1"))

@@ -17,14 +17,14 @@ def ca_file(tmp_path: Path) -> str:
     return str(file)
 
 
-def test_by_default_nothing_is_encrypted_and_nobody_logs_in(
+def test_the_default_has_no_encryption_and_no_login(
     make_settings: Callable[..., BrokerSettings],
 ) -> None:
     assert client_options(make_settings()) == {"security_protocol": "PLAINTEXT"}
 
 
 @pytest.mark.parametrize("protocol", ["SSL", "SASL_SSL"])
-def test_a_broker_has_to_prove_its_name_by_tls_1_2_or_newer(
+def test_tls_1_2_and_the_host_name_are_required(
     make_settings: Callable[..., BrokerSettings], ca_file: str, protocol: str
 ) -> None:
     login = LOGIN if protocol == "SASL_SSL" else {}
@@ -41,7 +41,7 @@ def test_a_broker_has_to_prove_its_name_by_tls_1_2_or_newer(
     assert len(context.get_ca_certs()) == 1
 
 
-def test_without_a_file_the_systems_cas_are_trusted(
+def test_without_a_ca_file_the_systems_cas_are_trusted(
     make_settings: Callable[..., BrokerSettings], monkeypatch: pytest.MonkeyPatch, ca_file: str
 ) -> None:
     monkeypatch.setenv("SSL_CERT_FILE", ca_file)
@@ -52,7 +52,7 @@ def test_without_a_file_the_systems_cas_are_trusted(
 
 
 @pytest.mark.parametrize("protocol", ["SASL_PLAINTEXT", "SASL_SSL"])
-def test_who_logs_in_is_handed_on(
+def test_the_login_is_passed_on(
     make_settings: Callable[..., BrokerSettings], protocol: str
 ) -> None:
     options = client_options(make_settings(BROKER_SECURITY_PROTOCOL=protocol, **LOGIN))
@@ -65,24 +65,24 @@ def test_who_logs_in_is_handed_on(
 
 
 @pytest.mark.parametrize(
-    ("mechanism", "written"),
+    ("mechanism", "escaped"),
     [("SCRAM-SHA-512", "a=3Db=2Cc"), ("SCRAM-SHA-256", "a=3Db=2Cc"), ("PLAIN", "a=b,c")],
 )
-def test_a_name_is_written_as_the_mechanism_wants_it(
-    make_settings: Callable[..., BrokerSettings], mechanism: str, written: str
+def test_a_name_is_escaped_for_scram(
+    make_settings: Callable[..., BrokerSettings], mechanism: str, escaped: str
 ) -> None:
     login = {**LOGIN, "BROKER_USERNAME": "a=b,c", "BROKER_SASL_MECHANISM": mechanism}
     options = client_options(make_settings(BROKER_SECURITY_PROTOCOL="SASL_PLAINTEXT", **login))
-    assert (options["sasl_mechanism"], options["sasl_plain_username"]) == (mechanism, written)
+    assert (options["sasl_mechanism"], options["sasl_plain_username"]) == (mechanism, escaped)
 
 
-def test_the_password_may_come_from_a_file_and_is_not_shown(
+def test_the_password_may_come_from_a_file_and_is_not_printed(
     make_settings: Callable[..., BrokerSettings], tmp_path: Path
 ) -> None:
     file = tmp_path / "password"
     file.write_text("hunter2\n", encoding="utf-8")
-    told = {"BROKER_USERNAME": "ledger", "BROKER_PASSWORD_FILE": str(file)}
-    settings = make_settings(BROKER_SECURITY_PROTOCOL="SASL_PLAINTEXT", **told)
+    login = {"BROKER_USERNAME": "ledger", "BROKER_PASSWORD_FILE": str(file)}
+    settings = make_settings(BROKER_SECURITY_PROTOCOL="SASL_PLAINTEXT", **login)
     assert settings.broker_password == "hunter2"
     assert "hunter2" not in repr(settings)
 
@@ -107,7 +107,7 @@ def test_a_login_needs_name_and_password(
 @pytest.mark.parametrize(
     ("protocol", "other"), [("PLAINTEXT", "SASL_SSL or SASL_PLAINTEXT"), ("SSL", "SASL_SSL")]
 )
-def test_a_login_that_would_not_be_used_is_a_mistake(
+def test_an_unused_login_is_a_problem(
     make_settings: Callable[..., BrokerSettings], protocol: str, other: str
 ) -> None:
     assert problems(make_settings, BROKER_SECURITY_PROTOCOL=protocol, **LOGIN) == [
@@ -120,18 +120,17 @@ def test_a_login_that_would_not_be_used_is_a_mistake(
     ("protocol", "login", "other"),
     [("PLAINTEXT", {}, "SSL or SASL_SSL"), ("SASL_PLAINTEXT", LOGIN, "SASL_SSL")],
 )
-def test_a_ca_that_would_not_be_asked_for_is_a_mistake(
+def test_an_unused_ca_is_a_problem(
     make_settings: Callable[..., BrokerSettings],
     ca_file: str,
     protocol: str,
     login: dict[str, str],
     other: str,
 ) -> None:
+    prefix = f"BROKER_SECURITY_PROTOCOL={protocol}"
     assert problems(
         make_settings, BROKER_SECURITY_PROTOCOL=protocol, BROKER_CA_FILE=ca_file, **login
-    ) == [
-        f"BROKER_CA_FILE: BROKER_SECURITY_PROTOCOL={protocol} does not encrypt; unset it, or set {other}"
-    ]
+    ) == [f"BROKER_CA_FILE: {prefix} does not encrypt; unset it, or set {other}"]
 
 
 def test_a_ca_file_that_cannot_be_read_is_named(
@@ -158,19 +157,19 @@ def test_a_ca_file_without_a_certificate_is_named(
     ]
 
 
-def test_contradictions_are_told_with_all_other_mistakes(
+def test_conflicts_are_reported_with_all_other_problems(
     make_settings: Callable[..., BrokerSettings],
 ) -> None:
-    found = problems(make_settings, BROKER_SECURITY_PROTOCOL="sasl_ssl", BROKER_URL="http://x")
-    assert [line.partition(":")[0] for line in found] == [
+    wrong = problems(make_settings, BROKER_SECURITY_PROTOCOL="sasl_ssl", BROKER_URL="http://x")
+    assert [line.partition(":")[0] for line in wrong] == [
         "BROKER_URL",
         "BROKER_USERNAME",
         "BROKER_PASSWORD",
     ]
 
 
-def test_a_protocol_that_is_none_is_one_mistake_and_not_three(
+def test_a_wrong_protocol_is_one_problem(
     make_settings: Callable[..., BrokerSettings],
 ) -> None:
-    found = problems(make_settings, BROKER_SECURITY_PROTOCOL="TLS", **LOGIN)
-    assert [line.partition(":")[0] for line in found] == ["BROKER_SECURITY_PROTOCOL"]
+    wrong = problems(make_settings, BROKER_SECURITY_PROTOCOL="TLS", **LOGIN)
+    assert [line.partition(":")[0] for line in wrong] == ["BROKER_SECURITY_PROTOCOL"]

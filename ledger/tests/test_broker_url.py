@@ -16,7 +16,7 @@ from ledger.broker_url import parse_broker_url
         ("kafka://a:1,kafka://b, c:3", ("a:1", "b:9092", "c:3")),
     ],
 )
-def test_every_form_names_its_brokers(text: str, brokers: tuple[str, ...]) -> None:
+def test_every_format_is_parsed(text: str, brokers: tuple[str, ...]) -> None:
     assert parse_broker_url(text) == brokers
 
 
@@ -38,6 +38,6 @@ def test_every_form_names_its_brokers(text: str, brokers: tuple[str, ...]) -> No
         "[::1",
     ],
 )
-def test_what_is_no_broker_is_refused_with_the_forms_that_are(text: str) -> None:
+def test_anything_else_is_an_error_with_the_formats(text: str) -> None:
     with pytest.raises(ValueError, match="write kafka://host"):
         parse_broker_url(text)

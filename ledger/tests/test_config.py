@@ -8,10 +8,10 @@ from ledger.config import (
     TEXT,
     SettingsError,
     choice,
+    integer,
     load,
     reference,
     setting,
-    whole,
 )
 
 
@@ -19,7 +19,7 @@ from ledger.config import (
 class Sample:
     name: str = setting(TEXT, "who")
     password: str = setting(TEXT, "the password", secret=True)
-    port: int = setting(whole(1, 10), "a port", default="7")
+    port: int = setting(integer(1, 10), "a port", default="7")
     level: str = setting(choice("LOW", "HIGH"), "how much", default="LOW")
 
 
@@ -36,17 +36,17 @@ def test_values_come_from_the_environment_and_the_defaults() -> None:
     assert load(Sample, {**GOOD, "LEVEL": "high"}) == Sample("n", "p", 7, "HIGH")
 
 
-def test_everything_wrong_is_reported_at_once() -> None:
-    found = problems({"NAME": " ", "PORT": "11", "LEVEL": "middle"})
-    assert [line.partition(":")[0] for line in found] == ["NAME", "PASSWORD", "PORT", "LEVEL"]
+def test_all_problems_are_reported_together() -> None:
+    wrong = problems({"NAME": " ", "PORT": "11", "LEVEL": "middle"})
+    assert [line.partition(":")[0] for line in wrong] == ["NAME", "PASSWORD", "PORT", "LEVEL"]
 
 
 @pytest.mark.parametrize("value", ["0", "11", "-1", "1.5", "", "one", "\uff11"])
-def test_a_number_out_of_its_range_is_refused(value: str) -> None:
+def test_a_number_out_of_range_is_a_problem(value: str) -> None:
     assert problems({**GOOD, "PORT": value}) == ["PORT: it must be a whole number from 1 to 10"]
 
 
-def test_a_secret_is_read_from_the_file_that_is_named(tmp_path: Path) -> None:
+def test_a_secret_may_come_from_a_file(tmp_path: Path) -> None:
     file = tmp_path / "password"
     file.write_text("from a file\n", encoding="utf-8")
     assert load(Sample, {"NAME": "n", "PASSWORD_FILE": str(file)}).password == "from a file"
@@ -58,9 +58,9 @@ def test_only_a_secret_may_come_from_a_file(tmp_path: Path) -> None:
     assert problems({"NAME_FILE": str(file), "PASSWORD": "p"}) == ["NAME: it is not set (who)"]
 
 
-def test_a_secret_given_twice_is_refused_without_showing_it(tmp_path: Path) -> None:
-    found = problems({**GOOD, "PASSWORD": "hunter2", "PASSWORD_FILE": str(tmp_path)})
-    assert found == ["PASSWORD: set either it or PASSWORD_FILE, not both"]
+def test_a_secret_that_is_set_twice_is_a_problem(tmp_path: Path) -> None:
+    wrong = problems({**GOOD, "PASSWORD": "hunter2", "PASSWORD_FILE": str(tmp_path)})
+    assert wrong == ["PASSWORD: set either it or PASSWORD_FILE, not both"]
 
 
 def test_a_secret_file_that_cannot_be_read_is_named(tmp_path: Path) -> None:
@@ -86,14 +86,14 @@ def test_the_reference_describes_every_setting() -> None:
 
 
 @pytest.mark.parametrize("value", ["", "http://h", "https://h:4318/a/b?c=d"])
-def test_an_optional_address_may_be_none(value: str) -> None:
+def test_an_optional_url_may_be_empty(value: str) -> None:
     assert OPTIONAL_URL.parse(value) == value
 
 
 @pytest.mark.parametrize(
     "value", ["h", "h:1", "ftp://h", "http://", "http://h:0", "http://h:65536", "http://[h"]
 )
-def test_what_is_no_address_is_refused(value: str) -> None:
+def test_a_wrong_url_is_an_error(value: str) -> None:
     with pytest.raises(ValueError, match="like http://host:port/path"):
         OPTIONAL_URL.parse(value)
 

@@ -19,7 +19,7 @@ read = json_reader()
 
 
 def nested(levels: int, *brackets: str) -> dict[str, Any]:
-    """Details of so many levels, themselves the first; the brackets below alternate."""
+    """Return details of so many levels, with alternating brackets."""
     pairs = [brackets[number % len(brackets)].split("|") for number in range(levels - 1)]
     text = "".join(left for left, _ in pairs) + "1" + "".join(right for _, right in reversed(pairs))
     return dict(json.loads(f'{{"a":{text}}}'))
@@ -29,7 +29,7 @@ SHAPES = (("[|]",), ('{"a":|}',), ("[|]", '{"a":|}'), ('[0,|,"[{"]',), ('{"[":1,
 
 
 @pytest.mark.parametrize("brackets", SHAPES, ids=" ".join)
-def test_details_have_at_most_so_many_levels(brackets: tuple[str, ...]) -> None:
+def test_the_levels_of_details_are_limited(brackets: tuple[str, ...]) -> None:
     assert check_details(nested(DETAILS_LEVELS, *brackets)) is None
     assert check_details(nested(DETAILS_LEVELS + 1, *brackets)) == (
         f"must be at most {DETAILS_LEVELS} levels deep, itself the first"
@@ -58,28 +58,28 @@ def test_details_of_any_depth_do_not_crash_the_check(levels: int) -> None:
     "number",
     ["0", "-0", "-0.0", "1e-400", "9" * 308, "-" + "9" * 308, "1" + "0" * 308, "-1" + "0" * 308],
 )
-def test_what_a_double_can_hold_is_a_number(number: str) -> None:
+def test_numbers_that_a_double_can_hold_are_kept(number: str) -> None:
     details = read(f'{{"a":{number}}}')
     assert check_details(details) is None
     assert json.loads(details_json(details)) == details
 
 
 @pytest.mark.parametrize("number", ["1e400", "-1e400", "9" * 309, "-" + "9" * 309, "1" * 5000])
-def test_a_number_beyond_a_double_is_told_in_our_words(number: str) -> None:
+def test_a_number_beyond_a_double_is_a_problem(number: str) -> None:
     assert check_details(read(f'{{"a":[{number}]}}')) == "must be without a number beyond a double"
 
 
-def test_an_integer_of_many_digits_keeps_them_all() -> None:
+def test_a_long_integer_keeps_all_digits() -> None:
     assert read("1" + "0" * 307 + "1") == 10**308 + 1
 
 
 @pytest.mark.parametrize("details", [{"a": "\ud800"}, {"\udfff": 1}, {"a": ["é\ud83d"]}])
-def test_half_of_a_surrogate_pair_is_no_character(details: dict[str, Any]) -> None:
+def test_half_of_a_surrogate_pair_is_a_problem(details: dict[str, Any]) -> None:
     assert check_details(details) == "must be without half of a surrogate pair"
 
 
 @pytest.mark.parametrize("text", ["\x00", "\x7f", "\ufffe", "\uffff", "🚀", "\U0010ffff", ""])
-def test_every_other_character_is_one_in_names_and_values(text: str) -> None:
+def test_every_other_character_is_valid(text: str) -> None:
     details = {text: text}
     assert check_details(details) is None
     assert json.loads(details_json(details)) == details
@@ -88,8 +88,8 @@ def test_every_other_character_is_one_in_names_and_values(text: str) -> None:
 @pytest.mark.parametrize("letter", ["x", "é", "🚀", "\\"])
 def test_details_are_measured_in_bytes_of_json(letter: str) -> None:
     size = len(json.dumps(letter, ensure_ascii=False).encode()) - 2
-    room = DETAILS_BYTES - len('{"a":""}')
-    whole, rest = divmod(room, size)
+    available = DETAILS_BYTES - len('{"a":""}')
+    whole, rest = divmod(available, size)
     assert check_details({"a": letter * whole + "x" * rest}) is None
     reason = check_details({"a": letter * whole + "x" * (rest + 1)})
     assert reason == f"must be at most {DETAILS_BYTES} bytes of JSON"
@@ -101,31 +101,31 @@ def test_details_are_an_object(details: object) -> None:
 
 
 @pytest.mark.parametrize("value", [None, 1, "", "xxxx", "\ud800"])
-def test_what_a_column_cannot_hold_no_request_may_have(value: object) -> None:
+def test_requests_have_the_limits_of_the_column(value: object) -> None:
     reason = check_storable_text(value, 3)
     assert reason
     assert check_text(3, ".*", "anything")(value) == reason
 
 
 @pytest.mark.parametrize("value", ["\x00", " a", "日本語", "🚀🚀🚀"])
-def test_a_column_holds_any_other_text(value: str) -> None:
+def test_any_other_text_is_storable(value: str) -> None:
     assert check_storable_text(value, 3) is None
 
 
 @pytest.mark.parametrize(
     "name", ["a", "1", "a/b", "run-1/client-1", "a/.b", "a/..b", "a/b..", "a/_/-", "a..", "a.b/c_d"]
 )
-def test_a_name_may_have_parts(name: str) -> None:
+def test_valid_names(name: str) -> None:
     assert check_text(LENGTHS["component"], *NAME)(name) is None
 
 
 @pytest.mark.parametrize(
     "name", ["a/", "a//b", "/a", "a/.", "a/..", "a/../b", "a/./b", "a/...", "..", "a/é"]
 )
-def test_no_part_of_a_name_is_empty_or_only_dots(name: str) -> None:
+def test_no_part_of_a_name_is_empty_or_has_only_dots(name: str) -> None:
     assert check_text(LENGTHS["component"], *NAME)(name)
 
 
-def test_a_wrong_name_is_refused_as_fast_as_a_good_one_is_taken() -> None:
-    # Nothing in the pattern can be matched in two ways, or this would not end.
+def test_the_name_pattern_needs_no_backtracking() -> None:
+    # With backtracking this would take forever.
     assert not re.fullmatch(NAME[0], "a" + "/.a" * 10_000 + "/")

@@ -33,7 +33,9 @@ def configure(level: str = "INFO") -> None:
     writers.append(logs.configure(level=level, service="api-rest", environment="test"))
 
 
-def test_our_lines_are_json_and_name_the_process(capsys: pytest.CaptureFixture[str]) -> None:
+def test_lines_are_json_with_the_service_and_the_environment(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
     configure()
     structlog.stdlib.get_logger("ours").info("hello", event_id="1")
     (line,) = lines(capsys)
@@ -48,7 +50,7 @@ def test_our_lines_are_json_and_name_the_process(capsys: pytest.CaptureFixture[s
     assert line["timestamp"].endswith("Z")
 
 
-def test_lines_of_other_threads_name_the_process_too(capsys: pytest.CaptureFixture[str]) -> None:
+def test_lines_of_other_threads_have_the_service_too(capsys: pytest.CaptureFixture[str]) -> None:
     configure()
     thread = threading.Thread(target=lambda: structlog.stdlib.get_logger("ours").info("hello"))
     thread.start()
@@ -56,7 +58,7 @@ def test_lines_of_other_threads_name_the_process_too(capsys: pytest.CaptureFixtu
     assert [line["service"] for line in lines(capsys)] == ["api-rest"]
 
 
-def test_a_librarys_lines_and_warnings_are_json_too(capsys: pytest.CaptureFixture[str]) -> None:
+def test_lines_and_warnings_of_libraries_are_json(capsys: pytest.CaptureFixture[str]) -> None:
     configure()
     logging.getLogger("library").error("broken: %s", "pipe")
     with warnings.catch_warnings():
@@ -67,7 +69,7 @@ def test_a_librarys_lines_and_warnings_are_json_too(capsys: pytest.CaptureFixtur
     assert "old" in warning["event"]
 
 
-def test_an_exception_stays_one_line(capsys: pytest.CaptureFixture[str]) -> None:
+def test_an_exception_is_one_line(capsys: pytest.CaptureFixture[str]) -> None:
     configure()
     try:
         _ = 1 // 0
@@ -77,7 +79,7 @@ def test_an_exception_stays_one_line(capsys: pytest.CaptureFixture[str]) -> None
     assert "ZeroDivisionError" in line["exception"]
 
 
-def test_the_level_holds(capsys: pytest.CaptureFixture[str]) -> None:
+def test_lines_below_the_level_are_dropped(capsys: pytest.CaptureFixture[str]) -> None:
     configure("WARNING")
     structlog.stdlib.get_logger("ours").info("hello")
     assert lines(capsys) == []
@@ -86,7 +88,7 @@ def test_the_level_holds(capsys: pytest.CaptureFixture[str]) -> None:
 @pytest.mark.parametrize(
     ("name", "level"), [("kafka.client", logging.INFO), ("kafka.net.manager", logging.ERROR)]
 )
-def test_kafkas_chatter_is_dropped(
+def test_connection_lines_of_kafka_python_are_dropped(
     capsys: pytest.CaptureFixture[str], name: str, level: int
 ) -> None:
     configure("DEBUG")
@@ -95,7 +97,7 @@ def test_kafkas_chatter_is_dropped(
 
 
 class Stream(io.StringIO):
-    """Counts writes, and tells of the first."""
+    """Counts the writes."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -108,7 +110,7 @@ class Stream(io.StringIO):
         return super().write(text)
 
 
-def test_lines_of_a_moment_are_written_together_and_none_is_lost() -> None:
+def test_lines_are_written_in_groups_without_losses() -> None:
     stream = Stream()
     writer = logs.Writer(stream)
 
@@ -122,22 +124,22 @@ def test_lines_of_a_moment_are_written_together_and_none_is_lost() -> None:
     for thread in threads:
         thread.join()
     writer.flush()
-    found = stream.getvalue().splitlines()
-    assert len(found) == 2000
+    lines = stream.getvalue().splitlines()
+    assert len(lines) == 2000
     for name in "abcd":
-        assert [line for line in found if line[0] == name] == [
+        assert [line for line in lines if line[0] == name] == [
             f"{name} {number}" for number in range(500)
         ]
     assert stream.writes < 500
 
 
-def test_a_line_is_written_without_being_asked_for() -> None:
+def test_a_line_is_written_without_a_flush() -> None:
     stream = Stream()
     logs.Writer(stream).write("alone\n")
     assert stream.written.wait(30)
 
 
-def test_once_closed_it_writes_nothing_any_more() -> None:
+def test_a_closed_writer_writes_nothing() -> None:
     stream = Stream()
     writer = logs.Writer(stream)
     writer.write("last\n")
@@ -147,10 +149,10 @@ def test_once_closed_it_writes_nothing_any_more() -> None:
     assert stream.getvalue() == "last\n"
 
 
-def test_what_is_serious_is_written_at_once_behind_what_came_before(
+def test_errors_are_written_immediately_and_in_order(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(logs, "TOGETHER", 3600)
+    monkeypatch.setattr(logs, "FLUSH_DELAY", 3600)
     configure()
     log = structlog.stdlib.get_logger("ours")
     log.info("first")

@@ -58,7 +58,7 @@ def test_a_span_continues_the_carriers_trace_and_hands_it_on() -> None:
     assert traced.trace_id() is None
 
 
-def test_work_that_is_done_is_recorded_below_its_carrier() -> None:
+def test_finished_work_is_recorded_below_its_carrier() -> None:
     exporter = InMemorySpanExporter()
     traced = tracing(exporter)
     traced.record(

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from ledger.broker_security import BrokerSettings
-from ledger.config import FLAG, OPTIONAL_TEXT, OPTIONAL_URL, TEXT, choice, setting, whole
+from ledger.config import FLAG, OPTIONAL_TEXT, OPTIONAL_URL, TEXT, choice, integer, setting
 
 __all__ = ["Settings"]
 
@@ -13,7 +13,7 @@ class Settings(BrokerSettings):
     """The settings, from environment variables with the upper-case names of the fields."""
 
     db_host: str = setting(TEXT, "where the MySQL-compatible database is")
-    db_port: int = setting(whole(1, 65535), "its port", default="3306")
+    db_port: int = setting(integer(1, 65535), "its port", default="3306")
     db_database: str = setting(TEXT, "the database's name")
     db_username: str = setting(TEXT, "who reads it, and writes the table idempotency_keys")
     db_password: str = setting(TEXT, "that user's password", secret=True)
@@ -34,40 +34,40 @@ class Settings(BrokerSettings):
         "the address to listen on",
         default="0.0.0.0",  # noqa: S104  a container's network
     )
-    http_port: int = setting(whole(1, 65535), "the port to listen on", default="8000")
-    http_threads: int = setting(whole(2, 64), "POSTs worked on at the same time", default="16")
+    http_port: int = setting(integer(1, 65535), "the port to listen on", default="8000")
+    http_threads: int = setting(integer(2, 64), "POSTs worked on at the same time", default="16")
     read_threads: int = setting(
-        whole(2, 64), "other requests worked on at the same time", default="8"
+        integer(2, 64), "other requests worked on at the same time", default="8"
     )
     queue_limit: int = setting(
-        whole(1, 100_000),
+        integer(1, 100_000),
         "POSTs, and other requests, that may wait for a thread; what comes beyond gets 503 at once",
         default="512",
     )
     connection_limit: int = setting(
-        whole(16, 100_000),
+        integer(16, 100_000),
         "open connections; beyond, those that stall longest are closed",
         default="2000",
     )
     request_timeout: int = setting(
-        whole(1, 300),
+        integer(1, 300),
         "seconds that a request may take to arrive whole, and a connection may rest",
         default="30",
     )
     max_header_bytes: int = setting(
-        whole(1024, 262_144), "the largest request line and headers taken", default="16384"
+        integer(1024, 262_144), "the largest request line and headers taken", default="16384"
     )
     max_body_bytes: int = setting(
-        whole(1024, 900_000), "the largest request body taken", default="65536"
+        integer(1024, 900_000), "the largest request body taken", default="65536"
     )
     delivery_timeout: int = setting(
-        whole(1, 60), "seconds until a POST that Kafka has not acknowledged gets 503", default="5"
+        integer(1, 60), "seconds until a POST that Kafka has not acknowledged gets 503", default="5"
     )
     shutdown_delay: int = setting(
-        whole(0, 60), "seconds to go on serving, but not ready, once told to stop", default="0"
+        integer(0, 60), "seconds to go on serving, but not ready, once told to stop", default="0"
     )
     shutdown_timeout: int = setting(
-        whole(0, 300), "seconds that requests under way then have to finish", default="20"
+        integer(0, 300), "seconds that requests under way then have to finish", default="20"
     )
     tokens_file: str = setting(
         OPTIONAL_TEXT,

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from ledger.broker_security import BrokerSettings
-from ledger.config import OPTIONAL_URL, TEXT, choice, setting, whole
+from ledger.config import OPTIONAL_URL, TEXT, choice, integer, setting
 
 __all__ = ["Settings"]
 
@@ -13,7 +13,7 @@ class Settings(BrokerSettings):
     """The settings; a field's name in upper case is its environment variable."""
 
     db_host: str = setting(TEXT, "where the MySQL-compatible database is")
-    db_port: int = setting(whole(1, 65535), "its port", default="3306")
+    db_port: int = setting(integer(1, 65535), "its port", default="3306")
     db_database: str = setting(TEXT, "the database's name")
     db_username: str = setting(TEXT, "who writes it; needs to create and alter its tables too")
     db_password: str = setting(TEXT, "that user's password", secret=True)
@@ -26,20 +26,20 @@ class Settings(BrokerSettings):
         default="deployments.dead-letter",
     )
     topic_partitions: int = setting(
-        whole(1, 100), "partitions of the topic when it is made", default="3"
+        integer(1, 100), "partitions of the topic when it is made", default="3"
     )
     topic_replication: int = setting(
-        whole(1, 9), "replicas of both topics when they are made", default="1"
+        integer(1, 9), "replicas of both topics when they are made", default="1"
     )
     group_id: str = setting(TEXT, "the consumer group that shares the work", default="async-worker")
     batch_size: int = setting(
-        whole(1, 5000), "messages stored in one transaction at most", default="1000"
+        integer(1, 5000), "messages stored in one transaction at most", default="1000"
     )
     heartbeat_interval: int = setting(
-        whole(1, 3600), "seconds between heartbeat events", default="10"
+        integer(1, 3600), "seconds between heartbeat events", default="10"
     )
     health_port: int = setting(
-        whole(1, 65535), "the port of /health, /ready and /metrics", default="8001"
+        integer(1, 65535), "the port of /health, /ready and /metrics", default="8001"
     )
     environment: str = setting(TEXT, "where this runs, for the log lines", default="local")
     log_level: str = setting(

@@ -1,1 +1,1 @@
-"""What api-rest and async-worker agree on: the event, the tables, Kafka, settings, logs, traces."""
+"""The library of api-rest and async-worker: events, tables, Kafka, settings, logs, traces."""

@@ -1,6 +1,6 @@
-"""kafka-python's clients: made alike, left without a trace when that fails, and telling why brokers cannot be reached.
+"""Builds kafka-python's clients, and reports why a broker cannot be reached.
 
-What is overridden here mends kafka-python 3.0.12, in which these things go wrong.
+The subclasses work around bugs of kafka-python 3.0.12.
 """
 
 from __future__ import annotations
@@ -26,17 +26,24 @@ if TYPE_CHECKING:
 __all__ = ["Network", "ProducerNetwork", "open_client"]
 
 RECONNECT_BACKOFF_MAX_MS = 2_000
-# kafka-python's own default waits up to 30 s for a host that swallows packets.
+# kafka-python waits up to 30 s for a host that drops packets.
 CONNECT_TIMEOUTS = {
     "socket_connection_setup_timeout_ms": 2_000,
     "socket_connection_setup_timeout_max_ms": 2_000,
 }
-# How long a producer sleeps for a broker that is not ready; whatever comes in wakes it before.
-NOT_READY_LOOK_MS = 100.0
+# How long a producer waits for a broker that is not ready; incoming data ends the wait.
+NOT_READY_WAIT_MS = 100.0
 
 
-def open_client(client: Callable[..., Any], settings: BrokerSettings, **options: object) -> Any:  # noqa: ANN401
-    """Build a kafka-python client, or raise a KafkaError, which says what kept it from a broker, not just that time was up."""
+def open_client(
+    client: Callable[..., Any],
+    settings: BrokerSettings,
+    **options: object,
+) -> Any:  # noqa: ANN401  kafka-python is untyped
+    """Build a kafka-python client, or raise a KafkaError.
+
+    The error has the reason why a broker cannot be reached, and is not only a timeout.
+    """
     networks: list[Network] = []
     kind = ProducerNetwork if client is KafkaProducer else Network
 
@@ -53,14 +60,14 @@ def open_client(client: Callable[..., Any], settings: BrokerSettings, **options:
             **options,
         )
     except KafkaError as error:
-        for opened in networks:
-            opened.close()
-        failures = [str(opened.failure) for opened in networks if opened.failure]
+        for opened_network in networks:
+            opened_network.close()
+        failures = [str(failed.failure) for failed in networks if failed.failure]
         raise KafkaConnectionError(failures[0]) if failures else error from error
 
 
 class Network(KafkaNetClient):  # type: ignore[misc]  # kafka-python is untyped
-    """kafka-python's network side; knows what kept it from the broker that it last tried."""
+    """kafka-python's network client, which keeps the error of the last connection."""
 
     def __init__(self, **options: object) -> None:
         net = NetworkSelector(**options)
@@ -69,35 +76,40 @@ class Network(KafkaNetClient):  # type: ignore[misc]  # kafka-python is untyped
 
     @property
     def failure(self) -> Exception | None:
-        """What kept the last connection from being made; None once one was."""
+        """The error of the last connection; None when it succeeded."""
         return self._connections.failure
 
 
 class ProducerNetwork(Network):
-    """A producer's network side, with which it waits for a broker that is not ready."""
+    """The network client of a producer, which waits for a broker that is not ready."""
 
     def connection_delay(self, node_id: object) -> float:
         """Return how many milliseconds to wait for a broker.
 
-        kafka-python answers in seconds, and with 0 while it connects; its producer takes that for
-        milliseconds, and asks again and again for as long as it has something to send.
+        kafka-python returns seconds, and 0 while it connects. Its producer takes this for
+        milliseconds, and so loops without a pause while it has something to send.
         """
-        return max(float(super().connection_delay(node_id)) * 1000, NOT_READY_LOOK_MS)
+        return max(float(super().connection_delay(node_id)) * 1000, NOT_READY_WAIT_MS)
 
 
 class _Connections(KafkaConnectionManager):  # type: ignore[misc]  # kafka-python is untyped
     failure: Exception | None = None
 
-    async def _connect(self, node: Any, conn: Any, **options: object) -> None:  # noqa: ANN401
+    async def _connect(
+        self,
+        node: Any,  # noqa: ANN401  kafka-python is untyped
+        conn: Any,  # noqa: ANN401  kafka-python is untyped
+        **options: object,
+    ) -> None:
         await super()._connect(node, conn, **options)
         self.failure = conn.init_future.exception
-        # After a refused login kafka-python comes back at once, again and again.
+        # After a refused login kafka-python reconnects immediately, without end.
         if self.failure is not None and not self.connection_delay(node.node_id):
             self.update_backoff(node.node_id)
 
     async def _build_transport(
         self,
-        node: Any,  # noqa: ANN401
+        node: Any,  # noqa: ANN401  kafka-python is untyped
         timeout_at: float | None = None,
     ) -> KafkaTCPTransport:
         sock = await create_connection(
@@ -116,22 +128,22 @@ class _Connections(KafkaConnectionManager):  # type: ignore[misc]  # kafka-pytho
         return transport
 
 
-class _LastWords:
-    """Hands on what a broker said just before it hung up: why it refuses a login, for one."""
+class _LastDataMixin:
+    """Returns the data that a broker sends before it disconnects, such as a refused login."""
 
     def _sock_recv(self) -> tuple[bytes, Exception | None]:
         received, error = super()._sock_recv()  # type: ignore[misc]
-        # The next look finds the end again.
+        # The next call returns the error again.
         return received, None if received else error
 
 
-class _Plain(_LastWords, KafkaTCPTransport):  # type: ignore[misc]  # kafka-python is untyped
+class _Plain(_LastDataMixin, KafkaTCPTransport):  # type: ignore[misc]  # kafka-python is untyped
     pass
 
 
-class _Encrypted(_LastWords, KafkaSSLTransport):  # type: ignore[misc]  # kafka-python is untyped
+class _Encrypted(_LastDataMixin, KafkaSSLTransport):  # type: ignore[misc]  # untyped
     async def handshake_until(self, timeout_at: float | None) -> None:
-        """Shake hands; kafka-python's own waits forever for a broker that says nothing."""
+        """Do the TLS handshake; kafka-python's own waits forever for a silent broker."""
         while True:
             try:
                 self._sock.do_handshake()

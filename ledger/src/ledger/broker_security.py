@@ -1,4 +1,4 @@
-"""How the Kafka brokers are spoken to: which ones, encrypted or not, as whom. Imports ssl only where it is wanted."""
+"""The settings for Kafka: the brokers, encryption and login."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ WITH_LOGIN = ("SASL_PLAINTEXT", "SASL_SSL")
 
 @dataclass(frozen=True)
 class BrokerSettings:
-    """The settings of both apps that lead to Kafka."""
+    """The settings for Kafka of both apps."""
 
     broker_url: tuple[str, ...] = setting(
         BROKERS, "Kafka: kafka://host, host:port, or a comma list; the port is 9092"
@@ -46,8 +46,8 @@ class BrokerSettings:
     )
 
     @staticmethod
-    def contradictions(values: Mapping[str, Any]) -> list[str]:
-        """Return what is wrong between settings; a value that is wrong by itself is not among them."""
+    def conflicts(values: Mapping[str, Any]) -> list[str]:
+        """Return the problems between settings; `values` has only those that are valid alone."""
         protocol = values.get("broker_security_protocol")
         if protocol is None:
             return []
@@ -58,36 +58,29 @@ class BrokerSettings:
 
 
 def client_options(settings: BrokerSettings) -> dict[str, object]:
-    """Return kafka-python's options for every client. The CA file is read each time."""
+    """Return the options of a kafka-python client. Each call reads the CA file again."""
     protocol = settings.broker_security_protocol
     options: dict[str, object] = {"security_protocol": protocol}
     if protocol in ENCRYPTED:
-        options["ssl_context"] = _context(settings.broker_ca_file)
+        options["ssl_context"] = _ssl_context(settings.broker_ca_file)
     if protocol in WITH_LOGIN:
         mechanism, name = settings.broker_sasl_mechanism, settings.broker_username
         options["sasl_mechanism"] = mechanism
-        options["sasl_plain_username"] = name if mechanism == "PLAIN" else _saslname(name)
+        options["sasl_plain_username"] = name if mechanism == "PLAIN" else _escape_saslname(name)
         options["sasl_plain_password"] = settings.broker_password
     return options
 
 
 def _login_problems(protocol: str, values: Mapping[str, Any]) -> list[str]:
-    given = {
-        name.upper(): values[name]
-        for name in ("broker_username", "broker_password")
-        if name in values
-    }
+    names = [name for name in ("broker_username", "broker_password") if name in values]
+    prefix = f"BROKER_SECURITY_PROTOCOL={protocol}"
     if protocol in WITH_LOGIN:
-        return [
-            f"{name}: BROKER_SECURITY_PROTOCOL={protocol} needs it"
-            for name, value in given.items()
-            if not value
-        ]
+        return [f"{name.upper()}: {prefix} needs it" for name in names if not values[name]]
     other = "SASL_SSL" if protocol in ENCRYPTED else "SASL_SSL or SASL_PLAINTEXT"
     return [
-        f"{name}: BROKER_SECURITY_PROTOCOL={protocol} logs nobody in; unset it, or set {other}"
-        for name, value in given.items()
-        if value
+        f"{name.upper()}: {prefix} logs nobody in; unset it, or set {other}"
+        for name in names
+        if values[name]
     ]
 
 
@@ -96,27 +89,24 @@ def _ca_problems(protocol: str, path: str) -> list[str]:
         return []
     if protocol not in ENCRYPTED:
         other = "SASL_SSL" if protocol in WITH_LOGIN else "SSL or SASL_SSL"
-        return [
-            f"BROKER_CA_FILE: BROKER_SECURITY_PROTOCOL={protocol} does not encrypt; unset it, or set {other}"
-        ]
+        prefix = f"BROKER_SECURITY_PROTOCOL={protocol}"
+        return [f"BROKER_CA_FILE: {prefix} does not encrypt; unset it, or set {other}"]
     try:
         Path(path).read_bytes()
     except OSError as error:
         return [f"BROKER_CA_FILE: cannot read {path} ({error.strerror})"]
     try:
-        certificates = _context(path).cert_store_stats()["x509"]
-    except OSError:  # OpenSSL's errors are of this kind, and their texts of no use
+        certificates = _ssl_context(path).cert_store_stats()["x509"]
+    except OSError:  # OpenSSL's errors are OSErrors without a useful message
         certificates = 0
-    return (
-        []
-        if certificates
-        else [f"BROKER_CA_FILE: {path} holds no certificate in PEM, or a broken one"]
-    )
+    if certificates:
+        return []
+    return [f"BROKER_CA_FILE: {path} holds no certificate in PEM, or a broken one"]
 
 
-def _context(ca_file: str) -> ssl.SSLContext:
-    """Return what encrypts by TLS 1.2 or newer, to a broker that proves its name by a certificate of these CAs alone."""
-    import ssl  # noqa: PLC0415  it takes longer to import than all the rest
+def _ssl_context(ca_file: str) -> ssl.SSLContext:
+    """Return a context for TLS 1.2 or newer that trusts only these CAs and checks the host name."""
+    import ssl  # noqa: PLC0415  slow to import, and most clients do not encrypt
 
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
@@ -127,6 +117,6 @@ def _context(ca_file: str) -> ssl.SSLContext:
     return context
 
 
-def _saslname(name: str) -> str:
-    """Write a name as SCRAM wants it (RFC 5802); kafka-python does not."""
+def _escape_saslname(name: str) -> str:
+    """Return a name in the format of SCRAM (RFC 5802), since kafka-python does not escape it."""
     return name.replace("=", "=3D").replace(",", "=2C")

@@ -1,4 +1,4 @@
-"""Reads BROKER_URL: which Kafka brokers to ask first."""
+"""Parses BROKER_URL: the Kafka brokers to connect to first."""
 
 from urllib.parse import urlsplit
 
@@ -9,11 +9,11 @@ FORMS = "write kafka://host, kafka://host:port, host:port, or several of these w
 
 
 def parse_broker_url(text: str) -> tuple[str, ...]:
-    """Return the brokers of a comma list as `host:port`, or raise ValueError with what is wrong."""
-    return tuple(_broker(part.strip()) for part in text.split(","))
+    """Return the brokers of a comma list as `host:port`, or raise ValueError."""
+    return tuple(_parse_broker(part.strip()) for part in text.split(","))
 
 
-def _broker(part: str) -> str:
+def _parse_broker(part: str) -> str:
     if not part:
         raise ValueError(f"there is an empty entry; {FORMS}")
     scheme, separator, rest = part.rpartition("://")

@@ -1,7 +1,7 @@
-"""What a deployment event may hold; api-rest and async-worker have the same file.
+"""The rules for the fields of a deployment event.
 
-The table's own limits hold for both apps. The others (patterns, the size of details) hold for
-requests only: the worker stores what another producer sends if the table can hold it.
+Both apps check the limits of the table. Only api-rest checks patterns and the size of details:
+async-worker stores events of other producers if the table can hold them.
 """
 
 import json
@@ -30,13 +30,13 @@ STATUSES = ("started", "succeeded", "failed", "rolled-back", "removed")
 # The widths of the table's columns.
 LENGTHS = {"component": 128, "version": 128, "environment": 64, "responsible": 256}
 
-# Each is a pattern and its meaning in words.
+# Each has a pattern and its description.
 _SEGMENT = r"\.*[A-Za-z0-9_-][A-Za-z0-9._-]*"
 NAME = (
     rf"^[A-Za-z0-9][A-Za-z0-9._-]*(/{_SEGMENT})*$",
     "letters, digits and ._/- only, a letter or digit first, no part between / empty or only dots",
 )
-# Control characters, spaces other than U+0020, and characters that are invisible or turn the
+# Control characters, spaces other than U+0020, and characters that are invisible or change the
 # direction of text.
 _UNSEEN = (
     r"\u0000-\u001f\u007f-\u00a0\u00ad\u061c\u1680\u180e\u2000-\u200f\u2028-\u202f\u205f-\u206f"
@@ -49,46 +49,46 @@ PRINTABLE = (
 )
 
 DETAILS_BYTES = 32_768
-# `details` itself is the first. MariaDB takes 31 levels of JSON, MySQL 100.
+# `details` itself is the first. MariaDB accepts 31 levels of JSON, MySQL 100.
 DETAILS_LEVELS = 30
 
 _PairsHook = Callable[[list[tuple[str, Any]]], Any]
-# JSON spells half of a surrogate pair with an escape; UTF-8 has no bytes for it.
+# JSON can escape half of a surrogate pair, but UTF-8 cannot encode it.
 _HALF_PAIR = "must be without half of a surrogate pair"
 _CONTAINERS = frozenset({dict, list})
-# A double holds every integer of so many digits.
+# A double can hold every integer with this many digits.
 _DOUBLE_DIGITS = 308
 
-# Made once: json.dumps makes a new encoder at every call that has options.
+# json.dumps with options makes a new encoder at each call.
 write_json = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode
 
 
 def json_reader(pairs_hook: _PairsHook | None = None) -> Callable[[str], Any]:
-    """Return a function that reads strict JSON, or raises ValueError.
+    """Return a function that parses strict JSON, or raises ValueError.
 
-    It raises RecursionError for what is nested too deeply to be read. A number beyond a double
-    becomes infinite, whether it has a fraction or not.
+    It raises RecursionError when the text is nested too deeply. A number beyond a double becomes
+    infinite, with or without a fraction.
     """
     return json.JSONDecoder(
-        parse_int=_integer,
-        parse_constant=_no_constant,
+        parse_int=_parse_integer,
+        parse_constant=_reject_constant,
         object_pairs_hook=pairs_hook,
     ).decode
 
 
-def _integer(digits: str) -> float:
+def _parse_integer(digits: str) -> float:
     if len(digits) <= _DOUBLE_DIGITS:
         return int(digits)
     number = float(digits)
     return number if number in {float("inf"), float("-inf")} else int(digits)
 
 
-def _no_constant(word: str) -> object:
+def _reject_constant(word: str) -> object:
     raise ValueError(f"{word} is not JSON")
 
 
 def check_storable_text(value: object, limit: int) -> str | None:
-    """Return why a column of that width cannot hold the value, or None."""
+    """Return why a column of this width cannot hold the value, or None."""
     if not isinstance(value, str):
         return "must be a string"
     if not 0 < len(value) <= limit:
@@ -97,7 +97,7 @@ def check_storable_text(value: object, limit: int) -> str | None:
 
 
 def check_text(limit: int, pattern: str, form: str) -> Callable[[object], str | None]:
-    """Return the check of a text in a request: it returns what is wrong, or None."""
+    """Return a function that checks a text of a request: it returns the problem, or None."""
     matches = re.compile(pattern).fullmatch
 
     def check(value: object) -> str | None:
@@ -109,12 +109,12 @@ def check_text(limit: int, pattern: str, form: str) -> Callable[[object], str | 
 
 
 def details_json(details: object) -> str:
-    """Return details as the table holds them, or raise ValueError with the reason why it cannot."""
+    """Return details as JSON for the table, or raise ValueError with the reason."""
     if not isinstance(details, dict):
-        raise ValueError("must be an object")  # noqa: TRY004  as for all that is wrong
+        raise ValueError("must be an object")  # noqa: TRY004  as for all problems
     try:
         text = write_json(details)
-        # A Python loop over everything is slow: few brackets cannot be many levels.
+        # The loop of _is_deep is slow, and a few brackets cannot make many levels.
         is_deep = text.count("{") + text.count("[") > DETAILS_LEVELS and _is_deep(details)
     except RecursionError:
         is_deep = True
@@ -128,7 +128,7 @@ def details_json(details: object) -> str:
 
 
 def check_details(details: object) -> str | None:
-    """Return what is wrong with the details of a request, or None."""
+    """Return the problem of the details of a request, or None."""
     try:
         size = len(details_json(details).encode("utf-8"))
     except ValueError as error:
@@ -146,8 +146,8 @@ def _is_encodable(text: str) -> bool:
 
 
 def _is_deep(details: object) -> bool:
-    """Tell whether objects and arrays are nested beyond DETAILS_LEVELS."""
-    # By exact types, which is all that comes out of JSON: isinstance() takes a third longer.
+    """Return whether objects and arrays are nested beyond DETAILS_LEVELS."""
+    # Exact types suffice for parsed JSON, and isinstance() takes a third longer.
     level: list[Any] = [details]
     for _ in range(DETAILS_LEVELS):
         level = [

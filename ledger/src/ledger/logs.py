@@ -1,4 +1,4 @@
-"""Log lines as JSON on stdout, ours and the libraries' alike."""
+"""Log lines as JSON on stdout, for the app and its libraries."""
 
 from __future__ import annotations
 
@@ -17,22 +17,22 @@ from structlog.typing import EventDict, Processor
 
 __all__ = ["Writer", "configure"]
 
-# These write several lines for every attempt to reach a broker that is away; this app says so itself, once a failure.
+# kafka-python logs several lines for each failed connection. The apps log each failure once.
 QUIET = {"kafka": logging.WARNING, "kafka.cluster": logging.CRITICAL, "kafka.net": logging.CRITICAL}
 
-# How long a line may wait for others, in seconds.
-TOGETHER = 0.02
+# Seconds in which lines are collected for one write.
+FLUSH_DELAY = 0.02
 
 
 def configure(*, level: str, service: str, environment: str) -> Writer:
-    """Send every log line of the process to stdout as one JSON object; return what writes them."""
+    """Write each log line of the process to stdout as a JSON object; return the writer."""
 
-    def name_the_process(_: object, __: str, line: EventDict) -> EventDict:
+    def add_process(_: object, __: str, line: EventDict) -> EventDict:
         return {"service": service, "environment": environment, **line}
 
     shared: list[Processor] = [
-        name_the_process,
-        # What is bound for the length of a request or a batch: its id, its trace.
+        add_process,
+        # The values that a request binds: its id and trace.
         structlog.contextvars.merge_contextvars,
         structlog.stdlib.add_log_level,
         structlog.stdlib.add_logger_name,
@@ -64,53 +64,54 @@ def configure(*, level: str, service: str, environment: str) -> Writer:
 
 
 class Writer:
-    """Writes lines to a stream, those of a moment together: each write lets go of the interpreter, and costs a change of threads.
+    """Writes lines to a stream in groups: each write releases the GIL and switches threads.
 
-    What is serious is written at once, with what waits before it. What is left at the end is written then.
+    Warnings and errors are written immediately, after the lines before them. The last lines are
+    written at exit.
     """
 
     def __init__(self, stream: TextIO) -> None:
         self._stream = stream
         self._lines: deque[str] = deque()
-        self._some = threading.Event()
+        self._has_lines = threading.Event()
         self._writing = threading.Lock()
         self._closed = False
         threading.Thread(target=self._run, name="log", daemon=True).start()
         atexit.register(self.close)
 
     def write(self, text: str) -> None:
-        """Write it within a moment."""
+        """Write a text after FLUSH_DELAY at the latest."""
         self._lines.append(text)
-        if not self._some.is_set():
-            self._some.set()
+        if not self._has_lines.is_set():
+            self._has_lines.set()
 
     def flush(self) -> None:
-        """Write what waits, now."""
+        """Write all collected lines."""
         with self._writing:
-            self._write_waiting()
+            self._write_lines()
 
     def close(self) -> None:
-        """Write what waits, and nothing after that: Python aborts if a thread is still writing when it ends."""
+        """Write all collected lines and no more: Python aborts if a thread writes at exit."""
         with self._writing:
-            self._write_waiting()
+            self._write_lines()
             self._closed = True
 
-    def _write_waiting(self) -> None:
+    def _write_lines(self) -> None:
         lines = [self._lines.popleft() for _ in range(len(self._lines))]
         if lines and not self._closed:
             self._stream.write("".join(lines))
             self._stream.flush()
 
     def _run(self) -> None:
-        while self._some.wait():
-            time.sleep(TOGETHER)
-            # In this order: a line that comes in between sets it again, and is at worst written a round early.
-            self._some.clear()
+        while self._has_lines.wait():
+            time.sleep(FLUSH_DELAY)
+            # Clear it first: a line that comes between both calls then sets it again.
+            self._has_lines.clear()
             self.flush()
 
 
 class _Lines:
-    """Our own lines, past the standard library, whose records cost ten times as much as the line."""
+    """The app's lines. The records of the standard library would take ten times as long."""
 
     def __init__(self, name: str, writer: Writer) -> None:
         self.name = name  # add_logger_name reads it

@@ -4,11 +4,11 @@ from sqlalchemy import JSON, Column, DateTime, Index, Integer, MetaData, String,
 from sqlalchemy.dialects import mysql
 
 from .event_rules import LENGTHS
-from .run_details import TEXTS
+from .run_details import TEXT_LENGTHS
 
 __all__ = ["INSTANT", "deployments", "idempotency_keys", "metadata", "notifications"]
 
-# UTC; microseconds, since the newest-first order depends on them.
+# UTC, with microseconds: the order of events depends on them.
 INSTANT = DateTime().with_variant(mysql.DATETIME(fsp=6), "mysql", "mariadb")
 
 metadata = MetaData()
@@ -25,10 +25,10 @@ deployments = Table(
     Column("status", String(16), nullable=False),
     Column("received_at", INSTANT, nullable=False),
     Column("details", JSON(none_as_null=True)),
-    # What the details say of the run, so that an index finds it, however large they are.
+    # Copied from the details, for the indexes.
     Column("at", INSTANT, nullable=False),
-    Column("pipeline", String(TEXTS["pipeline"])),
-    Column("step", String(TEXTS["step"])),
+    Column("pipeline", String(TEXT_LENGTHS["pipeline"])),
+    Column("step", String(TEXT_LENGTHS["step"])),
     Index("ix_deployments_received_at", "received_at", "id"),
     Index("ix_deployments_component_newest", "component", "received_at", "id"),
     Index("ix_deployments_environment_newest", "environment", "received_at", "id"),
@@ -40,8 +40,8 @@ deployments = Table(
     Index("ix_deployments_place", "environment", "component", "at", "id"),
 )
 
-# api-rest writes these and recognises a repeated request by them; async-worker makes the table and
-# removes old rows.
+# api-rest recognises repeated requests by these keys. async-worker creates the table and deletes
+# old rows.
 idempotency_keys = Table(
     "idempotency_keys",
     metadata,
@@ -51,14 +51,14 @@ idempotency_keys = Table(
     Column("received_at", INSTANT, nullable=False, index=True),
 )
 
-# What async-worker has to tell a webhook.
+# The notifications that async-worker sends to the webhook.
 notifications = Table(
     "notifications",
     metadata,
     Column("deployment_id", String(36), primary_key=True),
     Column("created_at", INSTANT, nullable=False, index=True),
     Column("attempts", Integer, nullable=False),
-    # Null once the notification was sent or given up.
+    # Null: the notification is sent or given up.
     Column("next_attempt_at", INSTANT, index=True),
     Column("sent_at", INSTANT),
     Column("last_error", String(255)),

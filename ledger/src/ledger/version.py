@@ -1,4 +1,4 @@
-"""Which version this is: the installed package's."""
+"""The version of the installed package."""
 
 from importlib.metadata import PackageNotFoundError, version
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from alembic import op
-from ledger.run_details import TEXTS, happened_at, run_text
+from ledger.run_details import TEXT_LENGTHS, happened_at, run_text
 from ledger.tables import INSTANT
 from sqlalchemy import JSON, Column, MetaData, String, Table, case, or_, select, text, update
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 revision = "0005"
 down_revision = "0004"
 
-COLUMNS = ("at", *TEXTS)
+COLUMNS = ("at", *TEXT_LENGTHS)
 
 deployments = Table(
     "deployments",
@@ -79,7 +79,7 @@ def _fill() -> None:
 
 def _column_values(details: object, received_at: datetime) -> dict[str, Any]:
     mapping = details if isinstance(details, dict) else {}
-    texts = {name: run_text(mapping, name) for name in TEXTS}
+    texts = {name: run_text(mapping, name) for name in TEXT_LENGTHS}
     return {"at": happened_at(mapping, received_at), **texts}
 
 
