@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from tests.ledger.stack import get
 from tests.load.generator import Target
 
-__all__ = ["Balancer", "is_ready"]
+__all__ = ["Balancer", "accepts_requests"]
 
 INTERVAL = 0.1
 PROBE_TIMEOUT = 2.0
@@ -20,7 +20,7 @@ PROBE_TIMEOUT = 2.0
 QUEUE_SECONDS = 5.0
 
 
-def is_ready(target: Target) -> bool:
+def accepts_requests(target: Target) -> bool:
     """Whether an instance accepts requests; a degraded one does."""
     answer = get((target.host, target.port), "/ready", PROBE_TIMEOUT)
     return answer is not None and answer.status_code == 200
@@ -30,10 +30,10 @@ class Balancer:
     """Alternates among the instances that were ready at the last check."""
 
     def __init__(
-        self, targets: Sequence[Target], is_ready: Callable[[Target], bool] = is_ready
+        self, targets: Sequence[Target], accepts: Callable[[Target], bool] = accepts_requests
     ) -> None:
         self._targets = targets
-        self._is_ready = is_ready
+        self._accepts = accepts
         self._ready = dict.fromkeys(targets, False)
         self._turns = itertools.count()
         self._stop = threading.Event()
@@ -68,5 +68,5 @@ class Balancer:
 
     def _check(self, target: Target) -> None:
         while not self._stop.is_set():
-            self._ready[target] = self._is_ready(target)
+            self._ready[target] = self._accepts(target)
             self._stop.wait(INTERVAL)

@@ -5,9 +5,10 @@ import asyncio
 import pytest
 
 from tests.ledger import balancer as module
-from tests.ledger.balancer import Balancer
+from tests.ledger.balancer import Balancer, accepts_requests
 from tests.ledger.stack import wait_for
 from tests.load.generator import Target
+from tests.registries import serving
 
 ONE, TWO = Target("127.0.0.1", 1), Target("127.0.0.1", 2)
 
@@ -43,11 +44,29 @@ def test_no_instance_is_ready_before_the_first_check() -> None:
 def test_a_request_waits_for_an_instance_but_not_for_ever() -> None:
     checked: list[Target] = []
 
-    def is_ready(target: Target) -> bool:
+    def accepts(target: Target) -> bool:
         checked.append(target)
         return False
 
-    with Balancer([ONE], is_ready).checking() as balancer, pytest.raises(ConnectionError):
+    with Balancer([ONE], accepts).checking() as balancer, pytest.raises(ConnectionError):
         pick(balancer)
     assert checked
     assert balancer.longest_wait > 0
+
+
+@pytest.mark.parametrize(
+    ("status", "body", "accepts"),
+    [
+        (200, b'{"status": "ready"}', [True]),
+        (200, b'{"status": "degraded"}', [True]),
+        (503, b'{"status": "stopping"}', [False]),
+    ],
+)
+def test_an_instance_accepts_requests_unless_it_is_stopping_or_away(
+    status: int, body: bytes, accepts: list[bool]
+) -> None:
+    with serving(lambda *_: (status, {}, body)) as (address, seen):
+        host, port = address.split(":")
+        assert [accepts_requests(Target(host, int(port)))] == accepts
+    assert seen == ["GET /ready"]
+    assert not accepts_requests(Target(host, int(port)))
