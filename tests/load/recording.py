@@ -8,6 +8,7 @@ too: such a run says nothing about the server.
 from __future__ import annotations
 
 import json
+import math
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -300,5 +301,6 @@ def _quantile(values: Sequence[float], share: float) -> float:
     """The value that this share of the sorted values does not exceed; 0 without values."""
     if not values:
         return 0.0
-    rank = -(-int(len(values) * share * 1_000_000) // 1_000_000)
-    return values[min(len(values), max(1, rank)) - 1]
+    # Rounded: a product of floats may exceed the exact rank.
+    rank = math.ceil(round(len(values) * share, 6))
+    return values[rank - 1]
