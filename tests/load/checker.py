@@ -202,8 +202,10 @@ def _contradictions(event: Event) -> _Violations:
 
 
 def _losses(event: Event, rows: Sequence[Row]) -> _Violations:
-    for identifier in set(event.ids) - {row["id"] for row in rows}:
-        yield LOST, f"was accepted as {identifier}, which is not stored"
+    stored = {row["id"] for row in rows}
+    for identifier in event.ids:
+        if identifier not in stored:
+            yield LOST, f"was accepted as {identifier}, which is not stored"
 
 
 def _excesses(event: Event, rows: Sequence[Row]) -> _Violations:
