@@ -280,20 +280,19 @@ class Generator:
     async def _perform(self, number: int, due: float) -> None:
         """Send a request; repeat it as the load says."""
         request = planned(self.load, number, self._known_ids)
-        for attempt in range(sys.maxsize):
-            line = await self._attempt(request, due if attempt == 0 else self.clock(), attempt)
-            if line["error"] is None and line["status"] < SERVER_ERROR:
-                break
+        attempt = 0
+        while not await self._attempt(request, due, attempt):
             if not self.load.insist or request.key is None or self.stopped.is_set():
                 return
             await asyncio.sleep(RETRY_PAUSE)
+            due, attempt = self.clock(), attempt + 1
         every = self.load.repeat_every
         if every and request.key and number % every == 0:
             # As a client that never saw the answer; another instance must give the same one.
             await self._attempt(request, self.clock(), attempt + 1)
 
-    async def _attempt(self, request: Request, due: float, attempt: int) -> dict[str, Any]:
-        """Send a request once, and record the outcome."""
+    async def _attempt(self, request: Request, due: float, attempt: int) -> bool:
+        """Send a request once, and record the outcome; whether the server could answer it."""
         line: dict[str, Any] = {
             "number": request.number,
             "attempt": attempt,
@@ -316,10 +315,11 @@ class Generator:
         except (OSError, EOFError, ValueError, KeyError, TypeError) as error:
             line["error"] = repr(error)
         line["ended"] = self.clock()
-        self.failed += line["error"] is not None or line["status"] >= SERVER_ERROR
+        answered = line["error"] is None and line["status"] < SERVER_ERROR
+        self.failed += not answered
         self.attempts += 1
         self._write(line)
-        return line
+        return answered
 
     async def _exchange(self, request: Request, line: dict[str, Any]) -> None:
         """Send a request and receive its answer; write the progress into the line."""
