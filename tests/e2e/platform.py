@@ -18,6 +18,7 @@ from tests.e2e.cluster import Cluster, Pod
 
 __all__ = [
     "API",
+    "CONTEXT",
     "DATABASE",
     "DEPLOY",
     "KAFKA",
@@ -32,9 +33,11 @@ __all__ = [
 
 DEPLOY = ["deploy", "--environment", "local", "--platform", "kubernetes", "--yes"]
 API, WORKER, KAFKA, DATABASE = "api-rest", "async-worker", "kafka", "database"
+NAME = "delivery-e2e"
+CONTEXT = f"kind-{NAME}"
 # What the copy declares instead: a cluster beside the user's, with other subnets.
 DECLARED = {
-    'name = "delivery-platform"': 'name = "delivery-e2e"',
+    'name = "delivery-platform"': f'name = "{NAME}"',
     'pods = "198.18.0.0/17"': 'pods = "198.19.0.0/17"',
     'services = "198.18.128.0/17"': 'services = "198.19.128.0/17"',
 }

@@ -62,7 +62,7 @@ def delete(cluster: Cluster, *components: str) -> None:
     assert len(pods) >= len(components)
     cluster.kubectl("delete", "pod", "--grace-period=0", "--force", *(pod.name for pod in pods))
     gone = {pod.uid for pod in pods}
-    wait_for("new pods", lambda: not gone & set(cluster.uids().values()))
+    wait_for("the deleted pods to be gone", lambda: not gone & set(cluster.uids().values()))
 
 
 CRASHES: dict[str, Callable[[Platform], None]] = {

@@ -18,12 +18,11 @@ from delivery.project import files
 from tests.e2e.cluster import wait_for
 from tests.e2e.conftest import Say
 from tests.e2e.pipelines import ENVIRONMENTS, Pipelines, machine_variables, upstream_base, use_base
-from tests.e2e.platform import API, Platform
+from tests.e2e.platform import API, CONTEXT, Platform
 from tests.integration import small
 
 pytestmark = [pytest.mark.engine, pytest.mark.cluster]
 
-CONTEXT = "kind-delivery-e2e"
 LOCAL = "local"  # the only environment that takes unreleased sources
 VERSION = re.compile(r"0\.1\.0-dev\.[0-9]+\+[0-9a-f]{7}")
 API_REST, WORKER, CHART = COMPONENTS = ("api-rest", "async-worker", "platform-chart")

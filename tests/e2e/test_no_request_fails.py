@@ -212,7 +212,8 @@ def test_no_request_fails_during(result: Result, phase: str) -> None:
     assert [str(failure) for failure in failed if failure.phase == phase] == []
 
 
-def test_no_request_fails_between_the_phases(result: Result) -> None:
+def test_no_request_fails_at_all(result: Result) -> None:
+    """Neither in a phase nor between two."""
     assert [str(failure) for failure in failures(result.recording, result.phases)] == []
 
 

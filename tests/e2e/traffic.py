@@ -24,7 +24,7 @@ _READ = (
     "import base64, zlib; print(base64.b64encode(zlib.compress(open('{}', 'rb').read())).decode())"
 )
 _STOP = "import os, signal; os.kill(1, signal.SIGUSR1)"
-_ENDED = "f = open('{}', 'rb'); f.seek(max(-200, -f.seek(0, 2)), 2); print(b'\"end\"' in f.read())"
+_ENDED = "print(b'\"end\"' in open('{}', 'rb').read()[-200:])"
 _CONTAINS = "print({!r} in open('{}').read())"
 _PULL_SECONDS = 120.0
 
