@@ -287,7 +287,7 @@ def differences(earlier: Plan, current: Plan) -> list[str]:
             old, new = getattr(old_part, name), getattr(part, name)
             if old != new:
                 noun = "content key" if name == "key" else name
-                lines.append(_difference(f"{repository}: the {noun}", old, new))
+                lines.append(_difference(f"{repository}: {noun}", old, new))
         if old_part.digest and part.digest and old_part.digest != part.digest:
             lines.append(
                 f"{repository}: the registry held {old_part.digest}, and holds {part.digest} now"
@@ -296,4 +296,4 @@ def differences(earlier: Plan, current: Plan) -> list[str]:
 
 
 def _difference(name: str, old: str, new: str) -> str:
-    return f"{name} was planned as {old or 'nothing'}, is {new or 'nothing'} now"
+    return f"{name} planned as {old or 'nothing'}, now {new or 'nothing'}"

@@ -71,7 +71,7 @@ def plan_images(declaration: Declaration, registry: Registry | None, root: Path 
 
 def write(plan: Plan, file: Path, root: Path = ROOT) -> None:
     """Write a plan for --plan; creates no folder but .delivery."""
-    files.output(file.name, root=root)
+    files.output(file.name, root=root)  # creates .delivery, where a plan is usually written
     try:
         file.write_text(plan.to_json(), encoding="utf-8")
     except OSError as error:

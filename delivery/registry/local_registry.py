@@ -96,8 +96,8 @@ def _start(engine: Engine, image: str, address: str, container: str) -> None:
     published = engine.publishers().items()
     if ports := [other for other, (name, _) in published if name == container]:
         raise RegistryError(
-            f"cannot start a registry at {address}: this project's runs at localhost:{ports[0]}, "
-            "and others may be using it",
+            f"cannot start a registry at {address}: this project's registry runs at "
+            f"localhost:{ports[0]}, and other clones may use it",
             hint=f"set DELIVERY_REGISTRY=localhost:{ports[0]}; or run `./run inv down` first, "
             "which keeps its images; or set another COMPOSE_PROJECT_NAME, for a second registry",
         )

@@ -240,16 +240,16 @@ def test_all_differences_are_listed(declaration: Declaration) -> None:
         chart=dataclasses.replace(earlier.chart, version="0.5.0"),
     )
     assert differences(earlier, current) == [
-        "commit was planned as c0ffee, is decaf now",
-        "line was planned as release, is develop now",
-        "environment was planned as production, is develop now",
-        "gates was planned as checks, approval, is checks now",
-        "release was planned as 0.4.1-dev.3, is 0.5.0 now",
+        "commit planned as c0ffee, now decaf",
+        "line planned as release, now develop",
+        "environment planned as production, now develop",
+        "gates planned as checks, approval, now checks",
+        "release planned as 0.4.1-dev.3, now 0.5.0",
         "localhost:5001/base-image: was planned, is not any more",
-        "localhost:5001/api-rest: the content key was planned as k2, is k9 now",
-        "localhost:5001/api-rest: the version was planned as 2.1.0-dev.3, is 2.2.0 now",
-        "localhost:5001/api-rest: the tag was planned as 2.1.0-dev.3, is 2.2.0 now",
-        "localhost:5001/platform-chart: the version was planned as 0.4.1-dev.3, is 0.5.0 now",
+        "localhost:5001/api-rest: content key planned as k2, now k9",
+        "localhost:5001/api-rest: version planned as 2.1.0-dev.3, now 2.2.0",
+        "localhost:5001/api-rest: tag planned as 2.1.0-dev.3, now 2.2.0",
+        "localhost:5001/platform-chart: version planned as 0.4.1-dev.3, now 0.5.0",
         "localhost:5001/new: is planned now, was not",
     ]
 

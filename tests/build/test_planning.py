@@ -106,7 +106,7 @@ def test_a_plan_is_followed_until_it_is_outdated(
     other = planning.plan_checkout(declaration.with_registry("localhost:1"), None, root=clone)
     with pytest.raises(DeclarationError, match="it is outdated") as caught:
         planning.check_unchanged(file, other)
-    assert "localhost:1/api-rest: the content key" in caught.value.details
+    assert "localhost:1/api-rest: content key" in caught.value.details
     file.unlink()
     with pytest.raises(DeclarationError, match="cannot read the plan"):
         planning.check_unchanged(file, plan)

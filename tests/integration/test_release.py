@@ -127,7 +127,7 @@ def test_a_plan_is_followed_or_an_error(clone: Small) -> None:
     clone.commit("fix(apps): other", {"api-rest/file": "other"})
     code, printed = clone.inv("push", "--plan", str(file))
     assert code == 2
-    assert "commit was planned as" in printed
+    assert "commit planned as" in printed
     assert "/api-rest: the content key " in printed
     assert published(clone) == FIRST
 

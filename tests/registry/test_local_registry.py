@@ -89,7 +89,9 @@ def test_a_registry_that_runs_at_another_port_is_kept(
 ) -> None:
     runner = Runner()
     runner.running = {5001: ("sample-registry", 5000)}
-    with pytest.raises(RegistryError, match="this project's runs at localhost:5001") as caught:
+    with pytest.raises(
+        RegistryError, match="this project's registry runs at localhost:5001"
+    ) as caught:
         local_registry.ensure(cast("Engine", runner), declaration.with_registry("localhost:1"))
     assert "DELIVERY_REGISTRY=localhost:5001" in caught.value.hint
     assert runner.removed == []
