@@ -128,7 +128,7 @@ def test_a_plan_is_followed_or_an_error(clone: Small) -> None:
     code, printed = clone.inv("push", "--plan", str(file))
     assert code == 2
     assert "commit planned as" in printed
-    assert "/api-rest: the content key " in printed
+    assert "/api-rest: content key " in printed
     assert published(clone) == FIRST
 
 
