@@ -163,9 +163,11 @@ def host(monkeypatch: pytest.MonkeyPatch) -> FakeHost:
     )
     for name in ("create", "delete", "export"):
         monkeypatch.setattr(Kind, name, getattr(made, name))
-    nodes: Callable[..., list[Node]] = lambda *_: [  # noqa: E731
-        Node(name, "worker", state, "2026-11-21T15:00:00Z") for name, state in made.nodes.items()
-    ]
+    started = "2026-11-21T15:00:00Z"
+
+    def nodes(*_: object) -> list[Node]:
+        return [Node(name, "worker", state, started) for name, state in made.nodes.items()]
+
     monkeypatch.setattr(Kind, "nodes", nodes)
     monkeypatch.setattr(Kind, "kubeconfig", lambda *_: "apiVersion: v1")
     monkeypatch.setattr(
