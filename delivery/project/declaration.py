@@ -432,14 +432,16 @@ def _sentence(error: dict[str, Any]) -> str:
             return "is missing"
         case "value_error":
             return str(error["ctx"]["error"])
+        case "dict_type":
+            return "must be a table"
         case "literal_error" if error["loc"][-1] == "[key]":
             return f"unknown key (allowed: {error['ctx']['expected']})"
         case _ if error["loc"][-1] == "[key]":
             return f"not a name (allowed: {_ALLOWED['name']})"
-        case kind:
+        case _:
             rule = _ALLOWED.get(path[-1])
-            got = "must be a table" if kind == "dict_type" else f"{error['input']!r} is not allowed"
-            return f"{got} ({f'allowed: {rule}' if rule else error['msg']})"
+            reason = f"allowed: {rule}" if rule else error["msg"]
+            return f"{error['input']!r} is not allowed ({reason})"
 
 
 def model_of(annotation: object) -> type[BaseModel] | None:

@@ -146,6 +146,11 @@ MISTAKES = [
         'base = "base"\ncontexts = { library = "x" }',
         '16: images.app.contexts.library: there is no folder "x"',
     ),
+    (
+        'base = "base"',
+        'base = "base"\ncontexts = ["x"]',
+        "16: images.app.contexts: must be a table",
+    ),
     ("[images.base]", "[images.Base]", f"18: images.Base: not a name ({NAME_RULE})"),
     ('name = "sample"', "name = 7", f"1: name: 7 is not allowed ({NAME_RULE})"),
     ('node = "debian"', 'node = "base"', '23: cluster.node: "base" is no upstream image (known: d'),
