@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from difflib import get_close_matches
@@ -33,6 +34,9 @@ __all__ = [
 ]
 
 
+_ACTION = re.compile(r"\Acannot .*?: ")
+
+
 def validation_message(error: ValidationError) -> str:
     """All mistakes in a document in one line, each with its path."""
     mistakes = ((".".join(map(str, part["loc"])), part["msg"]) for part in error.errors())
@@ -62,6 +66,11 @@ class DeliveryError(Exception):
         self.message = message
         self.hint = hint
         self.details = details
+
+    @property
+    def reason(self) -> str:
+        """The message without "cannot push api-rest: ", for an error that names another action."""
+        return _ACTION.sub("", self.message)
 
 
 class DeclarationError(DeliveryError):
@@ -204,9 +213,14 @@ class Problem:
         return cls(error.message, error.hint, error.details, error.reference)
 
     def error(self, doing: str = "") -> DeliveryError:
-        """The error that the run ends with; doing is what the run was to do."""
+        """The error that the run ends with.
+
+        doing: what the run was to do, unless the message names a smaller action itself.
+        """
         kind = _KINDS.get(self.reference, DeliveryError)
-        message = f"cannot {doing}: {self.message}" if doing else self.message
+        message = self.message
+        if doing and not _ACTION.match(message):
+            message = f"cannot {doing}: {message}"
         return kind(message, hint=self.hint, details=self.details)
 
     def lines(self) -> list[str]:

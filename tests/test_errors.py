@@ -30,6 +30,13 @@ def test_a_problem_becomes_an_error_of_the_same_class(kind: type[errors.Delivery
     assert (error.message, error.hint, error.details) == ("cannot do it: m", "h", "d")
 
 
+def test_a_message_has_cannot_only_once() -> None:
+    failure = errors.RegistryError("cannot read r/app:1.0: the registry answered 403: no")
+    assert errors.Problem.from_error(failure).error("publish 1.0").message == failure.message
+    assert failure.reason == "the registry answered 403: no"
+    assert errors.RegistryError("the registry: down").reason == "the registry: down"
+
+
 def calls(module: ast.Module) -> Iterator[ast.Call]:
     """The calls in a module that make an error."""
     for node in ast.walk(module):

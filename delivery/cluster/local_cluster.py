@@ -305,7 +305,7 @@ def _ensure_nodes(cluster: Cluster, step: console.Step) -> str:
         except ClusterError as error:
             if not stopped:
                 raise
-            reason = f"stopped nodes did not come back: {error.message.rpartition(': ')[2]}"
+            reason = f"stopped nodes did not come back: {error.reason}"
         else:
             if stopped:
                 return f"{', '.join(stopped)} started; all ready"

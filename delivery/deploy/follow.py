@@ -124,7 +124,7 @@ def report(kubernetes: Kubernetes, since: datetime) -> None:
     try:
         _report(kubernetes, since)
     except CommandError as error:
-        console.say(f"cannot show the pods: {error.message}")
+        console.say(f"cannot show the pods: {error.reason}")
 
 
 def _report(kubernetes: Kubernetes, since: datetime) -> None:

@@ -174,7 +174,7 @@ class LockedTarget:
                 revision = f" to revision {previous.number}"
                 hint = f"go back with `{self._rollback_command(previous)}`; {error.hint}"
             raise DeployError(
-                f"{error.message}; rolling back{revision} failed too: {failure.message}",
+                f"{error.message}; rolling back{revision} failed too: {failure.reason}",
                 details=failure.details,
                 hint=hint,
             ) from error
@@ -211,7 +211,7 @@ def _explain(error: CommandError | follow.RolloutError, options: Options) -> tup
         hint = "the release is not the cause: run the same command again"
         return f"helm was ended by signal {-error.returncode}", error.hint or hint
     lines = [line for line in error.tail.splitlines() if line.startswith("Error")]
-    reason = lines[-1] if lines else error.message
+    reason = lines[-1] if lines else error.reason
     if "deadline" in reason:
         reason = f"not ready after {options.timeout} s ({reason})"
     return reason, error.hint or _RETRY

@@ -87,7 +87,7 @@ def _pull(engine: Engine, image: str, step: console.Step) -> str:
     try:
         engine.pull(image, step.line)
     except DeliveryError as error:
-        return error.message.rpartition(": ")[2]
+        return error.reason
     return ""
 
 

@@ -101,7 +101,7 @@ def _chart_file(folder: Path, path: str) -> File:
 
 def _unreadable(folder: Path, path: str, problem: str, ignore: str) -> DeclarationError:
     return DeclarationError(
-        f"cannot compute the key of {folder.name}: cannot read {path}: {problem}",
+        f"cannot read {folder.name}/{path}: {problem}",
         hint=f"replace it with a file that can be read, or list it in {ignore}",
     )
 

@@ -142,7 +142,7 @@ def chart_text(folder: Path, name: str) -> str:
         return (folder / name).read_text(encoding="utf-8")
     except OSError as error:
         raise DeclarationError(
-            f"cannot package the chart: cannot read {name}: {error.strerror}",
+            f"cannot read the chart's {name}: {error.strerror}",
             hint="name the folder of a chart as chart.folder in delivery.toml",
         ) from error
 

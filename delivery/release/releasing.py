@@ -79,7 +79,9 @@ def _engine_for(untrusted: Sequence[str]) -> Engine:
         engine = engines.ensure()
     except EngineError as error:
         raise EngineError(
-            f"{action}: {error.message}", details=error.details, hint=error.hint
+            f"{action}, and no engine can do that: {error.reason}",
+            details=error.details,
+            hint=error.hint,
         ) from error
     if not engine.oci_layouts:
         raise EngineError(

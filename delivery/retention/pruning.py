@@ -295,7 +295,7 @@ def _revision_uses(target: Target) -> list[Use]:
         return [_revision_use(user, target.helm, revision) for revision in revisions]
     except (CommandError, DeployError) as error:
         raise DeployError(
-            f"cannot ask {user} what it runs: {error.message}",
+            f"cannot ask {user} what it runs: {error.reason}",
             details=error.details,
             hint=f"start it, or {_pass_without(target.name)}",
         ) from error

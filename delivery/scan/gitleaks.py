@@ -113,7 +113,7 @@ def _copy(root: Path, names: Sequence[str], target: Path) -> int:
                 shutil.copyfile(source, copy)
             except OSError as error:
                 raise ScanError(
-                    f"cannot look for secrets: cannot read {name}: {error.strerror}",
+                    f"cannot look for secrets in {name}: {error.strerror}",
                     hint="make it readable, or list it in .gitignore",
                 ) from error
             count += 1

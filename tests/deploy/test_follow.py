@@ -49,7 +49,9 @@ class Cluster:
     def all(self, kind: str, selector: str = "") -> list[dict[str, Any]]:
         self.before_answer(kind)
         if self.busy:
-            raise CommandError("cannot list the pods", argv=["kubectl"], returncode=1, tail="")
+            raise CommandError(
+                "cannot list the pods: no answer", argv=["kubectl"], returncode=1, tail=""
+            )
         if kind == "events":
             about = {"kind": "Pod", "name": "web-1"}
             event = {"type": "Warning", "reason": "BackOff", "message": "back-off"}
@@ -214,4 +216,4 @@ def test_a_report_on_a_cluster_that_does_not_answer_raises_nothing(
     cluster = Cluster()
     cluster.busy = True
     follow.report(cast("Kubernetes", cluster), NOW)
-    assert capsys.readouterr().out.strip() == "cannot show the pods: cannot list the pods"
+    assert capsys.readouterr().out.strip() == "cannot show the pods: no answer"

@@ -67,7 +67,9 @@ def test_a_link_counts_by_its_target(context: Path) -> None:
 def test_an_unreadable_file_is_an_error(context: Path) -> None:
     with socket.socket(socket.AF_UNIX) as listening:  # even root cannot read it
         listening.bind(str(context / "socket"))
-        with pytest.raises(DeclarationError, match="cannot read socket: No such device or address"):
+        with pytest.raises(
+            DeclarationError, match=r"cannot read .*/socket: No such device or address"
+        ):
             files.context_files(context)
 
 
@@ -106,7 +108,7 @@ def test_a_link_in_a_chart_is_an_error_unless_it_is_ignored(chart: Path, target:
     (chart / "files" / "link").symlink_to(target)
     with pytest.raises(
         DeclarationError,
-        match="cannot compute the key of chart: cannot read files/link: it is a symbolic link",
+        match="cannot read chart/files/link: it is a symbolic link",
     ):
         files.chart_files(chart)
     (chart / ".helmignore").write_text("/files/link\n")
@@ -121,7 +123,7 @@ def test_a_socket_in_a_chart_is_an_error(chart: Path, monkeypatch: pytest.Monkey
     monkeypatch.chdir(chart)  # the path of a socket is limited to 108 bytes
     with socket.socket(socket.AF_UNIX) as listening:
         listening.bind("socket")
-        with pytest.raises(DeclarationError, match="cannot read socket: it is no regular file"):
+        with pytest.raises(DeclarationError, match=r"cannot read .*/socket: it is no regular file"):
             files.chart_files(chart)
 
 
@@ -134,9 +136,7 @@ def test_an_unreadable_folder_is_an_error(chart: Path, monkeypatch: pytest.Monke
         return scan(path)
 
     monkeypatch.setattr(os, "scandir", refuse)  # root can read every folder
-    with pytest.raises(
-        DeclarationError, match="of chart: cannot read templates: Permission denied"
-    ):
+    with pytest.raises(DeclarationError, match="cannot read chart/templates: Permission denied"):
         files.chart_files(chart)
     (chart / ".helmignore").write_text("/templates/\n")
     assert [file.path for file in files.chart_files(chart)] == [".helmignore", "Chart.yaml"]

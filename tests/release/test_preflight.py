@@ -90,7 +90,7 @@ def test_a_valid_plan_has_no_problems_and_changes_nothing(project: Project) -> N
             "into the chart's values.yaml: it has 0 such images",
             "`image: {repository: localhost:",
         ),
-        ("values.yaml", None, "package the chart: cannot read values.yaml", ""),
+        ("values.yaml", None, "cannot read the chart's values.yaml", ""),
         ("Chart.yaml", "version: 0.1.0\n", "'name'", ""),
     ],
 )

@@ -110,5 +110,5 @@ def test_a_file_that_cannot_be_read_is_an_error(
         raise PermissionError(13, "Permission denied", str(source))
 
     monkeypatch.setattr(shutil, "copyfile", refuse)
-    with pytest.raises(ScanError, match=r"cannot read \.gitignore: Permission denied"):
+    with pytest.raises(ScanError, match=r"secrets in \.gitignore: Permission denied"):
         Gitleaks("gitleaks", tree.root).files()
