@@ -9,6 +9,8 @@ import pytest
 import structlog
 from async_worker.event import Message
 from async_worker.settings import Settings
+from sqlalchemy import Engine, create_engine
+from sqlalchemy.pool import StaticPool
 
 from ledger import config
 
@@ -64,6 +66,14 @@ def make_message(deployment: dict[str, Any]) -> Callable[..., Message]:
         )
 
     return make
+
+
+@pytest.fixture
+def engine() -> Iterator[Engine]:
+    """An empty SQLite database in memory."""
+    engine = create_engine("sqlite://", poolclass=StaticPool)
+    yield engine
+    engine.dispose()
 
 
 @pytest.fixture(autouse=True)

@@ -1,6 +1,6 @@
 import logging
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -18,13 +18,6 @@ from sqlalchemy import Engine, create_engine, event, inspect, select, text
 from sqlalchemy.pool import StaticPool
 
 FOLDER = Path(migrations.__file__).parent
-
-
-@pytest.fixture
-def engine() -> Iterator[Engine]:
-    engine = create_engine("sqlite://", poolclass=StaticPool)
-    yield engine
-    engine.dispose()
 
 
 def differences(engine: Engine) -> list[Any]:

@@ -1,4 +1,4 @@
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -16,17 +16,9 @@ from async_worker.store import (
 )
 from ledger.event_rules import STAGES, STATUSES
 from ledger.tables import deployments, idempotency_keys, notifications
-from sqlalchemy import Engine, create_engine, event, exc, insert, select
-from sqlalchemy.pool import StaticPool
+from sqlalchemy import Engine, event, exc, insert, select
 
 NOW = datetime.now(UTC).replace(tzinfo=None)
-
-
-@pytest.fixture
-def engine() -> Iterator[Engine]:
-    engine = create_engine("sqlite://", poolclass=StaticPool)
-    yield engine
-    engine.dispose()
 
 
 @pytest.fixture

@@ -5,6 +5,7 @@ The registry is not the global one of prometheus_client, to which libraries may 
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING
 
 from prometheus_client import (
@@ -41,71 +42,48 @@ class Metrics:
 
     def __init__(self) -> None:
         registry = self.registry = CollectorRegistry()
-        self.messages = Counter(
-            "worker_messages",
-            "Messages done with, by what came of them",
-            ["outcome"],
-            registry=registry,
+        counter = partial(Counter, registry=registry)
+        gauge = partial(Gauge, registry=registry)
+        histogram = partial(Histogram, registry=registry)
+        self.messages = counter(
+            "worker_messages", "Messages done with, by what came of them", ["outcome"]
         )
-        self.dead_letters = Counter(
-            "worker_dead_letters",
-            "Messages put aside, by the class of the error",
-            ["reason"],
-            registry=registry,
+        self.dead_letters = counter(
+            "worker_dead_letters", "Messages put aside, by the class of the error", ["reason"]
         )
-        self.batch_messages = Histogram(
-            "worker_batch_messages", "Messages in a batch", buckets=MESSAGES, registry=registry
+        self.batch_messages = histogram(
+            "worker_batch_messages", "Messages in a batch", buckets=MESSAGES
         )
-        self.batch_seconds = Histogram(
-            "worker_batch_seconds",
-            "Time from a batch's arrival to its effect",
-            buckets=SECONDS,
-            registry=registry,
+        self.batch_seconds = histogram(
+            "worker_batch_seconds", "Time from a batch's arrival to its effect", buckets=SECONDS
         )
-        self.outages = Counter(
-            "worker_outages", "Times that Kafka or the database went away", registry=registry
+        self.outages = counter("worker_outages", "Times that Kafka or the database went away")
+        self.retries = counter("worker_retries", "Attempts that failed while it was away")
+        self.commit_failures = counter(
+            "worker_commit_failures", "Offsets that Kafka did not take at once"
         )
-        self.retries = Counter(
-            "worker_retries", "Attempts that failed while it was away", registry=registry
-        )
-        self.commit_failures = Counter(
-            "worker_commit_failures", "Offsets that Kafka did not take at once", registry=registry
-        )
-        self.lag = Gauge(
+        self.lag = gauge(
             "worker_consumer_lag_messages",
             "Messages of a partition that are not read yet",
             ["topic", "partition"],
-            registry=registry,
         )
-        self.heartbeat_round_trip = Histogram(
+        self.heartbeat_round_trip = histogram(
             "worker_heartbeat_round_trip_seconds",
             "From sending a heartbeat to reading it",
             buckets=ROUND_TRIPS,
-            registry=registry,
         )
-        self.heartbeat_last = Gauge(
-            "worker_heartbeat_last_timestamp_seconds",
-            "When a heartbeat was last read, Unix time",
-            registry=registry,
+        self.heartbeat_last = gauge(
+            "worker_heartbeat_last_timestamp_seconds", "When a heartbeat was last read, Unix time"
         )
-        self.notifications = Counter(
+        self.notifications = counter(
             "worker_notifications",
             "Attempts to tell the webhook, by what came of them",
             ["outcome"],
-            registry=registry,
         )
-        self.purged = Counter(
-            "worker_purged_rows", "Rows deleted that nobody needs any more", registry=registry
-        )
-        self.ready = Gauge(
-            "worker_ready", "1 while this worker consumes, else 0", registry=registry
-        )
-        Gauge(
-            "worker_build_info",
-            "Always 1; the version is in the label",
-            ["version"],
-            registry=registry,
-        ).labels(version.installed()).set(1)
+        self.purged = counter("worker_purged_rows", "Rows deleted that nobody needs any more")
+        self.ready = gauge("worker_ready", "1 while this worker consumes, else 0")
+        build = gauge("worker_build_info", "Always 1; the version is in the label", ["version"])
+        build.labels(version.installed()).set(1)
         for outcome in OUTCOMES:
             self.messages.labels(outcome)
         for outcome in NOTIFICATION_OUTCOMES:

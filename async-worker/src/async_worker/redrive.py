@@ -7,7 +7,7 @@ import argparse
 import sys
 from collections import Counter
 from contextlib import ExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from kafka import KafkaConsumer, OffsetAndMetadata, TopicPartition
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from .event import Message
     from .settings import Settings
 
-__all__ = ["Letter", "Summary", "parse_arguments", "redrive", "to_letter"]
+__all__ = ["Letter", "parse_arguments", "redrive", "to_letter"]
 
 # How many times a message was redriven.
 REDRIVEN = "redriven"
@@ -53,6 +53,7 @@ POLL_TIMEOUT_MS = 1_000
 METADATA_TIMEOUT_MS = 10_000
 # How many polls may return nothing before the end of the topic: 30 s.
 MAX_EMPTY_POLLS = 30
+RUN_AGAIN = "What is not counted below is still there; run it again."
 
 
 @dataclass(frozen=True)
@@ -64,17 +65,6 @@ class Letter:
     headers: list[tuple[str, bytes]]
     # Why it became a dead letter, or why it cannot go back.
     reason: str
-
-
-@dataclass
-class Summary:
-    """How many dead letters went back."""
-
-    moved: int = 0
-    # Those that cannot go back.
-    unmovable: int = 0
-    # Why the moved ones had become dead letters.
-    reasons: Counter[str] = field(default_factory=Counter)
 
 
 def parse_arguments(arguments: Sequence[str]) -> argparse.Namespace:
@@ -125,30 +115,22 @@ def _origin(headers: dict[str, bytes]) -> str:
 
 
 def redrive(settings: Settings, *, limit: int | None, dry_run: bool) -> int:
-    """Run the command; return the process's exit code."""
-    summary = Summary()
+    """Run the command; return the exit code."""
+    run = _Redrive(settings, dry_run=dry_run)
+    failure = ""
     try:
         with ExitStack() as resources:
-            _Redrive(settings, resources, summary, dry_run=dry_run).run(limit)
+            run.connect(resources)
+            run.send_back(limit)
     except (Unavailable, Fatal, KafkaError) as error:
         reason = str(error) if isinstance(error, Unavailable | Fatal) else repr(error)
-        print(f"redrive stopped: {reason}", file=sys.stderr)
-        print("What is not counted below is still there; run it again.", file=sys.stderr)
-        _report(summary, dry_run=dry_run)
-        return 1
+        failure = f"redrive stopped: {reason}\n{RUN_AGAIN}"
     except KeyboardInterrupt:
-        print("redrive was interrupted; what is not counted below is still there.", file=sys.stderr)
-        _report(summary, dry_run=dry_run)
-        return 1
-    _report(summary, dry_run=dry_run)
-    return 1 if summary.unmovable else 0
-
-
-def _report(summary: Summary, *, dry_run: bool) -> None:
-    verb = "would be" if dry_run else "were"
-    print(f"{summary.moved} {verb} put back, {summary.unmovable} cannot be.")
-    for reason, count in summary.reasons.most_common():
-        print(f"  {count} x {reason}")
+        failure = "redrive was interrupted; what is not counted below is still there."
+    if failure:
+        print(failure, file=sys.stderr)
+    run.print_summary()
+    return 1 if failure or run.unmovable else 0
 
 
 class _Redrive:
@@ -157,12 +139,26 @@ class _Redrive:
     Messages that fail again become new dead letters; this run does not read those.
     """
 
-    def __init__(
-        self, settings: Settings, resources: ExitStack, summary: Summary, *, dry_run: bool
-    ) -> None:
+    def __init__(self, settings: Settings, *, dry_run: bool) -> None:
+        self._settings = settings
         self._topic = settings.dead_letter_topic
-        self._summary = summary
         self._dry_run = dry_run
+        self.moved = 0
+        # How many letters cannot go back.
+        self.unmovable = 0
+        # Why the moved ones had become dead letters.
+        self.reasons: Counter[str] = Counter()
+
+    def print_summary(self) -> None:
+        """Print how many letters went back, and why they had become dead letters."""
+        verb = "would be" if self._dry_run else "were"
+        print(f"{self.moved} {verb} put back, {self.unmovable} cannot be.")
+        for reason, count in self.reasons.most_common():
+            print(f"  {count} x {reason}")
+
+    def connect(self, resources: ExitStack) -> None:
+        """Connect to Kafka; `resources` closes the clients."""
+        settings = self._settings
         self._consumer: Any = connect(
             KafkaConsumer,
             settings,
@@ -178,7 +174,7 @@ class _Redrive:
         self._producer: Any = connect_producer(settings, max_in_flight_requests_per_connection=1)
         resources.callback(self._producer.close, timeout=DELIVERY_TIMEOUT)
 
-    def run(self, limit: int | None) -> None:
+    def send_back(self, limit: int | None) -> None:
         """Send back up to `limit` letters, in order, and commit the offsets."""
         partitions = [TopicPartition(self._topic, number) for number in self._partitions()]
         self._consumer.assign(partitions)
@@ -187,47 +183,43 @@ class _Redrive:
             partition for partition in partitions if self._position(partition) < ends[partition]
         }
         empty_polls = 0
-        while (
-            unread
-            and empty_polls < MAX_EMPTY_POLLS
-            and (limit is None or self._summary.moved < limit)
-        ):
-            size = BATCH_SIZE if limit is None else min(BATCH_SIZE, limit - self._summary.moved)
+        while unread and empty_polls < MAX_EMPTY_POLLS and (limit is None or self.moved < limit):
+            size = BATCH_SIZE if limit is None else min(BATCH_SIZE, limit - self.moved)
             polled = self._consumer.poll(timeout_ms=POLL_TIMEOUT_MS, max_records=size)
             empty_polls = 0 if polled else empty_polls + 1
             for partition, records in polled.items():
                 messages = [
                     to_message(record) for record in records if record.offset < ends[partition]
                 ]
-                self._send_back(partition, messages)
+                self._send_messages(partition, messages)
             unread = {
                 partition for partition in unread if self._position(partition) < ends[partition]
             }
         if unread and empty_polls == MAX_EMPTY_POLLS:
-            raise Unavailable(
-                f"{self._topic} cannot be read: Kafka gives nothing although there is something"
-            )
+            raise Unavailable(f"cannot read {self._topic} to its end: Kafka returns no messages")
 
     def _partitions(self) -> Iterable[int]:
         numbers = self._consumer.partitions_for_topic(self._topic)
         if not numbers:
             raise Unavailable(
-                f"there is no topic {self._topic}: the worker makes it when it starts"
+                f"the topic {self._topic} does not exist; the worker creates it when it starts"
             )
         return sorted(numbers)
 
     def _position(self, partition: TopicPartition) -> int:
         position = self._consumer.position(partition, timeout_ms=METADATA_TIMEOUT_MS)
         if position is None:
-            raise Unavailable(f"Kafka does not say how far {partition.topic} was put back already")
+            raise Unavailable(
+                f"Kafka does not return the position of this group in {partition.topic}"
+            )
         return int(position)
 
-    def _send_back(self, partition: TopicPartition, messages: Sequence[Message]) -> None:
+    def _send_messages(self, partition: TopicPartition, messages: Sequence[Message]) -> None:
         sent: list[tuple[Message, Letter, Any]] = []
         for message in messages:
             letter = to_letter(message)
             if letter.topic is None:
-                self._summary.unmovable += 1
+                self.unmovable += 1
                 print(f"left: offset {message.offset} of {message.topic}: {letter.reason}")
                 continue
             future = None
@@ -239,8 +231,8 @@ class _Redrive:
         for message, letter, future in sent:
             if future is not None:
                 future.get(timeout=DELIVERY_TIMEOUT + 1)
-            self._summary.moved += 1
-            self._summary.reasons[letter.reason] += 1
+            self.moved += 1
+            self.reasons[letter.reason] += 1
             action = "would be put back" if self._dry_run else "put back"
             origin = f"offset {message.offset} of {message.topic}"
             print(f"{action}: {origin} to {letter.topic}: {letter.reason}")

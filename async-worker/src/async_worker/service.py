@@ -6,6 +6,7 @@ import gc
 import os
 import threading
 from contextlib import ExitStack
+from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -70,26 +71,19 @@ def run(settings: Settings, stopping: threading.Event) -> int:
     return 0
 
 
+@dataclass(frozen=True)
 class _Consumer:
     """Connects to Kafka and the database, and consumes."""
 
-    def __init__(
-        self,
-        settings: Settings,
-        stopping: threading.Event,
-        store: Store,
-        vitals: Vitals,
-        metrics: Metrics,
-    ) -> None:
-        self._settings = settings
-        self._stopping = stopping
-        self._store = store
-        self._vitals = vitals
-        self._metrics = metrics
+    settings: Settings
+    stopping: threading.Event
+    store: Store
+    vitals: Vitals
+    metrics: Metrics
 
     def run(self, resources: ExitStack) -> None:
         """Consume until told to stop; `resources` closes what this opens."""
-        settings = self._settings
+        settings = self.settings
         traces = tracing.start(
             settings.otel_exporter_otlp_endpoint,
             service="async-worker",
@@ -102,7 +96,7 @@ class _Consumer:
             return
         resources.callback(broker.close)
         webhook = partial(notifier.post, settings.webhook_url) if settings.webhook_url else None
-        background = notifier.Notifier(self._store, webhook, self._metrics)
+        background = notifier.Notifier(self.store, webhook, self.metrics)
         resources.callback(background.close)
         background.start()
         # Imported objects live as long as the process: the collector need not scan them.
@@ -113,22 +107,22 @@ class _Consumer:
             tracing=traces,
             instance=os.uname().nodename,
             heartbeat_interval=settings.heartbeat_interval,
-            is_stopping=self._stopping.is_set,
+            is_stopping=self.stopping.is_set,
             on_deployment_ended=background.wake,
         )
-        Worker(broker, self._store, self._vitals, self._metrics, options).run()
+        Worker(broker, self.store, self.vitals, self.metrics, options).run()
 
     def _connect(self) -> KafkaBroker | None:
         """Wait for Kafka and the database; return None when told to stop meanwhile."""
-        while not self._stopping.is_set():
+        while not self.stopping.is_set():
             self._show_alive()
             try:
                 if not self._prepare_store():
                     return None
-                return KafkaBroker(self._settings)
+                return KafkaBroker(self.settings)
             except Unavailable as error:
                 log.warning("not connected yet, trying again", reason=str(error))
-                self._stopping.wait(RETRY_AFTER)
+                self.stopping.wait(RETRY_AFTER)
         return None
 
     def _prepare_store(self) -> bool:
@@ -140,14 +134,14 @@ class _Consumer:
 
         def prepare() -> None:
             try:
-                self._store.prepare()
+                self.store.prepare()
             except BaseException as error:  # noqa: BLE001  raised again by the waiting thread
                 failures.append(error)
 
         thread = threading.Thread(target=prepare, name="migrations", daemon=True)
         thread.start()
         while thread.is_alive():
-            if self._stopping.is_set():
+            if self.stopping.is_set():
                 return False
             self._show_alive()
             thread.join(RETRY_AFTER)
@@ -156,4 +150,4 @@ class _Consumer:
         return True
 
     def _show_alive(self) -> None:
-        self._vitals.record_iteration(joined=False, delivering=True)
+        self.vitals.record_iteration(joined=False, delivering=True)
