@@ -81,16 +81,16 @@ def facts(
     lacking has tags that HEAD lacks, with the commits that those lack.
     """
     tags = [Tag(f"{name}-v{last}", name, last, merged=True, commit="c0") for name in NAMES if last]
-    apart = {tag.name: frozenset(commit.sha for commit in commits) for tag in tags}
+    since = {tag.name: frozenset(commit.sha for commit in commits) for tag in tags}
     for tag, lacks in (lacking or {}).items():
         subproject, _, number = tag.rpartition("-v")
         tags.append(Tag(tag, subproject, number, merged=False, commit="x"))
-        apart[tag] = frozenset(commit.sha for commit in lacks)
+        since[tag] = frozenset(commit.sha for commit in lacks)
     plain = Facts(
         ref=Ref("branch", branch),
         commit="c9",
         tags=tuple(tags),
-        commits_since=apart,
+        commits_since=since,
         commits=tuple(commits),
         file_versions=dict.fromkeys(NAMES, written or last or "0.1.0"),
         published_paths={
