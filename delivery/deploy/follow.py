@@ -51,7 +51,7 @@ class Watch:
         lock: Lock,
         existing: Collection[str] = (),
     ) -> None:
-        """Existing has the UIDs of the pods that are older than the deploy."""
+        """Watch the release; `existing` are the UIDs of pods that are older than the deploy."""
         self._kubernetes = kubernetes
         self._step = step
         self._lock = lock

@@ -58,6 +58,19 @@ def test_upgrades_and_rolls_back_waiting_and_never_atomically(
     assert len(fp.calls) == 2
 
 
+def test_a_failed_command_says_what_it_cannot_do(fp: FakeProcess) -> None:
+    fp.register(["helm", fp.any()], returncode=1, occurrences=4)
+    files = ChartFiles(Path("chart"), ())
+    with pytest.raises(CommandError, match="^cannot deploy platform: "):
+        FOUR.upgrade(files, description="", seconds=90, watcher=QUIET)
+    with pytest.raises(CommandError, match="^cannot roll platform back to revision 3: "):
+        FOUR.rollback(3, seconds=90, watcher=QUIET)
+    with pytest.raises(CommandError, match="^cannot remove platform: "):
+        FOUR.uninstall(seconds=90, watcher=QUIET)
+    with pytest.raises(CommandError, match="^cannot test platform: "):
+        FOUR.test(seconds=90, watcher=QUIET)
+
+
 def test_a_tick_that_raises_keeps_helm_from_starting(fp: FakeProcess) -> None:
     def tick() -> None:
         raise DeployError("the lease is lost")
