@@ -145,5 +145,5 @@ def _remove(path: Path) -> None:
     except OSError as error:
         raise DeliveryError(
             f"cannot remove {path}: {error.strerror} ({error.filename})",
-            hint="`fuser -vm` names the programs that use it; stop them, or remove it by hand",
+            hint="stop the programs that use it, which `fuser -vm` names; or remove it by hand",
         ) from error

@@ -24,7 +24,7 @@ _BROKEN_PIPE = 141  # 128 + SIGPIPE, as in shells
 _UNKNOWN = re.compile(r"No idea what '(.*)' is!")
 _MISSING = re.compile(r"'(.*)' did not receive required positional arguments: (.*)")
 _VALUELESS = re.compile(r"Flag <Argument: ([\w-]+).* needed value")
-_LIST = "`./run inv --list` shows the tasks"
+_LIST = "see the tasks with `./run inv --list`"
 
 
 class CommandLine(Program):
@@ -96,7 +96,7 @@ class CommandLine(Program):
                 if flag in context.flags:
                     is_value = context.flags[flag].takes_value and not equals and flag == name
                 elif flag not in context.inverse_flags and flag not in self.initial_context.flags:
-                    show = f"`./run inv --help {context.name}` shows its flags"
+                    show = f"see its flags with `./run inv --help {context.name}`"
                     hint = did_you_mean(flag, context.flag_names(), show)
                     raise usage_error(f"cannot run {context.name}: no such flag: {flag}", hint)
 
@@ -108,13 +108,13 @@ class CommandLine(Program):
             raise self._explain(error) from error
         except ValueError as error:  # Invoke's, for a flag with a number
             value = str(error).rpartition(": ")[2]
-            hint = "`./run inv --help TASK` shows which flag takes a number"
+            hint = "see which flag takes a number with `./run inv --help TASK`"
             raise usage_error(f"cannot read the flags: {value} is not a number", hint) from error
 
     def _explain(self, error: ParseError) -> Exit:
         context = error.context
         task = (context.name if context else None) or ""
-        show = f"`./run inv --help {task}` shows its flags" if task else _LIST
+        show = f"see its flags with `./run inv --help {task}`" if task else _LIST
         if match := _UNKNOWN.fullmatch(str(error)):
             word = match[1]
             if not word.startswith("-"):

@@ -87,11 +87,11 @@ def test_help_alone_shows_the_core_options(capsys: pytest.CaptureFixture[str]) -
         (["component.add", "-p80", "--foo"], "cannot run component.add: no such flag: --foo"),
         (
             ["--foo", "up"],
-            "cannot run a task: no such flag: --foo\nhint: `./run inv --list` shows the tasks",
+            "cannot run a task: no such flag: --foo\nhint: see the tasks with `./run inv --list`",
         ),
         (
             ["component.add"],
-            "cannot run component.add: --name is missing\nhint: `./run inv --help component.add` ",
+            "cannot run component.add: --name is missing\nhint: see its flags with `./run inv --help component.add`",
         ),
         (["logs", "--tail"], "cannot run logs: --tail needs a value"),
         (["--help", "upp"], "cannot run upp: no such task"),

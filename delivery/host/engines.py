@@ -26,7 +26,7 @@ def ensure() -> Engine:
             if engine is None:
                 raise EngineError(
                     "cannot start a private engine: it listens, but does not answer",
-                    hint="`./run inv engine.status` names its log",
+                    hint="see its log, which `./run inv engine.status` names",
                 )
         _ensure_plugins(engine, step)
         step.done(engine.describe())

@@ -108,7 +108,8 @@ def _build_root(context: _Context, upstream: Upstream, labels: dict[str, str]) -
     if not debian.can_install():
         raise UpstreamError(
             f"cannot build {upstream.image}: its recipe needs root on Debian",
-            hint=f"`docker pull {upstream.image}` from a registry, or run this as root on Debian",
+            hint=f"run `docker pull {upstream.image}` where a registry answers, "
+            "or run this as root on Debian",
         )
     if not shutil.which("mmdebstrap"):
         debian.install(["mmdebstrap"], context.step.line)
