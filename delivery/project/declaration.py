@@ -428,12 +428,10 @@ def _sentence(error: dict[str, Any]) -> str:
             close = difflib.get_close_matches(path[-1], allowed, n=1)
             suggestion = f'; did you mean "{close[0]}"?' if close else ""
             return f"unknown key{suggestion} (allowed: {', '.join(allowed)})"
-        case "missing":
-            return "is missing"
+        case "missing" | "dict_type" as kind:
+            return "is missing" if kind == "missing" else "must be a table"
         case "value_error":
             return str(error["ctx"]["error"])
-        case "dict_type":
-            return "must be a table"
         case "literal_error" if error["loc"][-1] == "[key]":
             return f"unknown key (allowed: {error['ctx']['expected']})"
         case _ if error["loc"][-1] == "[key]":

@@ -61,13 +61,13 @@ def test_upgrades_and_rolls_back_waiting_and_never_atomically(
 def test_a_failed_command_says_what_it_cannot_do(fp: FakeProcess) -> None:
     fp.register(["helm", fp.any()], returncode=1, occurrences=4)
     files = ChartFiles(Path("chart"), ())
-    with pytest.raises(CommandError, match="^cannot deploy platform: "):
+    with pytest.raises(CommandError, match=r"^cannot deploy platform: "):
         FOUR.upgrade(files, description="", seconds=90, watcher=QUIET)
-    with pytest.raises(CommandError, match="^cannot roll platform back to revision 3: "):
+    with pytest.raises(CommandError, match=r"^cannot roll platform back to revision 3: "):
         FOUR.rollback(3, seconds=90, watcher=QUIET)
-    with pytest.raises(CommandError, match="^cannot remove platform: "):
+    with pytest.raises(CommandError, match=r"^cannot remove platform: "):
         FOUR.uninstall(seconds=90, watcher=QUIET)
-    with pytest.raises(CommandError, match="^cannot test platform: "):
+    with pytest.raises(CommandError, match=r"^cannot test platform: "):
         FOUR.test(seconds=90, watcher=QUIET)
 
 
