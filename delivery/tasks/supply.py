@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import getpass
 import os
-import sys
 from pathlib import Path
 
 from invoke.context import Context
 
-from delivery import console
+from delivery import console, prompt
 from delivery.errors import DeclarationError, did_you_mean
 from delivery.platform import lifecycle
 from delivery.project import files
@@ -116,7 +115,7 @@ def _references(doing: str, version: str) -> list[str]:
 def _password() -> str:
     if cosign.PASSWORD in os.environ:
         return os.environ[cosign.PASSWORD]
-    if not sys.stdin.isatty():
+    if not prompt.is_interactive():
         raise DeclarationError(
             "cannot make a key pair: no terminal to ask for a password",
             hint=f"set {cosign.PASSWORD}",

@@ -49,4 +49,6 @@ def test_json_prints_only_the_report(
     )
     monkeypatch.setattr(scanning, "report", lambda: '{"findings": []}')
     assert inv(TASKS, "scan.secrets", "--json") == 11
-    assert capsys.readouterr().out == '{"findings": []}\n'
+    printed = capsys.readouterr()
+    assert printed.out == '{"findings": []}\n'
+    assert "cannot pass the scan: 1 secret found" in printed.err
