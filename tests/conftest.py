@@ -167,9 +167,8 @@ def _own_records(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     """Keep events of tests out of the user's outbox and of a local ledger."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("DELIVERY_OUTBOX", str(tmp_path_factory.mktemp("outbox")))
-        patch.setenv(
-            "DELIVERY_LEDGER", "http://127.0.0.1:9"
-        )  # the port of discard, where nothing listens
+        # The port of the discard service, where nothing listens.
+        patch.setenv("DELIVERY_LEDGER", "http://127.0.0.1:9")
         yield
 
 

@@ -40,9 +40,7 @@ class Engine:
     client: docker.DockerClient
     address: str
     version: str
-    oci_layouts: (
-        bool  # whether builds can write OCI layouts, which needs the containerd image store
-    )
+    oci_layouts: bool  # whether builds can write these, as with the containerd image store
     environment: Mapping[str, str]  # with which the docker command line uses the same engine
 
     @property

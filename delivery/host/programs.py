@@ -62,7 +62,7 @@ PROGRAMS = {
     ),
     "wrk": Program("WRK", ("wrk",), packages=("wrk",)),
     "curl": Program("CURL", ("curl",), packages=("curl",)),
-    # It runs on any Java.
+    # Groovy runs on any Java: Debian's default will do.
     "groovy": Program("GROOVY", ("groovy",), packages=("groovy", "default-jre-headless")),
     # 0.27 is the first that works with containerd 2, which node images have.
     "kind": Program(

@@ -45,7 +45,7 @@ def check(_context: Context, of: str) -> None:
         )
     except CommandError as error:
         raise TestError(
-            f"cannot pass {of}: a check failed",
+            f"cannot pass the checks of {of}: a session failed",
             hint=f"see above; `./run nox -t {of}` runs the same",
         ) from error
 

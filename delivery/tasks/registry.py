@@ -26,11 +26,11 @@ __all__ = ["prune"]
         "collect": "also free the disk space of the local registry, which stops meanwhile",
     },
 )
-def prune(  # each is a flag
+def prune(
     _context: Context,
     yes: bool = False,
     dry_run: bool = False,
-    without: Sequence[str] | None = None,  # Invoke allows several values only without a default
+    without: Sequence[str] | None = None,
     in_use: Sequence[str] | None = None,
     collect: bool = False,
     json_: bool = False,
