@@ -21,6 +21,7 @@ from delivery.registry import mirroring
 from delivery.release import catalog, chart_package, releasing, signing
 from delivery.release.released import Release, ReleasedPart
 from tests.deploy.cluster import OLD, Cluster, failed, packed, target
+from tests.recorded import recorded
 
 A, B, C, D = (f"sha256:{letter * 64}" for letter in "abcd")
 SOURCES = Release({"api-rest": ReleasedPart("localhost:5001/api-rest", "cd38d5ab", B)})
@@ -97,14 +98,6 @@ def deploy(
     monkeypatch.setattr(prompt, "is_interactive", lambda: made.terminal)
     monkeypatch.setattr("builtins.input", made.answer)
     return made
-
-
-def recorded(*names: str) -> list[tuple[Any, ...]]:
-    """These fields of the recorded events."""
-    return [
-        tuple(each.event.get(name, each.event["details"].get(name)) for name in names)
-        for each in outbox.waiting()
-    ]
 
 
 def test_without_a_terminal_the_sources_are_deployed_to_local(deploy: Deploys) -> None:

@@ -15,6 +15,7 @@ from delivery.project.declaration import Declaration
 from delivery.records import outbox
 from delivery.records.deployment import Action, Contents, Deployment, Outcome
 from tests.deploy.cluster import CHART, LONG_AGO, NEW, OLD, Cluster, failed, target
+from tests.recorded import recorded
 
 
 @pytest.fixture(autouse=True)
@@ -25,9 +26,7 @@ def _connected(cluster: Cluster, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(reverting, "connect", connect)
 
 
-def recorded() -> list[tuple[str, ...]]:
-    names = ("component", "version", "environment", "stage", "status")
-    return [tuple(str(each.event[name]) for name in names) for each in outbox.waiting()]
+FIELDS = ("component", "version", "environment", "stage", "status")
 
 
 def roll_back(
@@ -55,7 +54,7 @@ def test_a_rollback_names_its_versions_and_is_recorded(
     )
     assert (done.outcome, done.revision, done.previous_revision) == (Outcome.SUCCEEDED, 3, 2)
     # Both revisions have the same image, so that only the chart's values change.
-    assert recorded() == [
+    assert recorded(*FIELDS) == [
         (name, "0.2.0", "local", "deploy", status)
         for name, status in (
             ("platform-chart", "started"),
@@ -124,7 +123,7 @@ def test_a_deployed_revision_that_fails_later_is_rolled_back_and_recorded(
         verify(declaration, clone)
     assert cluster.done == ["test", "report", "rollback 1"]
     assert caught.value.rolled_back
-    assert [row for row in recorded() if row[0] == "platform-chart"] == [
+    assert [row for row in recorded(*FIELDS) if row[0] == "platform-chart"] == [
         ("platform-chart", "0.2.0", "local", "verify", status)
         for status in ("started", "failed", "rolled-back")
     ]
@@ -137,7 +136,7 @@ def test_in_a_pipeline_the_stage_records_it(
     cluster.fails["test"] = failed()
     with pytest.raises(DeployError):
         verify(declaration, clone)
-    assert recorded() == []
+    assert recorded(*FIELDS) == []
 
 
 def test_a_rollback_that_fails_is_not_recorded_as_one(
@@ -147,7 +146,7 @@ def test_a_rollback_that_fails_is_not_recorded_as_one(
     with pytest.raises(DeployError, match="tests failed; rolling back to revision 1 failed"):
         verify(declaration, clone)
     assert cluster.done == ["test", "report", "rollback 1", "report"]
-    assert recorded() == []
+    assert recorded(*FIELDS) == []
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,6 @@ import sys
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -17,6 +16,7 @@ from delivery.project.declaration import Declaration
 from delivery.project.files import ROOT, load_declaration
 from delivery.records import journal, outbox, recorder, sending
 from delivery.records.deployment import Action, Contents, Deployment, Outcome
+from tests.recorded import recorded
 from tests.records.conftest import BUILD, FakeLedger
 from tests.records.test_source import RELEASE
 from tests.repositories import Repository
@@ -36,23 +36,15 @@ def stage(sample: Repository, name: str = "build") -> None:
         pass
 
 
-def waiting(*names: str) -> list[tuple[Any, ...]]:
-    """What waits in the outbox, by these fields of it."""
-    return [
-        tuple(event.event.get(name, event.event["details"].get(name)) for name in names)
-        for event in outbox.waiting()
-    ]
-
-
 @pytest.mark.usefixtures("build")
 def test_a_stage_is_recorded_at_its_start_and_end(sample: Repository) -> None:
     with recorder.stage("build", step="build", root=sample.root):
-        assert waiting("component", "status") == [
+        assert recorded("component", "status") == [
             ("base-image", "started"),
             ("api-rest", "started"),
             ("platform-chart", "started"),
         ]
-    assert waiting("component", "version", "environment", "stage", "status")[3:] == [
+    assert recorded("component", "version", "environment", "stage", "status")[3:] == [
         ("base-image", "1.0.0", "develop", "build", "succeeded"),
         ("api-rest", "1.1.0-dev.1", "develop", "build", "succeeded"),
         ("platform-chart", "1.0.1-dev.1", "develop", "build", "succeeded"),
@@ -100,7 +92,7 @@ def test_a_failed_stage_is_recorded_with_its_error(
 ) -> None:
     with pytest.raises(type(error)), recorder.stage("build", part="apps", root=sample.root):
         raise error
-    assert waiting("component", "status", "error") == [
+    assert recorded("component", "status", "error") == [
         ("api-rest", "started", None),
         ("api-rest", "failed", message),
     ]
@@ -113,7 +105,7 @@ def test_an_exit_fails_a_stage_unless_its_code_is_0(
 ) -> None:
     with pytest.raises(SystemExit), recorder.stage("build", part="apps", root=sample.root):
         sys.exit(code)
-    assert waiting("status")[-1] == (status,)
+    assert recorded("status")[-1] == (status,)
 
 
 def test_without_a_clone_a_warning_is_printed_and_the_work_goes_on(
@@ -153,8 +145,8 @@ def test_an_error_in_recording_is_a_warning(
     stage(sample)
     name = "" if isinstance(error, DeliveryError) else f"{type(error).__name__}: "
     assert f"records: not recorded: {name}{error}" in capsys.readouterr().err
-    recorded = outbox.waiting() if function == "journal.append" else journal.read(sample.root)
-    assert len(recorded) == 2  # what can be written is written
+    written = outbox.waiting() if function == "journal.append" else journal.read(sample.root)
+    assert len(written) == 2  # what can be written is written
 
 
 def test_without_a_ledger_only_the_journal_is_written(
@@ -228,7 +220,7 @@ def test_a_deploy_by_hand_is_recorded(
         assert [event["status"] for event in ledger.accepted.values()] == ["started", "started"]
         ledger.status = 503
     names = ("component", "environment", "stage", "status", "changed", "commit", "branch")
-    assert waiting(*names) == [
+    assert recorded(*names) == [
         ("api-rest", "staging", "deploy", "succeeded", True, sha, "main"),
         ("platform-chart", "staging", "deploy", "succeeded", True, sha, "main"),
     ]
@@ -260,7 +252,7 @@ def test_what_is_rolled_back_has_failed_and_a_verification_began_with_its_tests(
 ) -> None:
     with pytest.raises(DeployError):
         roll_back(declaration, sample, action)
-    ends = waiting("component", "status", "error", "seconds")[2:]
+    ends = recorded("component", "status", "error", "seconds")[2:]
     assert [(*row, round(took, -1)) for *row, took in ends] == [
         ("api-rest", "failed", "not ready", seconds),
         ("platform-chart", "failed", "not ready", seconds),
@@ -279,7 +271,7 @@ def test_a_removal_is_recorded_from_the_start_of_its_task(
         )
         recording.start(removal)
         recording.finish(removal.ended(Outcome.SUCCEEDED))
-    ends = waiting("component", "stage", "status", "seconds")
+    ends = recorded("component", "stage", "status", "seconds")
     assert [(*row, round(took, -1)) for *row, took in ends] == [
         ("api-rest", "deploy", "removed", 300),
         ("platform-chart", "deploy", "removed", 300),
@@ -319,7 +311,7 @@ def test_only_a_deploy_in_a_pipeline_is_recorded_when_it_fails_before_its_start(
         recorder.deployment(declaration, "step", action, sample.root),
     ):
         raise DeclarationError("no such version")
-    assert waiting("component", "version", "environment", "status", "seconds") == expected
+    assert recorded("component", "version", "environment", "status", "seconds") == expected
 
 
 @pytest.mark.usefixtures("build")
@@ -333,7 +325,7 @@ def test_a_failed_verification_rolls_back_what_the_deploy_changed(
         recording.finish(started.ended(Outcome.SUCCEEDED))
     with pytest.raises(DeployError), recorder.stage("verify", root=sample.root):
         raise DeployError("test", rolled_back=True)
-    assert waiting("component", "stage", "status")[3:] == [
+    assert recorded("component", "stage", "status")[3:] == [
         ("platform-chart", "verify", "started"),
         ("platform-chart", "verify", "failed"),
         ("platform-chart", "verify", "rolled-back"),
@@ -380,9 +372,9 @@ def test_a_stage_that_is_ended_by_a_signal_has_failed(
         process.send_signal(sent)
         process.wait(timeout=30)
     assert process.returncode != 0
-    ends = [text for status, text in waiting("status", "error") if status == "failed"]
+    ends = [text for status, text in recorded("status", "error") if status == "failed"]
     assert ends == ([error] if error else [])
-    assert waiting("status")[0] == ("started",)
+    assert recorded("status")[0] == ("started",)
 
 
 def test_the_handler_of_sigterm_is_restored(

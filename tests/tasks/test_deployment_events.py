@@ -40,7 +40,7 @@ TWO_APPS = DECLARATION.replace(
 ).replace('folders = ["api-rest"]', 'folders = ["api-rest", "async-worker"]')
 
 
-class StoryCluster(Cluster):
+class ScenarioCluster(Cluster):
     """A cluster whose releases are their values; it starts empty."""
 
     crashes = ""  # an image that does not run
@@ -77,7 +77,7 @@ class Clone:
     """The tasks, in a clone with these sources."""
 
     def __init__(self) -> None:
-        self.cluster = StoryCluster()
+        self.cluster = ScenarioCluster()
         self.sources: dict[str, str] = {}
         self.versions: dict[str, str] = {}
         self._seen = 0
