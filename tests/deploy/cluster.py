@@ -152,6 +152,22 @@ class Cluster:
             raise error
 
 
+class Terminal:
+    """A user at a terminal who gives these answers, and then closes it; at first there is none."""
+
+    def __init__(self) -> None:
+        self.is_open = False
+        self.left: list[str] = []
+
+    def answer(self, *texts: str) -> None:
+        self.is_open, self.left = True, list(texts)
+
+    def read(self, _prompt: str) -> str:
+        if not self.left:
+            raise EOFError
+        return self.left.pop(0)
+
+
 def labelled(*labels: str) -> dict[str, Any]:
     return {"metadata": {"labels": dict.fromkeys(labels, "restricted")}}
 

@@ -6,10 +6,11 @@ from pathlib import Path
 
 import pytest
 
+from delivery import prompt
 from delivery.deploy import follow, inventory, locked_target
 from delivery.deploy.lock import Lock
 from tests.conftest import FOREIGN
-from tests.deploy.cluster import OLD, Cluster
+from tests.deploy.cluster import OLD, Cluster, Terminal
 
 
 @pytest.fixture(autouse=True)
@@ -37,6 +38,15 @@ def cluster(monkeypatch: pytest.MonkeyPatch) -> Cluster:
     monkeypatch.setattr(locked_target, "acquire", acquire)
     monkeypatch.setattr(follow, "report", lambda *_: made.done.append("report"))
     monkeypatch.setattr(follow.Watch, "check", lambda _self: True)
+    return made
+
+
+@pytest.fixture
+def terminal(monkeypatch: pytest.MonkeyPatch) -> Terminal:
+    """No terminal, until it answers."""
+    made = Terminal()
+    monkeypatch.setattr(prompt, "is_interactive", lambda: made.is_open)
+    monkeypatch.setattr("builtins.input", made.read)
     return made
 
 

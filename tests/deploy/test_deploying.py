@@ -1,13 +1,11 @@
 """A deploy selects what is requested, deploys it, and records the outcome."""
 
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from delivery import prompt
 from delivery.deploy import deploying, inventory
 from delivery.deploy.locked_target import lock_target
 from delivery.deploy.selection import DeployRequest
@@ -20,7 +18,7 @@ from delivery.records.deployment import Deployment, Outcome
 from delivery.registry import mirroring
 from delivery.release import catalog, chart_package, releasing, signing
 from delivery.release.released import Release, ReleasedPart
-from tests.deploy.cluster import OLD, Cluster, failed, packed, target
+from tests.deploy.cluster import OLD, Cluster, Terminal, failed, packed, target
 from tests.recorded import recorded
 
 A, B, C, D = (f"sha256:{letter * 64}" for letter in "abcd")
@@ -36,11 +34,12 @@ PUBLISHED = Release(
 class Deploys:
     """Deploys to the cluster in memory, from a registry that has every version."""
 
-    def __init__(self, cluster: Cluster, declaration: Declaration, root: Path) -> None:
+    def __init__(
+        self, cluster: Cluster, declaration: Declaration, root: Path, terminal: Terminal
+    ) -> None:
         self.cluster, self.declaration, self.root = cluster, declaration, root
+        self.terminal = terminal
         self.verified: list[list[str]] = []
-        self.terminal = False
-        self.answers: Iterator[str] = iter(())
 
     def __call__(
         self,
@@ -51,26 +50,21 @@ class Deploys:
         requested = DeployRequest(environment, **request)
         return deploying.deploy(self.declaration, requested, options or Options(), self.root)
 
-    def at_terminal(self, *answers: str) -> None:
-        self.terminal, self.answers = True, iter(answers)
-
     @property
     def digest(self) -> str:
         """The digest of api-rest that was deployed last."""
         return str(self.cluster.images["api-rest"]["image"]["digest"])
 
-    def answer(self, _prompt: str) -> str:
-        try:
-            return next(self.answers)
-        except StopIteration:
-            raise EOFError from None
-
 
 @pytest.fixture
 def deploy(
-    cluster: Cluster, declaration: Declaration, root: Path, monkeypatch: pytest.MonkeyPatch
+    cluster: Cluster,
+    declaration: Declaration,
+    root: Path,
+    terminal: Terminal,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> Deploys:
-    made = Deploys(cluster, declaration, root)
+    made = Deploys(cluster, declaration, root, terminal)
     chart = packed(root, "values-local.yaml")
 
     def connect(_declaration: Declaration, name: str, _context: str) -> Target:
@@ -95,8 +89,6 @@ def deploy(
     monkeypatch.setattr(
         inventory, "_next_versions", lambda _declaration: {"api-rest": "2.1.0-dev.3"}
     )
-    monkeypatch.setattr(prompt, "is_interactive", lambda: made.terminal)
-    monkeypatch.setattr("builtins.input", made.answer)
     return made
 
 
@@ -149,7 +141,7 @@ def test_another_environment_needs_a_version(deploy: Deploys) -> None:
 def test_on_a_terminal_the_user_chooses_the_version(
     deploy: Deploys, answers: tuple[str, ...], digest: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    deploy.at_terminal(*answers)
+    deploy.terminal.answer(*answers)
     deploy()
     assert deploy.digest == digest
     printed = capsys.readouterr().out
@@ -171,13 +163,13 @@ def test_signatures_are_verified_where_the_environment_or_the_user_requires_them
 def test_production_is_confirmed(deploy: Deploys) -> None:
     with pytest.raises(DeclarationError, match="no terminal to confirm it"):
         deploy("production", version="1.0.0")
-    deploy.at_terminal("y")
+    deploy.terminal.answer("y")
     with pytest.raises(DeclarationError, match="not confirmed"):
         deploy("production", version="1.0.0")
     assert (deploy.cluster.done, outbox.waiting()) == ([], [])
-    deploy.at_terminal("production")
+    deploy.terminal.answer("production")
     assert deploy("production", version="1.0.0").outcome is Outcome.SUCCEEDED
-    deploy.terminal = False
+    deploy.terminal.is_open = False
     assert deploy("production", version="1.0.0", yes=True).environment == "production"
 
 
@@ -225,7 +217,7 @@ def test_a_deployed_component_may_no_longer_be_declared(deploy: Deploys) -> None
     deploy.cluster.deployed_images["gone"] = {
         "image": {"repository": "localhost:5001/gone", "digest": "sha256:b"}
     }
-    deploy.at_terminal("")
+    deploy.terminal.answer("")
     assert deploy().outcome is Outcome.SUCCEEDED
 
 

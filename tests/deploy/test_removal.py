@@ -9,7 +9,7 @@ from delivery.deploy.target import Options
 from delivery.errors import CommandError, DeclarationError, DeployError
 from delivery.project.declaration import Declaration
 from delivery.records import outbox
-from tests.deploy.cluster import Cluster, lose_lease, target
+from tests.deploy.cluster import Cluster, Terminal, lose_lease, target
 from tests.recorded import recorded
 
 DATA = {"persistentvolumeclaims": ["data-kafka-0"], "secrets": ["platform-database"]}
@@ -67,12 +67,10 @@ def test_the_environment_has_to_be_given_and_production_confirmed(
 def test_on_a_terminal_the_environment_is_asked_for(
     cluster: Cluster,
     declaration: Declaration,
-    monkeypatch: pytest.MonkeyPatch,
+    terminal: Terminal,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    answers = iter(["", "staging"])  # Enter alone selects nothing
-    monkeypatch.setattr(prompt, "is_interactive", lambda: True)
-    monkeypatch.setattr("builtins.input", lambda _prompt: next(answers))
+    terminal.answer("", "staging")  # Enter alone selects nothing
     remove(declaration, "")
     assert cluster.done == ["uninstall"]
     assert "Which environment?" in capsys.readouterr().out
@@ -80,15 +78,13 @@ def test_on_a_terminal_the_environment_is_asked_for(
 
 
 def test_data_is_removed_when_requested_and_confirmed(
-    cluster: Cluster, declaration: Declaration, monkeypatch: pytest.MonkeyPatch
+    cluster: Cluster, declaration: Declaration, terminal: Terminal
 ) -> None:
     cluster.left = DATA
     with pytest.raises(DeclarationError, match="there is no terminal to confirm it on"):
         remove(declaration, data=True)
     assert cluster.done == []
-    answers = iter(["yes", "local"])
-    monkeypatch.setattr(prompt, "is_interactive", lambda: True)
-    monkeypatch.setattr("builtins.input", lambda _prompt: next(answers))
+    terminal.answer("yes", "local")
     deletes = ["delete persistentvolumeclaims data-kafka-0", "delete secrets platform-database"]
     for expected in (["uninstall"], ["uninstall", *deletes]):
         cluster.done.clear()

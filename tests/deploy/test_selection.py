@@ -1,13 +1,11 @@
 """A deploy is of the requested release, if the environment allows it."""
 
-from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from delivery import prompt
 from delivery.build import planning
 from delivery.build.plan import Images, Plan, make_images, make_plan
 from delivery.deploy import selection
@@ -17,6 +15,7 @@ from delivery.project.declaration import Declaration
 from delivery.project.gitflow import Line
 from delivery.release import catalog, signing
 from delivery.release.released import Release, ReleasedPart
+from tests.deploy.cluster import Terminal
 from tests.project.examples import checkout, decision, version
 
 PUBLISHED = Release(
@@ -39,30 +38,10 @@ def verified(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     return versions
 
 
-@pytest.fixture
-def terminal(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
-    """Have a user at a terminal who gives these answers, and then closes it."""
-
-    def answers(*texts: str) -> None:
-        left: Iterator[str] = iter(texts)
-
-        def answer(_prompt: str) -> str:
-            try:
-                return next(left)
-            except StopIteration:
-                raise EOFError from None
-
-        monkeypatch.setattr(prompt, "is_interactive", lambda: True)
-        monkeypatch.setattr("builtins.input", answer)
-
-    monkeypatch.setattr(prompt, "is_interactive", lambda: False)
-    return answers
-
-
-def test_the_platform_is_a_flag_or_the_users_choice(terminal: Callable[..., None]) -> None:
+def test_the_platform_is_a_flag_or_the_users_choice(terminal: Terminal) -> None:
     assert choose_platform(DeployRequest(), DOCKER) == DOCKER
     assert choose_platform(DeployRequest(), "") == "kubernetes"
-    terminal("docker", "")
+    terminal.answer("docker", "")
     assert choose_platform(DeployRequest(), "") == DOCKER
     assert choose_platform(DeployRequest(), "") == "kubernetes"
     for request in (DeployRequest("staging"), DeployRequest(yes=True)):
