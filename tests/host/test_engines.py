@@ -2,11 +2,14 @@
 
 import os
 import sys
+from collections.abc import Callable
+from types import SimpleNamespace
 
 import pytest
 
 from delivery.errors import EngineError
-from delivery.host import debian, docker_api, dockerd, engines
+from delivery.host import bridges, debian, docker_api, dockerd, engines
+from delivery.host.firewall import Bridge
 
 
 @pytest.mark.parametrize(
@@ -44,3 +47,34 @@ def test_require_starts_no_engine(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(docker_api, "find", lambda: None)
     with pytest.raises(EngineError, match="none answers"):
         engines.require()
+
+
+@pytest.mark.parametrize("answers", [True, False])
+def test_down_reads_bridges_and_policy_before_the_stop_and_removes_them_after(
+    monkeypatch: pytest.MonkeyPatch, *, answers: bool
+) -> None:
+    calls: list[str] = []
+    bridge = Bridge("docker0", ("172.17.0.0/16",))
+
+    def called(name: str, answer: object = None) -> Callable[[], object]:
+        def call() -> object:
+            calls.append(name)
+            return answer
+
+        return call
+
+    engine = SimpleNamespace(bridges=called("list bridges", [bridge]))
+
+    def remove(removed: list[Bridge], policy: str) -> None:
+        calls.append(f"remove {removed[0].interface}, policy {policy}")
+
+    monkeypatch.setattr(dockerd, "revive", called("revive"))
+    monkeypatch.setattr(docker_api, "find_private", lambda: engine if answers else None)
+    # The stop removes the file with the policy.
+    monkeypatch.setattr(dockerd, "previous_policy", lambda: "" if "stop" in calls else "ACCEPT")
+    monkeypatch.setattr(dockerd, "stop", called("stop", answers))
+    monkeypatch.setattr(bridges, "remove", remove)
+    monkeypatch.setattr(dockerd, "unmount", called("unmount"))
+    assert engines.down() is answers
+    steps = ["revive", "list bridges", "stop", "remove docker0, policy ACCEPT", "unmount"]
+    assert calls == (steps if answers else ["revive", "stop", "unmount"])

@@ -1,16 +1,19 @@
-"""`inv cache.clean` removes the cache and its private engine, and nothing else."""
+"""`inv cache.clean` removes the cache and its private engine; `cache.prune` what is unused."""
 
 import json
+import os
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 from delivery import cache
 from delivery.errors import DeclarationError, DeliveryError
-from delivery.host import dockerd
+from delivery.host import docker_api, dockerd
 from delivery.records import outbox
 from delivery.tasks import cached
 from tests.tasks.running import run
@@ -96,3 +99,36 @@ def test_status_as_json(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
     status = json.loads(capsys.readouterr().out)
     assert (status["folder"], status["engine_runs"]) == (str(root), False)
     assert status["bytes"] >= 10_000
+
+
+def test_prune_removes_what_was_unused_for_so_many_days(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    removed: list[str] = []
+    engine = SimpleNamespace(
+        prune_builds=lambda days: days * 1_000_000_000,
+        unused_images=lambda _repositories: ["old", "recent"],
+        remove_images=removed.extend,
+    )
+    monkeypatch.setattr(docker_api, "find", lambda: engine)
+    cache.first_seen("images", ["old"])
+    since = time.time() - 15 * 86_400
+    os.utime(cache.folder("seen", "images") / "old", (since, since))
+    run(cached.prune, days=14)
+    assert removed == ["old"]
+    printed = capsys.readouterr().out
+    assert "build cache: 14.0 GB freed" in printed
+    assert "1 removed, 1 more are unused for less than 14 days" in printed
+
+
+def test_prune_without_an_engine_leaves_its_images(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(docker_api, "find", lambda: None)
+    run(cached.prune, days=0)
+    assert "its build cache and images stay" in capsys.readouterr().out
+
+
+def test_prune_does_not_take_days_below_zero() -> None:
+    with pytest.raises(DeclarationError, match="--days is -1"):
+        run(cached.prune, days=-1)
