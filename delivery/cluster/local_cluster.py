@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from delivery import cache, console
-from delivery.cluster import kind, routes
+from delivery.cluster import kind, node_registry, routes
 from delivery.cluster.kind import Kind, Node
 from delivery.cluster.subnets import conflicting_route, not_blocked
 from delivery.deploy.kubectl import Kubernetes, view_context
@@ -40,7 +40,6 @@ __all__ = [
 # A file in the control plane's container, written after kind has created the whole cluster.
 _COMPLETE = "/kind/delivery-platform-complete"
 _KEY, _SUBNETS = "delivery-platform.cluster-key", "delivery-platform.cluster-subnets"
-_REGISTRIES = "/etc/containerd/certs.d"  # in a node: the address of each registry
 _READY_SECONDS = 240
 _TO_THE_SECOND = len("2026-01-01T00:00:00")
 _LEAST_MEMORY = 4_000_000_000
@@ -55,11 +54,6 @@ _RAISE_LIMITS = (
     "cd /proc/sys/fs/inotify;"
     " [ $(cat max_user_instances) -ge 1024 ] || echo 1024 >max_user_instances;"
     " [ $(cat max_user_watches) -ge 524288 ] || echo 524288 >max_user_watches"
-)
-_WRITE_HOSTS = (
-    f'file="{_REGISTRIES}/$1/hosts.toml";'
-    ' [ "$(cat "$file" 2>/dev/null)" = "$(printf %s "$2")" ] && exit;'
-    ' mkdir -p "${file%/*}" && printf %s "$2" >"$file" && echo written'
 )
 
 
@@ -199,7 +193,10 @@ def up(engine: Engine, declaration: Declaration) -> Cluster:
             step.done(_ensure_nodes(cluster, step))
         if local:
             with console.step(f"registry {declaration.registry.address} in the nodes") as step:
-                step.done(_configure_registry(cluster))
+                host = declaration.registry.address.partition("/")[0]
+                done = node_registry.configure(engine, cluster.node_names, host)
+                node_registry.announce(cluster.kubernetes("kube-public"), host)
+                step.done(done)
         with console.step(f"context {cluster.context}") as step:
             step.done(_ensure_context(cluster))
     return cluster
@@ -244,25 +241,16 @@ def status(engine: Engine, declaration: Declaration) -> Status:
 
 def clusters_pulling_from(engine: Engine, container: str) -> list[str]:
     """The local clusters of this project whose nodes pull from the registry in a container."""
-    address = f"{_registry_address(container)}:".encode()  # on any port
-
-    def pulls(node: str) -> bool:
-        return any(address in text for text in engine.read_files(node, _REGISTRIES).values())
-
     return [
         cluster
         for cluster, nodes in kind.nodes_by_cluster(engine).items()
-        if engine.read_note(_note(cluster)) is not None and any(pulls(node) for node in nodes)
+        if engine.read_note(_note(cluster)) is not None
+        and any(node_registry.pulls_from(engine, node, container) for node in nodes)
     ]
 
 
 def _note(cluster: str) -> str:
     return f"{cluster}-cluster"
-
-
-def _registry_address(container: str) -> str:
-    """The address of a registry for nodes, without its port: its container's name."""
-    return f"http://{container}"
 
 
 def _check_ownership(cluster: Cluster) -> None:
@@ -410,49 +398,6 @@ def _readiness(node: Mapping[str, Any]) -> str:
     conditions = {each["type"]: each["status"] for each in node["status"].get("conditions", ())}
     cordoned = ", cordoned" if node["spec"].get("unschedulable") else ""
     return ("ready" if conditions.get("Ready") == "True" else "not ready") + cordoned
-
-
-def _configure_registry(cluster: Cluster) -> str:
-    """Let the nodes pull from the local registry by the name that it has on this machine."""
-    host = cluster.declaration.registry.address.partition("/")[0]
-    port = int(host.partition(":")[2] or "80")
-    publisher = cluster.engine.publishers().get(port)
-    if publisher is None:
-        raise ClusterError(
-            f"cannot let the nodes pull from {host}: "
-            f"no container of this engine publishes port {port}",
-            hint="stop what listens on that port, so that the registry is started as a container; "
-            "or set DELIVERY_REGISTRY to a registry that the nodes reach",
-        )
-    container, container_port = publisher
-    network = os.environ.get("KIND_EXPERIMENTAL_DOCKER_NETWORK") or "kind"
-    joined = cluster.engine.join(network, container)
-    address = f"{_registry_address(container)}:{container_port}"
-    hosts = f'server = "{address}"\n\n[host."{address}"]\n  capabilities = ["pull", "resolve"]\n'
-    written = [
-        node
-        for node in cluster.node_names
-        if cluster.engine.execute(node, ["sh", "-c", _WRITE_HOSTS, "sh", host, hosts])
-    ]
-    _announce_registry(cluster, host)
-    if written or joined:
-        return f"{', '.join(written) or 'the nodes'} pull from {container}"
-    return f"the nodes already pull from {container}"
-
-
-def _announce_registry(cluster: Cluster, host: str) -> None:
-    """Publish the registry in the cluster, where other tools look for it by KEP-1755."""
-    kubernetes = cluster.kubernetes("kube-public")
-    page = "https://kind.sigs.k8s.io/docs/user/local-registry/"
-    data = {"localRegistryHosting.v1": f'host: "{host}"\nhelp: "{page}"\n'}
-    existing = kubernetes.find("configmap", "local-registry-hosting")
-    if existing is None:
-        metadata = {"name": "local-registry-hosting", "namespace": "kube-public"}
-        kubernetes.create(
-            {"apiVersion": "v1", "kind": "ConfigMap", "metadata": metadata, "data": data}
-        )
-    elif existing.get("data") != data:
-        kubernetes.replace({**existing, "data": data})
 
 
 def _ensure_context(cluster: Cluster) -> str:
