@@ -516,3 +516,14 @@ def test_a_layout_whose_immutable_tag_exists_by_now_is_pushed(tmp_path: Path) ->
     with serving(FakeRegistry(immutable=True)) as (address, _):
         for _ in range(2):
             assert Registry(address).push_layout(tmp_path, f"{address}/app", TAG, no_line) == built
+
+
+def test_other_content_under_an_immutable_tag_is_the_registrys_refusal(tmp_path: Path) -> None:
+    registry = FakeRegistry(immutable=True)
+    registry.add("app", TAG)
+    write_layout(tmp_path)
+    with (
+        serving(registry) as (address, _),
+        pytest.raises(RegistryError, match=r"answered 400 \(TAG_INVALID: the tag is immutable\)"),
+    ):
+        Registry(address).push_layout(tmp_path, f"{address}/app", TAG, no_line)

@@ -66,6 +66,9 @@ def test_versions_are_the_releases_newest_first(published: Published) -> None:
         "1.2.0",
     ]
     assert catalog.newest(published.declaration) == catalog.versions(published.registry)
+    for number in range(10):
+        published.registry.push_artifact(repository, Artifact("x", []), tag=f"2.0.{number}")
+    assert catalog.newest(published.declaration) == catalog.versions(published.registry)[:10]
 
 
 def test_without_a_registry_there_are_no_versions(declaration: Declaration) -> None:

@@ -71,6 +71,19 @@ def test_a_chart_is_read_back_from_a_registry(folder: Path) -> None:
     assert config == b'{"apiVersion":"v2","name":"platform","version":"1.2.0"}'
 
 
+def test_a_chart_of_other_images_replaces_the_one_under_its_key(folder: Path) -> None:
+    charts = [
+        chart_package.package(folder, FILES, {"values.yaml": f"a: {number}\n"}, epoch=EPOCH)
+        for number in (1, 2)
+    ]
+    with serving(FakeRegistry()) as (address, _):
+        registry, repository = Registry(address), f"{address}/platform-chart"
+        first, second = (
+            chart_package.push(registry, repository, "k1", packed) for packed in charts
+        )
+        assert first != second == registry.digest(repository, "k1")
+
+
 def test_an_invalid_chart_is_an_error() -> None:
     with serving(FakeRegistry()) as (address, _):
         registry, repository = Registry(address), f"{address}/platform-chart"

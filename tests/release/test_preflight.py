@@ -37,6 +37,12 @@ class Project:
         for name in self.declaration.subprojects:
             self.git("tag", f"{name}-v0.1.0")
 
+    def change(self) -> None:
+        """Change the sources of api-rest."""
+        (self.root / "api-rest" / "new").write_text("x")
+        self.git("add", ".")
+        self.git("commit", "--quiet", "--amend", "--no-edit")
+
     def check(self, branch: str = "", fault: Fault | None = None) -> Plan:
         """The checked plan, with a fault of the registry."""
         with serving(self.registry, fault) as (address, self.seen):
@@ -147,12 +153,37 @@ def test_a_release_of_other_sources_is_one_problem_with_its_tags(project: Projec
     with serving(project.registry) as (address, _):
         project.publish(address)
         assert project.check_at(address).problems == ()  # the same keys
-        (project.root / "api-rest" / "new").write_text("x")
-        project.git("add", ".")
-        project.git("commit", "--quiet", "--amend", "--no-edit")
+        project.change()
         (problem,) = project.check_at(address).problems
     assert "is published with other content (api-rest, chart), from commit " in problem.message
     assert problem.reference == "bad-declaration"
+
+
+@pytest.mark.parametrize(
+    ("changed", "signs", "references"),
+    [
+        (False, False, []),
+        (False, True, ["registry"]),
+        (True, False, ["bad-declaration", "registry"]),
+    ],
+    ids=["the release is kept", "its parts are signed", "the release is another"],
+)
+def test_other_tags_than_those_of_the_release_are_checked_unless_it_is_kept(
+    project: Project,
+    monkeypatch: pytest.MonkeyPatch,
+    references: list[str],
+    *,
+    changed: bool,
+    signs: bool,
+) -> None:
+    monkeypatch.setattr(signing, "has_key", lambda: signs)
+    with serving(project.registry) as (address, _):
+        plan = project.publish(address)
+        project.registry.add("api-rest", plan.version, b'{"layers": [], "forged": true}')
+        if changed:
+            project.change()
+        problems = project.check_at(address).problems
+    assert [problem.reference for problem in problems] == references
 
 
 @pytest.mark.parametrize("signs", [True, False])
