@@ -70,7 +70,7 @@ def untrusted(
     None if nothing has to be signed.
     """
     publication = _Publication(registry, declaration, plan, {}, root)
-    if not signing.has_key() or publication.is_settled():
+    if publication.is_settled():
         return []
     existing = {image.pinned: image for image in plan.images.all if not image.missing}
     sources = {pinned: image.key for pinned, image in existing.items()}
