@@ -28,7 +28,8 @@ def choose(question: str, options: Mapping[str, str], default: str = "") -> str:
     by_number = {str(number): option for number, option in enumerate(options, start=1)}
     while True:
         answer = _ask("> ") or default
-        answer = by_number.get(answer, answer)
+        if answer not in options:  # an option may look like a number
+            answer = by_number.get(answer, answer)
         if answer in options:
             return answer
         console.say(f"{answer or 'nothing'} is no option: enter a number from 1 to {len(options)}")
