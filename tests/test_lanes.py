@@ -1,3 +1,5 @@
+"""Nox sessions run in parallel: their progress, failures and interrupts."""
+
 import signal
 import subprocess
 import sys
