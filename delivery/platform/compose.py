@@ -138,18 +138,18 @@ class Compose:
         on_line: Callable[[str], None],
         profiles: Sequence[str] = _ALL,
     ) -> None:
-        line = self._argv(argv, profiles)
-        process.stream(line, doing=doing, on_line=on_line, options=self._options())
+        command = self._argv(argv, profiles)
+        process.stream(command, doing=doing, on_line=on_line, options=self._options())
 
     def _capture(self, argv: list[str], doing: str, profiles: Sequence[str] = _ALL) -> str:
-        line = self._argv(argv, profiles)
-        return process.capture(line, doing=doing, options=self._options())
+        command = self._argv(argv, profiles)
+        return process.capture(command, doing=doing, options=self._options())
 
     def _argv(self, argv: Sequence[str], profiles: Sequence[str] = _ALL) -> list[str]:
         files = [word for file in self.files for word in ("--file", file)]
-        chosen = [word for profile in profiles for word in ("--profile", profile)]
+        selected = [word for profile in profiles for word in ("--profile", profile)]
         plain = ["--ansi", "never", "--progress", "plain"]
-        return ["docker", "compose", *plain, *files, *chosen, *argv]
+        return ["docker", "compose", *plain, *files, *selected, *argv]
 
     def _options(self) -> process.Options:
         # The user's own values would select another project.

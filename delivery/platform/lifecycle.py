@@ -28,7 +28,7 @@ __all__ = [
     "check",
     "check_ports",
     "compose",
-    "data",
+    "data_volumes",
     "down",
     "is_recorded",
     "ledger_address",
@@ -37,10 +37,9 @@ __all__ = [
     "released",
     "remove_clusters",
     "running",
-    "shared",
+    "shared_note",
     "up",
 ]
-
 
 _FILES = ("docker-compose.yaml", "ops/docker-compose.apps.yaml")
 _STORED_SECONDS = 60
@@ -131,7 +130,7 @@ def is_recorded(address: str, versions: Mapping[str, str]) -> bool:
     )
 
 
-def shared(project: Compose) -> str:
+def shared_note(project: Compose) -> str:
     """A note if another clone uses the same platform, else ""."""
     folders = project.other_folders()
     if not folders:
@@ -142,7 +141,7 @@ def shared(project: Compose) -> str:
     )
 
 
-def data(project: Compose, declaration: Declaration) -> list[str]:
+def data_volumes(project: Compose, declaration: Declaration) -> list[str]:
     """The names of the volumes that `down` removes with the data."""
     registry = local_registry.container_name(declaration)
     managed = project.engine.volumes(f"{MANAGED}=true")

@@ -125,7 +125,7 @@ def load_status(declaration: Declaration, root: Path = ROOT) -> Status:
     if engine:
         project = lifecycle.compose(engine, declaration, lifecycle.released(root), root)
         services = tuple(project.services())
-        shared = lifecycle.shared(project) if services else ""
+        shared = lifecycle.shared_note(project) if services else ""
     ledger, reasons = _ledger(services)
     return Status(
         engine=engine.describe() if engine else "none answers; `./run inv up` starts an engine",

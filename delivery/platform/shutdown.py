@@ -20,10 +20,10 @@ def down(declaration: Declaration, *, volumes: bool, registry: bool, yes: bool) 
     registry: stop the local registry even if a local cluster pulls from it.
     """
     project = lifecycle.compose(engines.require(), declaration, lifecycle.released())
-    if note := lifecycle.shared(project):
+    if note := lifecycle.shared_note(project):
         console.say(note)
     if volumes:
-        _confirm(project.name, lifecycle.data(project, declaration), yes=yes)
+        _confirm(project.name, lifecycle.data_volumes(project, declaration), yes=yes)
     else:  # with the data, the records would be removed too
         _record_removal(declaration, project)
     users = lifecycle.down(project, declaration, volumes=volumes, registry=registry)

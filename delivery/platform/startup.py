@@ -118,7 +118,7 @@ def _prepare(
     # Before the long steps: a taken port should not fail a run after minutes of building.
     planned = lifecycle.compose(engine, declaration, lifecycle.released(), monitoring=monitoring)
     lifecycle.check_ports(planned)
-    if note := lifecycle.shared(planned):
+    if note := lifecycle.shared_note(planned):
         console.say(note)
     saved_settings.save(files.ROOT, os.environ, is_local=is_local(declaration.registry.address))
     release = make(engine)

@@ -63,5 +63,5 @@ def test_a_clone_of_the_same_name_is_reported_as_shared(
     name = f"delivery-test-{uuid.uuid4().hex[:8]}"
     with brought_up(engine, folder, name) as first:
         second = Compose(engine, name, other, (FILE,), {})
-        assert lifecycle.shared(first) == ""
-        assert str(folder) in lifecycle.shared(second)
+        assert lifecycle.shared_note(first) == ""
+        assert str(folder) in lifecycle.shared_note(second)

@@ -308,7 +308,9 @@ def removals(calls: Calls, declaration: Declaration, monkeypatch: pytest.MonkeyP
     engine = Engine(cast("Any", None), "unix:///x", "26", False, {})  # noqa: FBT003
     monkeypatch.setattr(engines, "require", lambda: engine)
     monkeypatch.setattr("delivery.project.files.load_declaration", lambda: declaration)
-    monkeypatch.setattr(lifecycle, "data", lambda *_: ["sample_database", "sample-registry"])
+    monkeypatch.setattr(
+        lifecycle, "data_volumes", lambda *_: ["sample_database", "sample-registry"]
+    )
     monkeypatch.setattr(lifecycle, "down", down)
     return removed
 
