@@ -194,14 +194,14 @@ def events(draw: st.DrawFn) -> list[Row]:
                     "responsible": st.sampled_from(["ana", "zoë"]),
                     "stage": st.sampled_from(["deploy", "deploy", "deploy", "verify", *STAGES]),
                     "status": st.sampled_from(
-                        ["started", "succeeded", "failed", "rolled-back", "removed"]
+                        ["succeeded", "succeeded", "started", "failed", "rolled-back", "removed"]
                     ),
                     "at": st.integers(0, 9).map(lambda second: START + timedelta(seconds=second)),
                     "pipeline": st.sampled_from([None, None, "https://ci/1", "https://ci/2"]),
                     "step": st.sampled_from([None, None, "x", "y"]),
                 }
             ),
-            min_size=1,
+            min_size=4,
             max_size=30,
         )
     )

@@ -276,6 +276,37 @@ def test_a_place_runs_its_newest_successful_deploy(store: Store, put: Callable[.
     assert store.running()[2].responsible == "ana"
 
 
+@pytest.mark.parametrize("status", ["rolled-back", "removed"])
+def test_an_event_of_another_place_or_version_changes_nothing(
+    store: Store, put: Callable[..., None], status: str
+) -> None:
+    deploy(put, 1)
+    deploy(put, 2, status, component="b")
+    deploy(put, 3, status, environment="qa")
+    deploy(put, 4, status, stage="test")
+    if status == "rolled-back":
+        deploy(put, 5, status, version="2")
+    assert places(store) == [("staging", "api-rest", "1", 1)]
+
+
+def test_the_time_of_an_event_counts_and_not_when_it_was_received(
+    store: Store, put: Callable[..., None]
+) -> None:
+    def at(second: int) -> dict[str, str]:
+        return {"at": f"{(START + timedelta(seconds=second)).isoformat()}Z"}
+
+    deploy(put, 5, version="2", details=at(4))
+    deploy(put, 900, version="1", details=at(0))
+    assert both(store) == (["2"], "2")
+    deploy(put, 910, "rolled-back", version="2", details=at(910))
+    assert both(store) == (["1"], "1")
+    deploy(put, 920, "rolled-back", version="1", details=at(-1))
+    assert both(store) == (["1"], "1")
+    deploy(put, 930, "rolled-back", version="3", details=at(925))
+    deploy(put, 2000, version="3", details=at(921))
+    assert both(store) == (["1"], "1")
+
+
 def both(store: Store) -> tuple[list[str], str | None]:
     """What runs at the one place there is, as the page and as a badge say it."""
     return [found.version for found in store.running()], versions(store)[0]
