@@ -184,7 +184,7 @@ def test_each_stored_detail_is_in_all_lists_of_details() -> None:
     migrations = "".join(
         path.read_text() for path in (ROOT / WORKER / "migrations/versions").glob("*.py")
     )
-    stored = {"at", *constant(RUN_DETAILS, "TEXTS")}
+    stored = {"at", *constant(RUN_DETAILS, "TEXT_LENGTHS")}
     sources = {
         "delivery/records/events.py": Details.model_fields,
         TABLES: re.findall(r'Column\("(\w+)"', text(TABLES)),
