@@ -221,7 +221,7 @@ def _excesses(event: Event, rows: Sequence[Row]) -> _Violations:
 
 
 def _alterations(event: Event, rows: Sequence[Row]) -> _Violations:
-    times = {attempt.id: attempt.received_at for attempt in reversed(event.accepted)}
+    times = {attempt.id: attempt.received_at for attempt in event.accepted}
     for row in rows:
         expected = {name: event.payload.get(name) for name in FIELDS}
         if row["id"] in times:

@@ -130,6 +130,7 @@ def test_a_successful_repetition_does_not_hide_a_failure() -> None:
         ((Lag(1.0, 8.0),), "server"),
         ((Lag(3.0, 8.0), Lag(3.0, 11.0)), "generator"),
         ((Lag(9.0, 1.9),), "server"),
+        ((Lag(9.0, 20.0),), "generator"),  # noticed later, but it began before the timeout
         ((Lag(9.0, 30.0),), "server"),
     ],
 )
