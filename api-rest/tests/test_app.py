@@ -24,7 +24,7 @@ from api_rest.listing import Batch, Listing, Position
 from api_rest.metrics import Metrics
 from api_rest.runs import Run, Running, runs
 from api_rest.state import State
-from api_rest.tokens import Tokens
+from api_rest.tokens import AccessPlugin, Tokens
 from ledger.tracing import Tracing, export_to
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from webtest import TestApp, TestRequest, TestResponse
@@ -150,12 +150,11 @@ class Service:
             connecting.start()
             connecting._thread.join()
         app = create_app(
-            Backends(broker, store),
+            Backends(broker, store, self.lag),
             max_body_bytes=max_body_bytes,
-            lag=self.lag,
             metrics=Metrics("1"),
             tracing=tracing or Tracing(),
-            tokens=tokens,
+            access=AccessPlugin(tokens, protect_reads=False) if tokens else None,
         )
         self.ledger: Ledger = app.routes[0].callback.__self__
         self.http = TestApp(app)

@@ -7,6 +7,7 @@ import pytest
 from api_rest import backends
 from api_rest.backends import Backends, ConnectingBackend
 from api_rest.errors import Busy, Unavailable
+from api_rest.lag import LagMonitor
 from api_rest.state import Reason
 
 
@@ -117,12 +118,17 @@ def test_close_closes_what_is_connected() -> None:
     assert fake.closed
 
 
+def backends_of(kafka: Any, database: Any) -> Backends:
+    return Backends(
+        ConnectingBackend("Kafka", lambda: kafka),
+        ConnectingBackend("the database", lambda: database),
+        LagMonitor(),
+    )
+
+
 def test_problems_name_each_failing_backend() -> None:
     kafka, database = Fake("no leader"), Fake()
-    both = Backends(
-        ConnectingBackend("Kafka", lambda: kafka),  # type: ignore[arg-type, return-value]
-        ConnectingBackend("the database", lambda: database),  # type: ignore[arg-type, return-value]
-    )
+    both = backends_of(kafka, database)
     both.start()
     eventually(lambda: full(both) == ["no leader"])
     kafka.reason, database.reason = "", "refused"
@@ -137,10 +143,7 @@ def test_problems_name_each_failing_backend() -> None:
 
 def test_problems_have_a_plain_and_a_full_text() -> None:
     kafka, database = Fake("no brokers at kafka:9092"), Fake("no table", plain="no table")
-    both = Backends(
-        ConnectingBackend("Kafka", lambda: kafka),  # type: ignore[arg-type, return-value]
-        ConnectingBackend("the database", lambda: database),  # type: ignore[arg-type, return-value]
-    )
+    both = backends_of(kafka, database)
     both.start()
     eventually(lambda: full(both) == ["no brokers at kafka:9092", "no table"])
     assert [reason.plain for reason in both.problems()] == ["Kafka does not answer", "no table"]
@@ -150,7 +153,7 @@ def test_problems_have_a_plain_and_a_full_text() -> None:
 def test_the_check_recovers_while_a_request_hangs() -> None:
     kafka = Fake("away")
     broker: ConnectingBackend[Fake] = ConnectingBackend("Kafka", lambda: kafka)
-    both = Backends(broker, ConnectingBackend("the database", Fake))  # type: ignore[arg-type]
+    both = Backends(broker, ConnectingBackend("the database", Fake), LagMonitor())  # type: ignore[arg-type]
     both.start()
     eventually(lambda: full(both) == ["away"])
     entered, release = threading.Event(), threading.Event()
@@ -173,9 +176,7 @@ def test_the_check_recovers_while_a_request_hangs() -> None:
 
 def test_a_busy_database_keeps_its_last_result() -> None:
     database = Fake()
-    kafka: Any = ConnectingBackend("Kafka", Fake)
-    store: Any = ConnectingBackend("the database", lambda: database)
-    both = Backends(kafka, store)
+    both = backends_of(Fake(), database)
     both.start()
     database.busy = True
     eventually(

@@ -17,7 +17,7 @@ from api_rest.metrics import Metrics
 from api_rest.openapi import document
 from api_rest.server import PROBES
 from api_rest.store import Store
-from api_rest.tokens import Tokens
+from api_rest.tokens import AccessPlugin, Tokens
 from bottle import Bottle
 from hypothesis import HealthCheck, Phase, settings
 from jsonschema import Draft202012Validator  # type: ignore[import-untyped]
@@ -68,13 +68,11 @@ def application(tokens: Tokens | None = None) -> tuple[Bottle, Engine]:
         connecting.start()
         connecting._thread.join()
     app = create_app(
-        Backends(broker, store),
+        Backends(broker, store, LagMonitor()),
         max_body_bytes=65536,
-        lag=LagMonitor(),
         metrics=Metrics("1"),
         tracing=Tracing(),
-        tokens=tokens,
-        protect_reads=tokens is not None,
+        access=AccessPlugin(tokens, protect_reads=True) if tokens else None,
     )
     return app, engine
 

@@ -93,9 +93,9 @@ def _load(settings: Settings, tokens: Tokens | None, server: Server, closing: Ex
 
     from .app import create_app  # noqa: PLC0415
     from .backends import Backends  # noqa: PLC0415
-    from .lag import LagMonitor  # noqa: PLC0415
     from .metrics import Metrics  # noqa: PLC0415
     from .readiness import Readiness  # noqa: PLC0415
+    from .tokens import AccessPlugin  # noqa: PLC0415
 
     installed = version.installed()
     traces = tracing.start(
@@ -107,13 +107,12 @@ def _load(settings: Settings, tokens: Tokens | None, server: Server, closing: Ex
     closing.callback(traces.close)
     metrics = Metrics(installed)
     metrics.watch(server)
-    lag = LagMonitor()
-    backends = Backends.of(settings, lag)
+    backends = Backends.of(settings)
     closing.callback(backends.close)
-    readiness = Readiness(backends.problems, lag.reason)
+    readiness = Readiness(backends.problems, backends.lag.reason)
     closing.callback(readiness.close)
     metrics.watch_backends(backends.up)
-    metrics.watch_lag(lag)
+    metrics.watch_lag(backends.lag)
 
     def state(authorization: str) -> State:
         return readiness.state(full=tokens is not None and tokens.know(authorization))
@@ -123,11 +122,9 @@ def _load(settings: Settings, tokens: Tokens | None, server: Server, closing: Ex
     app = create_app(
         backends,
         max_body_bytes=settings.max_body_bytes,
-        lag=lag,
         metrics=metrics,
         tracing=traces,
-        tokens=tokens,
-        protect_reads=settings.protect_reads,
+        access=AccessPlugin(tokens, protect_reads=settings.protect_reads) if tokens else None,
     )
     log.info("serving", host=settings.http_host, port=server.port)
     return app, state

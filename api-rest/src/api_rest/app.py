@@ -23,7 +23,7 @@ from .event import accept, encode, parse_json, rfc3339, validate
 from .idempotency import Reservation
 from .listing import next_link, parameters, parse
 from .page import Overview, mount
-from .tokens import AccessPlugin, Tokens, client
+from .tokens import client
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -31,10 +31,10 @@ if TYPE_CHECKING:
     from ledger.tracing import Tracing
 
     from .backends import Backends
-    from .lag import LagMonitor
     from .listing import Batch, Listing
     from .metrics import Metrics
     from .runs import Run, Running
+    from .tokens import AccessPlugin
 
 __all__ = ["create_app"]
 
@@ -75,14 +75,12 @@ class Ledger:
         backends: Backends,
         *,
         max_body_bytes: int,
-        lag: LagMonitor,
         tracing: Tracing,
     ) -> None:
         self._backends = backends
         self._store = backends.store
         self._tracing = tracing
         self._max_body_bytes = max_body_bytes
-        self._lag = lag
         self._overview = SharedValue(self._read_overview, MAX_AGE_SECONDS)
         self._environments = SharedValue(self._read_environments, MAX_AGE_SECONDS)
         self._reads = Admission(READS_AT_ONCE)
@@ -214,7 +212,7 @@ class Ledger:
     def overview(self) -> Overview:
         """Return what the page shows."""
         # The lag is known without the database, so it is always current.
-        return replace(self._overview.get(), late=self._lag.late())
+        return replace(self._overview.get(), late=self._backends.lag.late())
 
     def _read_overview(self) -> Overview:
         return self._store.use(
@@ -248,26 +246,24 @@ class Ledger:
         return Problem(413, "too-large", f"the body may have at most {self._max_body_bytes} bytes")
 
 
-def create_app(  # noqa: PLR0913  one argument for each service
+def create_app(
     backends: Backends,
     *,
     max_body_bytes: int,
-    lag: LagMonitor,
     metrics: Metrics,
     tracing: Tracing,
-    tokens: Tokens | None = None,
-    protect_reads: bool = False,
+    access: AccessPlugin | None = None,
 ) -> Bottle:
-    """Return the WSGI application; without tokens, every client may read and write.
+    """Return the WSGI application; without `access`, every client may read and write.
 
     The server itself answers /health and /ready.
     """
-    ledger = Ledger(backends, max_body_bytes=max_body_bytes, lag=lag, tracing=tracing)
+    ledger = Ledger(backends, max_body_bytes=max_body_bytes, tracing=tracing)
     app = Bottle()
     answers = AnswerPlugin(metrics, tracing)
     app.install(answers)
-    if tokens is not None:
-        app.install(AccessPlugin(tokens, protect_reads=protect_reads))
+    if access is not None:
+        app.install(access)
     # The last plugin: its errors list the parameters, which clients without a token must not see.
     app.install(QueryPlugin())
     app.default_error_handler = answers.framework_error
@@ -277,18 +273,14 @@ def create_app(  # noqa: PLR0913  one argument for each service
     app.route("/deployments/<event_id>", "GET", ledger.show)
     app.route("/environments", "GET", ledger.environments)
     app.route("/metrics", "GET", lambda: exposition(metrics))
-    contract = cache(
-        lambda: _contract(
-            max_body_bytes, writes=tokens is not None, reads=tokens is not None and protect_reads
-        )
-    )
+    contract = cache(lambda: _contract(max_body_bytes, access))
     app.route("/openapi.json", "GET", lambda: answer(200, contract()))
     mount(app, ledger.overview)
     badge.mount(app, ledger.status, _now)
     return app
 
 
-def _contract(max_body_bytes: int, *, writes: bool, reads: bool) -> dict[str, Any]:
+def _contract(max_body_bytes: int, access: AccessPlugin | None) -> dict[str, Any]:
     from ledger import version  # noqa: PLC0415
 
     from . import openapi  # noqa: PLC0415  rarely used
@@ -298,8 +290,8 @@ def _contract(max_body_bytes: int, *, writes: bool, reads: bool) -> dict[str, An
         max_body_bytes=max_body_bytes,
         listed=LIST_PARAMETERS,
         exported=EXPORT_PARAMETERS,
-        protect_writes=writes,
-        protect_reads=reads,
+        protect_writes=access is not None,
+        protect_reads=access is not None and access.protect_reads,
     )
 
 

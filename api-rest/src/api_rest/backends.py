@@ -13,13 +13,13 @@ import structlog
 
 from .concurrency import Gate
 from .errors import Busy, Unavailable
+from .lag import LagMonitor
 from .state import Reason
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from .idempotency import Reservation
-    from .lag import LagMonitor
     from .listing import Batch, Listing, Position
     from .runs import Run, Running
     from .settings import Settings
@@ -144,15 +144,22 @@ class ConnectingBackend(Generic[BackendT]):
 class Backends:
     """The services that the app depends on."""
 
-    def __init__(self, broker: ConnectingBackend[Broker], store: ConnectingBackend[Reader]) -> None:
+    def __init__(
+        self,
+        broker: ConnectingBackend[Broker],
+        store: ConnectingBackend[Reader],
+        lag: LagMonitor,
+    ) -> None:
         self.broker = broker
         self.store = store
+        self.lag = lag
         # Whether each one answered the last check.
         self.up = {"kafka": False, "database": False}
 
     @classmethod
-    def of(cls, settings: Settings, lag: LagMonitor) -> Backends:
+    def of(cls, settings: Settings) -> Backends:
         """Return backends for the settings; `start` connects them."""
+        lag = LagMonitor()
 
         def broker() -> Broker:
             from .broker import KafkaBroker  # noqa: PLC0415  see the module's docstring
@@ -167,7 +174,9 @@ class Backends:
                 database_engine(settings), database_engine(settings, settings.http_threads + 1)
             )
 
-        return cls(ConnectingBackend("Kafka", broker), ConnectingBackend("the database", store))
+        return cls(
+            ConnectingBackend("Kafka", broker), ConnectingBackend("the database", store), lag
+        )
 
     def start(self) -> None:
         """Start to connect to both."""

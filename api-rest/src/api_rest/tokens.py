@@ -175,7 +175,7 @@ class AccessPlugin:
 
     def __init__(self, tokens: Tokens, *, protect_reads: bool) -> None:
         self._tokens = tokens
-        self._protect_reads = protect_reads
+        self.protect_reads = protect_reads
 
     def apply(
         self, handler: Callable[..., HTTPResponse], route: Route
@@ -184,7 +184,7 @@ class AccessPlugin:
         if route.rule in OPEN or route.rule.startswith(OPEN_BELOW):
             return handler
         writes = route.method != "GET"
-        if not writes and not self._protect_reads:
+        if not writes and not self.protect_reads:
             return handler
 
         def admitted(**arguments: Any) -> HTTPResponse:  # noqa: ANN401  the route's
