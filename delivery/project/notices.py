@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence, Sized
 from shlex import quote
 
 from semver import Version as Number
@@ -12,21 +11,11 @@ from delivery.errors import Problem
 from delivery.project.gitflow import parse_version_tag
 from delivery.project.preparation import unprepared
 from delivery.project.versions import Checkout, newer_tags, published_subprojects
+from delivery.words import plural, shorten
 
-__all__ = ["git_problems", "hotfix_commands", "notes", "plural", "shorten"]
+__all__ = ["git_problems", "hotfix_commands", "notes"]
 
-_SHOWN = 3
 _BRANCH_VERSION = re.compile(r"(?:^|/)v?([0-9]+(?:\.[0-9]+){0,2})(?:\.x)?$")
-
-
-def shorten(names: Sequence[str]) -> str:
-    """The first three names, and "…" for the rest."""
-    return ", ".join(names[:_SHOWN]) + (", …" if len(names) > _SHOWN else "")
-
-
-def plural(items: Sized, noun: str) -> str:
-    """How many items there are, as in "2 files"."""
-    return f"{len(items)} {noun}{'' if len(items) == 1 else 's'}"
 
 
 def git_problems(checkout: Checkout) -> list[Problem]:
@@ -35,7 +24,7 @@ def git_problems(checkout: Checkout) -> list[Problem]:
         return []
     problems = list[Problem]()
     if files := checkout.facts.uncommitted:
-        message = f"{plural(files, 'file')} not committed ({shorten(files)})"
+        message = f"{plural(len(files), 'file')} not committed ({shorten(files)})"
         hint = "commit or ignore them, or put them aside with `git stash --include-untracked`"
         problems.append(Problem(message, hint))
     if checkout.decision.ref.kind == "tag":
@@ -124,7 +113,7 @@ def _unmerged_notes(checkout: Checkout) -> list[str]:
     releases = checkout.decision.rules.releases
     ahead, behind = (ref, lines.develop[0]) if releases else (lines.release[0], ref)
     shown = shorten([f"{commit.sha[:9]} {commit.subject}" for commit in unmerged])
-    commits = plural(unmerged, "commit")
+    commits = plural(len(unmerged), "commit")
     return [f"{behind} lacks {commits} of {ahead} ({shown}): merge {ahead} into {behind}"]
 
 

@@ -11,7 +11,7 @@ from delivery.project import git
 from delivery.project.declaration import Declaration
 from delivery.project.git import Clone
 from delivery.project.gitflow import parse_version_tag
-from delivery.project.notices import plural, shorten
+from delivery.words import plural, shorten
 
 __all__ = ["fetch_missing"]
 
@@ -78,7 +78,7 @@ def _refuse_moved(clone: Clone, tags: Mapping[str, str]) -> None:
         return
     differ = "differs" if len(moved) == 1 else "differ"
     raise DeclarationError(
-        f"cannot decide on versions: {plural(moved, 'version tag')} {differ} from the remote's"
+        f"cannot decide on versions: {plural(len(moved), 'version tag')} {differ} from the remote's"
         f" ({shorten(moved)})",
         hint="find out who moved it: a version tag never moves. If the remote is right, run"
         " `git fetch --tags --force origin`",
@@ -94,4 +94,4 @@ def _missing(clone: Clone, tags: Mapping[str, str]) -> list[str]:
 
 
 def _lacks(missing: Sequence[str]) -> str:
-    return f"lacks {plural(missing, 'version tag')} of the remote ({shorten(missing)})"
+    return f"lacks {plural(len(missing), 'version tag')} of the remote ({shorten(missing)})"

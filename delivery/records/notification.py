@@ -22,6 +22,7 @@ from delivery.project.files import ROOT
 from delivery.records import journal, sending, source
 from delivery.records.events import NO_DATA, NO_ENVIRONMENT, format_seconds
 from delivery.records.stage_times import StageTime, stage_times, total_seconds
+from delivery.words import plural
 
 __all__ = ["RESULTS", "VARIABLE", "Notice", "announce", "load_notice", "notify"]
 
@@ -134,7 +135,7 @@ def announce(result: str) -> None:
         console.say(f"warning: {error.message}")
         return
     if report.sent or report.waiting:
-        events = "1 event" if report.sent == 1 else f"{report.sent} events"
+        events = plural(report.sent, "event")
         console.say(f"outbox: {events} delivered, {report.waiting} waiting")
 
 

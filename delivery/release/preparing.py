@@ -14,8 +14,8 @@ from delivery.project import gather, git, gitflow, preparation, versions
 from delivery.project.declaration import Declaration
 from delivery.project.facts import Ref
 from delivery.project.files import ROOT
-from delivery.project.notices import shorten
 from delivery.project.preparation import Preparation
+from delivery.words import plural, shorten
 
 __all__ = ["plan", "write"]
 
@@ -35,7 +35,7 @@ def plan(declaration: Declaration, arguments: Sequence[str] = (), root: Path = R
     facts = checkout.facts
     if facts.uncommitted:
         raise DeclarationError(
-            f"cannot prepare a release: {len(facts.uncommitted)} files are not committed "
+            f"cannot prepare a release: {plural(len(facts.uncommitted), 'file')} not committed "
             f"({shorten(facts.uncommitted)})",
             hint="commit or stash them first: the commit of the release has no other changes",
         )

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 
 from delivery.errors import DeclarationError
 from delivery.project import changelog
-from delivery.project.notices import shorten
 from delivery.project.preparation import unprepared
 from delivery.project.versions import Checkout
+from delivery.words import plural, shorten
 
 __all__ = ["NewTag", "new_tags"]
 
@@ -37,7 +37,7 @@ def new_tags(checkout: Checkout) -> list[NewTag]:
         )
     if facts.uncommitted:
         raise DeclarationError(
-            f"cannot finish the release: {len(facts.uncommitted)} files are not committed "
+            f"cannot finish the release: {plural(len(facts.uncommitted), 'file')} not committed "
             f"({shorten(facts.uncommitted)})",
             hint="commit them on another branch, or undo them: a tag names a commit",
         )

@@ -32,6 +32,7 @@ from delivery.retention.policy import (
     Use,
     subject_of,
 )
+from delivery.words import plural
 
 __all__ = ["collect_garbage", "find_uses", "plan", "print_plan", "prune"]
 
@@ -72,7 +73,9 @@ def print_plan(plan: PrunePlan, address: str) -> None:
     """Print each verdict, and how much is freed."""
     rows = [(name.removeprefix(f"{address}/"), *row) for name, *row in plan.rows()]
     console.table(address, ("repository", "tags", "", "why"), rows)
-    console.say(f"{len(plan.removed)} manifests to remove: {plan.freed_bytes / 1e6:.1f} MB")
+    console.say(
+        f"{plural(len(plan.removed), 'manifest')} to remove: {plan.freed_bytes / 1e6:.1f} MB"
+    )
 
 
 def prune(registry: Registry, plan: PrunePlan) -> int:

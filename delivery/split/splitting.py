@@ -11,7 +11,7 @@ from delivery.errors import DeclarationError, did_you_mean
 from delivery.project import git
 from delivery.project.declaration import Declaration
 from delivery.project.files import ROOT
-from delivery.project.notices import plural, shorten
+from delivery.words import plural, shorten
 
 __all__ = ["history_refs", "renames", "split"]
 
@@ -44,7 +44,7 @@ def split(declaration: Declaration, to: Path, only: str = "", root: Path = ROOT)
     clone = git.load_clone(root)
     _check(to, clone)
     if changed := git.changes(root):
-        console.say(f"{plural(changed, 'uncommitted file')} left out: {shorten(changed)}")
+        console.say(f"{plural(len(changed), 'uncommitted file')} left out: {shorten(changed)}")
     current, refs = history_refs(declaration, clone)
     repositories = list[Path]()
     try:
@@ -59,7 +59,8 @@ def split(declaration: Declaration, to: Path, only: str = "", root: Path = ROOT)
                     repository, renames=renames(declaration, name), on_line=step.line
                 )
                 made = git.load_clone(repository)
-                commits, tags = plural(git.history(made), "commit"), plural(made.tags, "tag")
+                commits = plural(len(git.history(made)), "commit")
+                tags = plural(len(made.tags), "tag")
                 step.done(f"{repository}, {commits}, {tags}")
     except BaseException:
         for repository in repositories:

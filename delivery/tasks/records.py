@@ -10,6 +10,7 @@ from delivery import console
 from delivery.project import files
 from delivery.records import outbox
 from delivery.tasks.decorator import task
+from delivery.words import plural
 
 __all__ = ["deliver", "notify", "records", "waiting"]
 
@@ -61,10 +62,11 @@ def deliver(_context: Context, rejected: bool = False) -> None:
     from delivery.records import sending
 
     if rejected:
-        console.say(f"sending {_events(outbox.retry_rejected())} again that the ledger rejected")
+        events = plural(outbox.retry_rejected(), "event")
+        console.say(f"sending {events} again that the ledger rejected")
     report = sending.deliver(seconds=_SECONDS, wait=_LOCK_SECONDS)
     console.say(
-        f"{_events(report.sent)} delivered, {report.waiting} waiting, "
+        f"{plural(report.sent, 'event')} delivered, {report.waiting} waiting, "
         f"{len(report.rejected)} rejected"
     )
     for event in report.rejected:
@@ -87,7 +89,8 @@ def waiting(_context: Context, json_: bool = False) -> None:
         console.data(outbox.to_json(pending, rejected))
         return
     console.say(
-        f"outbox {outbox.folder()}: {_events(len(pending))} waiting, {len(rejected)} rejected"
+        f"outbox {outbox.folder()}: {plural(len(pending), 'event')} waiting, "
+        f"{len(rejected)} rejected"
     )
     if pending:
         columns = ("since", "component", "version", "environment", "stage", "status", "ledger")
@@ -98,10 +101,6 @@ def waiting(_context: Context, json_: bool = False) -> None:
         rows = [(str(event.file), event.why) for event in rejected]
         console.table("rejected", ("file", "why"), rows)
         console.say("`./run inv ci.deliver --rejected` sends them again")
-
-
-def _events(count: int) -> str:
-    return "1 event" if count == 1 else f"{count} events"
 
 
 @task(help={"result": "Jenkins' result: SUCCESS, UNSTABLE, FAILURE, ABORTED or NOT_BUILT"})

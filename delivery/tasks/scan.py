@@ -6,9 +6,9 @@ from invoke.context import Context
 
 from delivery import console
 from delivery.errors import ScanError
-from delivery.project.notices import plural
 from delivery.scan import scanning
 from delivery.tasks.decorator import task
+from delivery.words import plural
 
 __all__ = ["secrets"]
 
@@ -31,7 +31,7 @@ def secrets(_context: Context, history: bool = False, json_: bool = False) -> No
     columns = ("commit", "file", "line", "rule")
     console.table("secrets", columns, [finding.row() for finding in findings])
     raise ScanError(
-        f"cannot pass the scan: {plural(findings, 'secret')} found",
+        f"cannot pass the scan: {plural(len(findings), 'secret')} found",
         hint="revoke or replace them first, since every clone has them; then rewrite the history. "
         "Allow false positives in ops/gitleaks.toml (docs/supply-chain.md)",
     )

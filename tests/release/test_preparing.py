@@ -113,7 +113,7 @@ def test_too_low_versions_and_uncommitted_files_are_errors(
     with pytest.raises(DeclarationError, match=r"the commits ask for 1\.1\.0"):
         plan(repository, "apps=1.0.1")
     repository.write("note", "1")
-    with pytest.raises(DeclarationError, match=r"1 files are not committed \(note\)"):
+    with pytest.raises(DeclarationError, match=r"1 file not committed \(note\)"):
         plan(repository)
 
 

@@ -41,7 +41,7 @@ def test_another_line_is_an_error(ref: Ref) -> None:
 
 
 def test_uncommitted_files_and_unprepared_versions_are_errors() -> None:
-    with pytest.raises(DeclarationError, match=r"1 files are not committed \(a\)"):
+    with pytest.raises(DeclarationError, match=r"1 file not committed \(a\)"):
         new_tags(released(uncommitted=("a",)))
     with pytest.raises(DeclarationError) as caught:
         new_tags(released(file_versions={**WRITTEN, "apps": "1.0.0"}))

@@ -70,7 +70,7 @@ def test_without_a_terminal_nothing_is_removed(
     printed = capsys.readouterr().out
     assert "k1" in printed
     assert "no release names it" in printed
-    assert "1 manifests to remove: 2.5 MB" in printed
+    assert "1 manifest to remove: 2.5 MB" in printed
     assert "pass --yes" in printed
 
 
