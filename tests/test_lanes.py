@@ -96,9 +96,11 @@ def test_an_interrupt_ends_running_sessions_and_starts_no_others(
     runs = [Run("lint"), Run("types")]
     # The shell that started the tests may ignore interrupts.
     previous = signal.signal(signal.SIGINT, signal.default_int_handler)
-    with pytest.raises(KeyboardInterrupt):
-        run_all(runs, python(INTERRUPTED, str(cleaned)), width=1)
-    signal.signal(signal.SIGINT, previous)
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            run_all(runs, python(INTERRUPTED, str(cleaned)), width=1)
+    finally:
+        signal.signal(signal.SIGINT, previous)
     assert cleaned.exists()
     assert [run.returncode for run in runs] == [3, None]
 

@@ -5,11 +5,15 @@ from collections.abc import Callable
 
 __all__ = ["wait_for"]
 
-PATIENCE = 180.0
+TIMEOUT_SECONDS = 180.0
 
 
 def wait_for(
-    name: str, condition: Callable[[], bool], *, seconds: float = PATIENCE, every: float = 0.2
+    name: str,
+    condition: Callable[[], bool],
+    *,
+    seconds: float = TIMEOUT_SECONDS,
+    every: float = 0.2,
 ) -> float:
     """Wait until a condition is true; return the seconds; raise AssertionError with its name."""
     started = time.monotonic()

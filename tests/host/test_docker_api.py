@@ -153,7 +153,7 @@ def test_a_container_that_is_removed_during_a_list_is_left_out() -> None:
     assert engine.unused_images([]) == []
 
 
-def test_an_image_that_a_container_runs_by_is_in_use_even_once_it_is_removed() -> None:
+def test_an_image_that_was_removed_under_its_container_is_in_use() -> None:
     def image(number: int) -> SimpleNamespace:
         attrs = {"RepoDigests": [f"localhost:5001/app@sha256:{number}"]}
         return SimpleNamespace(id=f"sha256:{number}", tags=[], attrs=attrs)
