@@ -212,7 +212,7 @@ def _start(command: _Command, *, separate: bool) -> subprocess.Popen[bytes]:
             start_new_session=True,
         )
     except FileNotFoundError as error:
-        raise _missing(command.argv, command.doing) from error
+        raise _missing(command.argv, command.doing, command.options.folder) from error
 
 
 @functools.cache
@@ -392,14 +392,12 @@ def _has_running_process(group: int) -> bool:
     return not stats  # only Linux has /proc
 
 
-def _missing(argv: Sequence[str], doing: str) -> CommandError:
-    return CommandError(
-        f"cannot {doing}: there is no program {argv[0]}",
-        argv=list(argv),
-        returncode=127,
-        tail="",
-        hint=f"install {argv[0]}",
-    )
+def _missing(argv: Sequence[str], doing: str, folder: Path | None = None) -> CommandError:
+    missing, hint = f"program {argv[0]}", f"install {argv[0]}"
+    if folder and not folder.is_dir():
+        missing, hint = f"folder {folder}", "create it, then run the same command again"
+    message = f"cannot {doing}: there is no {missing}"
+    return CommandError(message, argv=list(argv), returncode=127, tail="", hint=hint)
 
 
 def _failed(argv: Sequence[str], doing: str, returncode: int, lines: Sequence[str]) -> CommandError:

@@ -45,6 +45,12 @@ def test_a_missing_program_is_named() -> None:
         process.capture(["no-such-program"], doing="try")
 
 
+def test_a_missing_folder_is_no_missing_program(tmp_path: Path) -> None:
+    options = process.Options(tmp_path / "gone")
+    with pytest.raises(CommandError, match=r"cannot try: there is no folder .*/gone$"):
+        process.capture([PYTHON], doing="try", options=options)
+
+
 def test_a_timeout_ends_the_program() -> None:
     with pytest.raises(CommandError, match="has not answered"):
         process.capture([PYTHON, "-c", "import time; time.sleep(30)"], doing="try", timeout=0.2)
