@@ -107,6 +107,20 @@ def test_every_message_says_what_cannot_be_done() -> None:
     assert wrong == []
 
 
+def test_no_message_has_another_whole_message_inside() -> None:
+    twice = re.compile(r'"cannot [^"]*: (cannot |\{\w+\.message\})')
+    assert twice.search('f"cannot push: {error.message}"')
+    assert twice.search('"cannot push: cannot read it"')
+    # It tests for "cannot" first.
+    complete = ROOT / "delivery" / "registry" / "http.py"
+    files = [
+        str(file)
+        for file in MODULES
+        if file != complete and twice.search(file.read_text(encoding="utf-8"))
+    ]
+    assert files == []
+
+
 def test_every_error_has_a_hint() -> None:
     without = [
         f"{file}:{call.lineno}"
