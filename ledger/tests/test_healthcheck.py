@@ -13,6 +13,7 @@ from ledger import healthcheck
 @pytest.fixture
 def listener() -> Iterator[socket.socket]:
     with socket.create_server(("127.0.0.1", 0)) as listener:
+        listener.settimeout(10)
         yield listener
 
 
@@ -62,10 +63,9 @@ def test_the_port_comes_from_the_environment_or_is_the_default(
     port = str(port_of(listener))
     environ = {**os.environ, "PORT": port} if from_environment else os.environ
     default = "1" if from_environment else port
-    process = subprocess.Popen(
-        [sys.executable, "-I", "-S", healthcheck.__file__, "PORT", default], env=environ
-    )
-    connection, _ = listener.accept()
-    with connection:
-        connection.sendall(b"HTTP/1.1 200 OK\r\n\r\n")
-    assert process.wait(30) == 0
+    command = [sys.executable, "-I", "-S", healthcheck.__file__, "PORT", default]
+    with subprocess.Popen(command, env=environ) as process:
+        connection, _ = listener.accept()
+        with connection:
+            connection.sendall(b"HTTP/1.1 200 OK\r\n\r\n")
+    assert process.returncode == 0
