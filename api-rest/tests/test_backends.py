@@ -153,7 +153,8 @@ def test_problems_have_a_plain_and_a_full_text() -> None:
 def test_the_check_recovers_while_a_request_hangs() -> None:
     kafka = Fake("away")
     broker: ConnectingBackend[Fake] = ConnectingBackend("Kafka", lambda: kafka)
-    both = Backends(broker, ConnectingBackend("the database", Fake), LagMonitor())  # type: ignore[arg-type]
+    database = ConnectingBackend("the database", Fake)
+    both = Backends(broker, database, LagMonitor())  # type: ignore[arg-type]
     both.start()
     eventually(lambda: full(both) == ["away"])
     entered, release = threading.Event(), threading.Event()

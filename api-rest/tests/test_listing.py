@@ -33,7 +33,8 @@ def test_every_parameter_is_parsed() -> None:
     cursor = Position(MOMENT, EVENT_ID).cursor()
     query = (
         "component=a%2Fb&environment=prod&version=%C3%A9+1&status=failed&stage=deploy"
-        f"&responsible=Zo%C3%AB&since=2026-01-31T12:00:00%2B01:00&until=2026-01-31T11:00:00.5Z&limit=500&cursor={cursor}"
+        f"&responsible=Zo%C3%AB&since=2026-01-31T12:00:00%2B01:00"
+        f"&until=2026-01-31T11:00:00.5Z&limit=500&cursor={cursor}"
     )
     assert read(query) == Listing(
         filters={

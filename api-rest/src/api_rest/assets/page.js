@@ -46,7 +46,9 @@ function tick() {
   if (document.hidden || selecting()) return;
   const since = (time) => Math.max(0, (Date.now() + skew - Date.parse(time.dateTime)) / 1000);
   for (const time of main.querySelectorAll("time[data-age]")) setText(time, age(since(time)));
-  for (const time of main.querySelectorAll("time[data-elapsed]")) setText(time, duration(since(time)));
+  for (const time of main.querySelectorAll("time[data-elapsed]")) {
+    setText(time, duration(since(time)));
+  }
 }
 
 function readClock() {
@@ -102,7 +104,8 @@ function setState(state, text) {
 
 function stale() {
   if (!main.dataset.etag) return;
-  setState("stale", `Stale since ${new Date(updated).toLocaleTimeString()}: the ledger does not answer`);
+  const time = new Date(updated).toLocaleTimeString();
+  setState("stale", `Stale since ${time}: the ledger does not answer`);
 }
 
 function show(html) {
