@@ -67,7 +67,7 @@ class Helm:
     namespace: str
 
     def history(self) -> History:
-        """The history of the release; empty when there is no release."""
+        """The history of the release; empty without a release."""
         try:
             printed = self._capture(
                 ["history", RELEASE, "--output=json"], f"read the history of {RELEASE}"

@@ -54,7 +54,7 @@ class History:
         """The requested revision, or the last successful revision before what is deployed.
 
         A second rollback goes further back: a revision that is a rollback counts as the revision
-        that it repeats. Raises DeclarationError when there is no such revision.
+        that it repeats. Raises DeclarationError for an unknown revision.
         """
         deployed = self.deployed
         successful = [each for each in self.revisions if each.status in {"superseded", "deployed"}]

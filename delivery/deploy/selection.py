@@ -100,7 +100,7 @@ def environment_to_verify(environment: str, plan: str) -> str:
 
 
 def _planned_environment(decision: Decision, file: str, environment: str, action: str) -> str:
-    """The environment of a plan; raise DeclarationError if there is none, or if it differs."""
+    """The environment of a plan; raise DeclarationError if it is missing or differs."""
     if not decision.environment:
         raise DeclarationError(
             f"cannot {action} {file}: {decision.because}; it is deployed nowhere",

@@ -75,7 +75,7 @@ def _parse_seconds(text: str, flag: str) -> int:
 
 
 def find_environment(declaration: Declaration, name: str) -> Environment:
-    """The environment of this name; raise DeclarationError when there is none."""
+    """The environment of this name; raise DeclarationError if it is unknown."""
     try:
         return declaration.environments[name]
     except KeyError:

@@ -315,7 +315,7 @@ class Engine:
             return int(self.client.info().get("MemTotal", 0))
 
     def remove(self, name: str) -> bool:
-        """Stop and remove a container of this project; return False if there is none.
+        """Stop and remove a container of this project; return False if it does not exist.
 
         Raises ForeignError for a container of another project.
         """
@@ -399,7 +399,7 @@ def find_private() -> Engine | None:
 def _connected(host: str, make: Callable[[], docker.DockerClient]) -> docker.DockerClient | None:
     """The client that `make` returns, if an engine answers it."""
     if host.startswith("unix://") and not Path(host.removeprefix("unix://")).exists():
-        return None  # docker-py leaks its own socket where there is none
+        return None  # docker-py leaks its own socket when it finds none
     try:
         client = make()
         client.ping()

@@ -108,7 +108,7 @@ def start(on_line: Callable[[str], None]) -> None:
     argv += ["--pidfile", str(home / "dockerd.pid"), "--host", address()]
     daemon = process.detach(argv, doing="start a private engine", log=log())
     deadline = time.monotonic() + _TIMEOUT_SECONDS
-    # dockerd creates its socket before it answers there.
+    # dockerd creates its socket before it answers.
     while b"API listen on" not in log().read_bytes():
         if daemon.poll() is not None or time.monotonic() > deadline:
             state = "ended" if daemon.poll() is not None else "does not listen"

@@ -32,7 +32,7 @@ class ImageStatus:
 
     name: str
     key: str  # of the current sources
-    registry: str  # the digest under that key, or why there is none
+    registry: str  # the digest under that key, or why it is missing
 
 
 @dataclass(frozen=True)

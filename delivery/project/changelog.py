@@ -82,8 +82,8 @@ def entries(commits: Iterable[Commit], *, scopes: Collection[str] = ()) -> dict[
 def add_release(text: str, new: NewSection) -> str:
     """A changelog with a version's section, below an empty Unreleased.
 
-    The section gets its own entries, the unreleased ones, and those of superseded versions; if
-    there are none, `default_entries`. A changelog that has all of this does not change.
+    The section gets its own entries, the unreleased ones, and those of superseded versions;
+    without any, `default_entries`. A changelog that has all of this does not change.
     """
     head, parts, links = _parse(text)
     own = [part.body for part in parts if part.name == new.version]
