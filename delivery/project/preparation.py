@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import tomllib
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 from semver import Version as Number
@@ -68,15 +68,27 @@ class Preparation:
         ]
 
 
-def check_branch(declaration: Declaration, decision: Decision) -> None:
-    """Raise DeclarationError unless a release may be prepared on this branch."""
+def check_branch(declaration: Declaration, decision: Decision, branches: Collection[str]) -> None:
+    """Raise DeclarationError unless a release may be prepared on this branch.
+
+    branches are those of the clone and its remote, for the hint.
+    """
     name, lines = decision.ref.name, declaration.gitflow
     if decision.ref.kind != "branch" or not decision.rules.prepares:
         problem = f"{name} is no branch for that" if name else "no branch is checked out"
+        develop = next((each for each in lines.develop if each in branches), "")
+        release = next((each for each in lines.release if each in branches), lines.release[0])
+        make = ""
+        if not develop:
+            develop = lines.develop[0]
+            make = (
+                f"there is no {develop} branch: run `git switch -c {develop} {release}"
+                f" && git push -u origin {develop}`, then "
+            )
         raise DeclarationError(
             f"cannot prepare a release: {problem}",
-            hint=f"run `git switch -c release/X.Y {lines.develop[0]}`,"
-            f" or `git switch -c hotfix/X.Y.Z {lines.release[0]}`, then run it again",
+            hint=f"{make}run `git switch -c release/X.Y {develop}`,"
+            f" or `git switch -c hotfix/X.Y.Z {release}`, then run it again",
         )
 
 

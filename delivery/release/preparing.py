@@ -28,9 +28,10 @@ def plan(declaration: Declaration, arguments: Sequence[str] = (), root: Path = R
     """
     by_hand = preparation.parse_versions(declaration, arguments)
     # The branch that is checked out, whatever a CI server says: it gets the commit.
-    current = git.load_clone(root).branch
-    ref = Ref("branch" if current else "", current)
-    preparation.check_branch(declaration, gitflow.decide(ref, declaration))
+    clone = git.load_clone(root)
+    current = clone.branch
+    decision = gitflow.decide(Ref("branch" if current else "", current), declaration)
+    preparation.check_branch(declaration, decision, clone.branch_refs())
     checkout = gather.load_checkout(declaration, root, current)
     facts = checkout.facts
     if facts.uncommitted:

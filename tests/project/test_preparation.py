@@ -206,11 +206,20 @@ def test_a_missing_file_or_version_is_an_error(path: str, text: str | None, prob
 def test_releases_are_prepared_on_develop_and_on_candidates(ref: Ref, problem: str) -> None:
     decision = gitflow.decide(ref, PROJECT)
     if not problem:
-        check_branch(PROJECT, decision)
+        check_branch(PROJECT, decision, ["main", "develop"])
         return
     with pytest.raises(DeclarationError, match=problem) as caught:
-        check_branch(PROJECT, decision)
-    assert "git switch -c release/X.Y develop`" in caught.value.hint
+        check_branch(PROJECT, decision, ["main", "develop"])
+    assert caught.value.hint.startswith("run `git switch -c release/X.Y develop`")
+
+
+def test_a_clone_without_develop_is_told_how_to_make_it() -> None:
+    decision = gitflow.decide(Ref("branch", "master"), PROJECT)
+    with pytest.raises(DeclarationError) as caught:
+        check_branch(PROJECT, decision, ["master"])
+    make = "git switch -c develop master && git push -u origin develop"
+    assert caught.value.hint.startswith(f"there is no develop branch: run `{make}`, then ")
+    assert "`git switch -c hotfix/X.Y.Z master`" in caught.value.hint
 
 
 def test_versions_are_requested_by_name() -> None:
