@@ -214,13 +214,13 @@ _MEANINGS: tuple[tuple[str, type[RegistryError | SignatureError], str, str], ...
     (
         r"decryption failed",
         SignatureError,
-        f"the password does not open the key of {KEY}",
+        "the password is wrong",
         f"correct {PASSWORD}, or {KEY}",
     ),
     (
         r"(unsupported|invalid) pem|decrypt: ",
         SignatureError,
-        f"{KEY} is not a private key of cosign",
+        "the key is not a private key of cosign",
         "make a key by `./run inv signing.keys --to DIR`; `cosign import-key-pair` converts others",
     ),
     (

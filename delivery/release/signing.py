@@ -183,8 +183,9 @@ def key_pair(folder: Path, password: str) -> None:
     prefix = folder / "cosign"
     files = (prefix.with_suffix(".key"), prefix.with_suffix(".pub"))
     if existing := [str(file) for file in files if file.exists()]:
+        verb = "exists" if len(existing) == 1 else "exist"
         raise DeclarationError(
-            f"cannot make a key pair: {' and '.join(existing)} exists",
+            f"cannot make a key pair: {' and '.join(existing)} {verb}",
             hint="name another folder; what a lost key signed has to be signed again",
         )
     program = _cosign()

@@ -201,7 +201,7 @@ def test_a_wrong_password_is_an_error(
             monkeypatch.delenv(cosign.PASSWORD)
         else:
             monkeypatch.setenv(cosign.PASSWORD, password)
-        with pytest.raises(SignatureError, match="the password does not open the key") as caught:
+        with pytest.raises(SignatureError, match="the password is wrong") as caught:
             signing.sign(signed, pinned, ROOT)
         assert "COSIGN_PASSWORD" in caught.value.hint
 
@@ -224,7 +224,7 @@ def test_an_invalid_key_is_an_error(
         "invalid JSON": f"{begin}\nYWFh\n{end}\n",
     }
     monkeypatch.setenv(cosign.KEY, invalid[name])
-    with pytest.raises(SignatureError, match="DELIVERY_SIGNING_KEY is not a private key of cosign"):
+    with pytest.raises(SignatureError, match="the key is not a private key of cosign"):
         signing.sign(signed, pushed(address, tmp_path, "no-key"), ROOT)
 
 

@@ -134,6 +134,21 @@ def test_after_a_bad_signature_each_reference_is_checked_alone(
     assert COSIGN.verdicts(PUBLIC, [A, B]) == {A: Verdict.GOOD, B: verdict}
 
 
+@pytest.mark.parametrize(
+    ("output", "reason"),
+    [
+        ("decrypt: encrypted: decryption failed", "the password is wrong"),
+        ("decrypt: invalid pem block", "the key is not a private key of cosign"),
+    ],
+)
+def test_the_error_of_a_key_names_the_key_once(fp: FakeProcess, output: str, reason: str) -> None:
+    fp.register(["cosign", "public-key", "--key", "k"], returncode=1, stderr=[f"Error: {output}"])
+    with pytest.raises(SignatureError) as caught:
+        COSIGN.public_half("k")
+    message = f"cannot open the key of DELIVERY_SIGNING_KEY: {reason}: {output}"
+    assert caught.value.message == message
+
+
 def test_an_unknown_failure_is_an_error(fp: FakeProcess) -> None:
     fp.register([*VERIFY, A, B], returncode=1, stderr=["Error: something new"])
     with pytest.raises(CommandError, match="check 2 references: ") as caught:

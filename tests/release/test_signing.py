@@ -245,11 +245,15 @@ def test_a_key_pair_is_made(
     assert "open sesame" not in output
 
 
-@pytest.mark.parametrize("file", ["cosign.key", "cosign.pub"])
-def test_an_existing_key_is_not_overwritten(notary: Notary, tmp_path: Path, file: str) -> None:
+@pytest.mark.parametrize("files", [["cosign.key"], ["cosign.pub"], ["cosign.key", "cosign.pub"]])
+def test_an_existing_key_is_not_overwritten(
+    notary: Notary, tmp_path: Path, files: list[str]
+) -> None:
     (tmp_path / "pair").mkdir()
-    (tmp_path / "pair" / file).touch()
-    with pytest.raises(DeclarationError, match=f"{file} exists"):
+    for file in files:
+        (tmp_path / "pair" / file).touch()
+    verb = "exists" if len(files) == 1 else "exist"
+    with pytest.raises(DeclarationError, match=f"{files[-1]} {verb}$"):
         signing.key_pair(tmp_path / "pair", "open sesame")
     assert notary.generated == []
 
