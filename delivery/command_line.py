@@ -25,6 +25,19 @@ _UNKNOWN = re.compile(r"No idea what '(.*)' is!")
 _MISSING = re.compile(r"'(.*)' did not receive required positional arguments: (.*)")
 _VALUELESS = re.compile(r"Flag <Argument: ([\w-]+).* needed value")
 _LIST = "see the tasks with `./run inv --list`"
+# Flags of Invoke that change nothing here, each with its hint. No task uses Invoke to run commands.
+_WITHOUT_EFFECT = {
+    "collection": "omit it: the tasks are always those of tasks.py",
+    "command-timeout": "omit it",
+    "config": "omit it: the settings are in delivery.toml",
+    "dry": "run `./run inv plan`, which changes nothing",
+    "echo": "set DELIVERY_ECHO=1, which prints each command",
+    "hide": "omit it",
+    "prompt-for-sudo-password": "omit it",
+    "pty": "omit it",
+    "search-root": "omit it: the tasks are always those of tasks.py",
+    "warn-only": "omit it",
+}
 
 
 class CommandLine(Program):
@@ -39,6 +52,7 @@ class CommandLine(Program):
         """Read the flags before the tasks; print the completion script if a flag asks for it."""
         with self._explained():
             super().parse_core_args()
+        self._refuse_without_effect()
         if shell := self.args["print-completion-script"].value:
             print_completion_script(shell)
             raise Exit
@@ -47,9 +61,7 @@ class CommandLine(Program):
         """Read the tasks and their flags; show the help of the task before --help."""
         with self._explained():
             self._parse_tasks()
-        if self.args.dry.value:
-            hint = "run `./run inv plan`, which changes nothing"
-            raise usage_error("cannot run a task with --dry: it has no effect here", hint)
+        self._refuse_without_effect()
 
     def parse_cleanup(self) -> None:
         """Print a list or help if a flag asks for it."""
@@ -59,6 +71,11 @@ class CommandLine(Program):
             raise usage_error(f"cannot list {namespace}: no such namespace", hint)
         with self._explained():
             super().parse_cleanup()
+
+    def _refuse_without_effect(self) -> None:
+        for flag, hint in _WITHOUT_EFFECT.items():
+            if self.args[flag].got_value:
+                raise usage_error(f"cannot run a task with --{flag}: it has no effect here", hint)
 
     def _make_parser(self) -> Parser:
         if self._task_parser is None:  # made once: it takes the help out of the tasks

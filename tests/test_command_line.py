@@ -108,6 +108,12 @@ def test_help_alone_shows_the_core_options(capsys: pytest.CaptureFixture[str]) -
         (["logs", "--tail", "x"], "cannot read the flags: 'x' is not a number"),
         (["--dry", "status"], "cannot run a task with --dry"),
         (["status", "--dry"], "cannot run a task with --dry"),
+        (["-f", "/nope", "engine.status"], "cannot run a task with --config: it has no effect"),
+        (["engine.status", "-f", "/nope"], "cannot run a task with --config: it has no effect"),
+        (["-c", "foo", "engine.status"], "cannot run a task with --collection: it has no effect"),
+        (["-r", "/tmp", "engine.status"], "cannot run a task with --search-root: it has no effect"),
+        (["-e", "status"], "--echo: it has no effect here\nhint: set DELIVERY_ECHO=1"),
+        (["-T", "5", "status"], "cannot run a task with --command-timeout: it has no effect"),
     ],
 )
 def test_a_bad_command_line_is_an_error_with_a_hint(
