@@ -111,7 +111,10 @@ def test_help_alone_shows_the_core_options(capsys: pytest.CaptureFixture[str]) -
         (["-f", "/nope", "engine.status"], "cannot run a task with --config: it has no effect"),
         (["engine.status", "-f", "/nope"], "cannot run a task with --config: it has no effect"),
         (["-c", "foo", "engine.status"], "cannot run a task with --collection: it has no effect"),
-        (["-r", "/tmp", "engine.status"], "cannot run a task with --search-root: it has no effect"),
+        (
+            ["-r", "/nope", "engine.status"],
+            "cannot run a task with --search-root: it has no effect",
+        ),
         (["-e", "status"], "--echo: it has no effect here\nhint: set DELIVERY_ECHO=1"),
         (["-T", "5", "status"], "cannot run a task with --command-timeout: it has no effect"),
     ],
