@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
+from shlex import quote
 
 from pydantic import ConfigDict, GetCoreSchemaHandler, TypeAdapter, ValidationError
 from pydantic_core import CoreSchema, core_schema
@@ -20,6 +21,7 @@ __all__ = [
     "PlannedChart",
     "PlannedImage",
     "differences",
+    "hint_for_new_plan",
     "make_images",
     "make_plan",
     "read_plan",
@@ -252,6 +254,11 @@ def _tag(checkout: Checkout, version: Version) -> str:
     return version.published if puts else ""
 
 
+def hint_for_new_plan(file: str) -> str:
+    """The hint for a plan that cannot be followed."""
+    return f"write a new plan by `./run inv plan --file {quote(file)}`"
+
+
 def read_plan(text: str, *, file: str) -> Plan:
     """The plan that `inv plan --file FILE` wrote; DeclarationError with every mistake in it."""
     try:
@@ -259,7 +266,7 @@ def read_plan(text: str, *, file: str) -> Plan:
     except ValidationError as error:
         raise DeclarationError(
             f"cannot read the plan {file}: it is invalid ({validation_message(error)})",
-            hint="write it again by `./run inv plan --file plan.json`",
+            hint=hint_for_new_plan(file),
         ) from error
 
 

@@ -10,6 +10,7 @@ from delivery.build.plan import (
     Images,
     Plan,
     differences,
+    hint_for_new_plan,
     make_images,
     make_plan,
     packaged_version,
@@ -87,13 +88,8 @@ def write(plan: Plan, file: Path, root: Path = ROOT) -> None:
 
 def read(file: Path) -> Plan:
     """The plan in a file; DeclarationError if it is invalid."""
-    try:
-        return read_plan(file.read_text(encoding="utf-8"), file=str(file))
-    except (OSError, UnicodeDecodeError) as error:
-        raise DeclarationError(
-            f"cannot read the plan {file}: {error}",
-            hint="write it again by `./run inv plan --file plan.json`",
-        ) from error
+    text = files.read_text(file, "the plan", hint_for_new_plan(str(file)))
+    return read_plan(text, file=str(file))
 
 
 def check_unchanged(file: Path, current: Plan) -> None:
@@ -102,7 +98,7 @@ def check_unchanged(file: Path, current: Plan) -> None:
         raise DeclarationError(
             f"cannot follow the plan {file}: it is outdated",
             details="\n".join(lines),
-            hint="plan again by `./run inv plan --file plan.json`",
+            hint=hint_for_new_plan(str(file)),
         )
 
 

@@ -7,8 +7,10 @@ from pathlib import Path
 
 from delivery import prompt
 from delivery.build import planning
+from delivery.build.plan import hint_for_new_plan
 from delivery.errors import DeclarationError, did_you_mean
 from delivery.project.declaration import LOCAL, Declaration
+from delivery.project.files import read_text
 from delivery.project.gitflow import Decision
 from delivery.registry.client import Registry
 from delivery.release import catalog, signing
@@ -142,19 +144,14 @@ def _resolve_plan(declaration: Declaration, request: DeployRequest) -> tuple[str
         raise DeclarationError(
             f"cannot deploy {request.plan}: "
             f"the registry's release {plan.version} has other images ({published})",
-            hint="write a new plan with `./run inv plan --file FILE`",
+            hint=hint_for_new_plan(request.plan),
         )
     return environment, release
 
 
 def _read_release(file: str) -> Release:
-    try:
-        return read_release(Path(file).read_text(encoding="utf-8"), file=file)
-    except (OSError, UnicodeDecodeError) as error:
-        raise DeclarationError(
-            f"cannot read the release {file}: {error}",
-            hint="write .delivery/release.json with `./run inv push`",
-        ) from error
+    hint = "write .delivery/release.json with `./run inv push`"
+    return read_release(read_text(Path(file), "the release", hint), file=file)
 
 
 def find_release(

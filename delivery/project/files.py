@@ -23,6 +23,7 @@ __all__ = [
     "load_declaration",
     "output",
     "project_name",
+    "read_text",
     "read_version",
     "write_atomically",
 ]
@@ -58,6 +59,18 @@ def load_declaration(root: Path = ROOT) -> Declaration:
             hint="set it to a host with an optional port and path,"
             " as in localhost:5001 or docker.io/acme",
         ) from error
+
+
+def read_text(file: Path, name: str, hint: str) -> str:
+    """The text of a file that a flag names; DeclarationError if it cannot be read.
+
+    name: what the file has to be, such as "the plan".
+    """
+    try:
+        return file.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "it is not text in UTF-8"
+        raise DeclarationError(f"cannot read {name} {file}: {reason}", hint=hint) from error
 
 
 def context_files(folder: Path) -> list[File]:

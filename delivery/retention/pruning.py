@@ -17,7 +17,7 @@ from delivery.errors import CommandError, DeclarationError, DeployError, Registr
 from delivery.host import programs
 from delivery.host.docker_api import Engine
 from delivery.project.declaration import Declaration, is_local
-from delivery.project.files import ROOT
+from delivery.project.files import ROOT, read_text
 from delivery.registry import local_registry
 from delivery.registry.client import Artifact, Blob, Manifest, Registry
 from delivery.release import catalog
@@ -252,12 +252,7 @@ def _delete(
 
 
 def _file_use(file: Path, root: Path) -> Use:
-    try:
-        text = file.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise DeclarationError(
-            f"cannot read {file}: {error}", hint="pass a release.json file as --in-use"
-        ) from error
+    text = read_text(file, "the release", "pass a release.json file as --in-use")
     release = read_release(text, file=str(file))
     name = file.relative_to(root) if file.is_relative_to(root) else file
     return Use(str(name), policy.release_digests(release), release.version)

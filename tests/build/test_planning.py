@@ -107,9 +107,17 @@ def test_a_plan_is_followed_until_it_is_outdated(
     with pytest.raises(DeclarationError, match="it is outdated") as caught:
         planning.check_unchanged(file, other)
     assert "localhost:1/api-rest: content key" in caught.value.details
+    hint = f"write a new plan by `./run inv plan --file {file}`"
+    assert caught.value.hint == hint
+    for content, reason in ((b"{", "it is invalid"), (b"\xff", "it is not text in UTF-8")):
+        file.write_bytes(content)
+        with pytest.raises(DeclarationError, match=f"read the plan {file}: {reason}") as caught:
+            planning.check_unchanged(file, plan)
+        assert caught.value.hint == hint
     file.unlink()
-    with pytest.raises(DeclarationError, match="cannot read the plan"):
+    with pytest.raises(DeclarationError) as caught:
         planning.check_unchanged(file, plan)
+    assert caught.value.message == f"cannot read the plan {file}: No such file or directory"
 
 
 def test_a_change_in_the_shared_library_gives_both_apps_new_keys_and_nothing_else(

@@ -267,14 +267,21 @@ def test_a_release_of_this_clone_or_of_another_file_is_kept(
     assert plan.uses[0].user == name
 
 
-@pytest.mark.parametrize("content", [None, "{}", b"\xff"])
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [
+        (None, "No such file or directory"),
+        (b"{}", "it is not a release"),
+        (b"\xff", "it is not text in UTF-8"),
+    ],
+)
 def test_an_invalid_file_in_use_is_an_error(
-    sample: PrunedRegistry, tmp_path: Path, content: str | bytes | None
+    sample: PrunedRegistry, tmp_path: Path, content: bytes | None, reason: str
 ) -> None:
     file = tmp_path / "used.json"
     if content is not None:
-        file.write_bytes(content if isinstance(content, bytes) else content.encode())
-    with pytest.raises(DeclarationError, match=r"read .*used\.json"):
+        file.write_bytes(content)
+    with pytest.raises(DeclarationError, match=rf"read .*used\.json: {reason}"):
         sample.plan(in_use=[str(file)])
 
 
