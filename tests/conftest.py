@@ -122,7 +122,7 @@ def pytest_report_teststatus(
 @pytest.fixture
 def declaration() -> Declaration:
     """The declaration of the sample project: two images, one based on the other."""
-    return parse(DECLARATION, is_folder=lambda _path: True)
+    return parse(DECLARATION, is_folder=lambda _path: True, is_file=lambda _path: True)
 
 
 @pytest.fixture
@@ -140,6 +140,8 @@ def sample(tmp_path: Path) -> Path:
         folder.mkdir(parents=True)
         (folder / "Dockerfile").write_text("FROM scratch\n")
         (folder / "VERSION").write_text("0.1.0\n")
+    for name in ("develop", "staging", "production"):
+        (tmp_path / "platform-chart" / f"values-{name}.yaml").touch()
     return tmp_path
 
 

@@ -45,7 +45,11 @@ def add(declaration: Declaration, new: Component, root: Path = ROOT) -> list[str
         declared: add_to_declaration(declared.read_text(encoding="utf-8"), new, sibling.base),
         values: add_to_values(values.read_text(encoding="utf-8"), new, image),
     }
-    parse(texts[declared], is_folder=lambda path: (root / path).is_dir())
+    parse(
+        texts[declared],
+        is_folder=lambda path: (root / path).is_dir(),
+        is_file=lambda path: (root / path).is_file(),
+    )
     if not any((root / new.folder / name).exists() for name in ("VERSION", "pyproject.toml")):
         texts[root / new.folder / "VERSION"] = f"{version}\n"
     for file, text in texts.items():

@@ -377,11 +377,15 @@ _Mistake = tuple[tuple[str, ...], str]
 
 
 def parse(
-    text: str, *, file: str = "delivery.toml", is_folder: Callable[[str], bool]
+    text: str,
+    *,
+    file: str = "delivery.toml",
+    is_folder: Callable[[str], bool],
+    is_file: Callable[[str], bool],
 ) -> Declaration:
     """Read a declaration, or raise a DeclarationError that lists every mistake as file:line.
 
-    is_folder says whether a path inside the project is a folder.
+    is_folder and is_file say what a path inside the project is.
     """
     try:
         data = tomllib.loads(text)
@@ -394,7 +398,7 @@ def parse(
     except ValidationError as error:
         mistakes = [(_path(item["loc"]), _sentence(dict(item))) for item in error.errors()]
     else:
-        mistakes = _cross_checks(declaration, is_folder)
+        mistakes = [*_cross_checks(declaration, is_folder), *_missing_values(declaration, is_file)]
         if not mistakes:
             return declaration
     lines = _lines(text)
@@ -545,6 +549,14 @@ def _wrong_folders(declaration: Declaration, is_folder: Callable[[str], bool]) -
         if not owners[folder]
     ]
     return [*missing, *shared, *without_owner]
+
+
+def _missing_values(declaration: Declaration, is_file: Callable[[str], bool]) -> list[_Mistake]:
+    return [
+        (("environments", name, "values"), f'there is no file "{environment.values}"')
+        for name, environment in declaration.environments.items()
+        if not is_file(environment.values)
+    ]
 
 
 def _in_order(dependencies: Mapping[str, Sequence[str]]) -> list[str]:

@@ -45,7 +45,11 @@ def load_declaration(root: Path = ROOT) -> Declaration:
         raise DeclarationError(
             f"cannot read {file}: {error.strerror}", hint="run this in a clone of the project"
         ) from error
-    declaration = parse(text, is_folder=lambda path: (root / path).is_dir())
+    declaration = parse(
+        text,
+        is_folder=lambda path: (root / path).is_dir(),
+        is_file=lambda path: (root / path).is_file(),
+    )
     address = os.environ.get(saved_settings.REGISTRY)
     if not address and is_local(declaration.registry.address):
         address = saved_settings.load(root, {}).get(saved_settings.REGISTRY)

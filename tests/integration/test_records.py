@@ -47,7 +47,9 @@ class Deploys:
     """Deploys of a component, recorded as `inv deploy` does it."""
 
     def __init__(self, sample: Repository, component: str) -> None:
-        self.declaration: Declaration = parse(DECLARATION, is_folder=lambda _path: True)
+        self.declaration: Declaration = parse(
+            DECLARATION, is_folder=lambda _path: True, is_file=lambda _path: True
+        )
         self.sample = sample
         self.component = component
         self.release = Release({}, commit=sample.git("rev-parse", "HEAD"))

@@ -25,7 +25,7 @@ __all__ = [
     "versions",
 ]
 
-PROJECT = parse(DECLARATION, is_folder=lambda _: True)
+PROJECT = parse(DECLARATION, is_folder=lambda _: True, is_file=lambda _: True)
 NAMES = ("base-image", "apps", "platform-chart")
 # A path that users of each of them get.
 BASE, APPS, CHART = "base-image/rootfs/x", "api-rest/src/x", "platform-chart/values.yaml"

@@ -67,10 +67,15 @@ namespace = "platform"
 values = "chart/values.yaml"
 """
 FOLDERS = {"app", "base", "chart", "upstream/debian"}
+FILES = {"chart/values.yaml"}
 
 
 def read(text: str) -> Declaration:
-    return parse(text, is_folder=lambda path: path in FOLDERS)
+    return parse(
+        text,
+        is_folder=lambda path: path in FOLDERS,
+        is_file=lambda path: path in FILES,
+    )
 
 
 def mistakes(text: str) -> list[str]:
@@ -209,6 +214,11 @@ MISTAKES = [
     ),
     (
         'values = "chart/values.yaml"',
+        'values = "values.yaml"',
+        '59: environments.production.values: there is no file "values.yaml"',
+    ),
+    (
+        'values = "chart/values.yaml"',
         'values = "v"\nsigned = true',
         "60: environments.production.signed: signing.public_key is missing",
     ),
@@ -262,7 +272,7 @@ def test_a_name_with_a_hyphen_makes_a_variable() -> None:
 
 
 def test_the_local_clusters_own_context_belongs_to_local_alone() -> None:
-    fields = 'contexts = ["work"]\nnamespace = "n"\nvalues = "chart/v.yaml"\n'
+    fields = 'contexts = ["work"]\nnamespace = "n"\nvalues = "chart/values.yaml"\n'
     declared = "".join(f"\n[environments.{name}]\n{fields}" for name in ("local", "develop"))
     declaration = read(GOOD + declared)
     assert declaration.contexts("local") == ("kind-sample", "work")

@@ -42,6 +42,8 @@ def sample(tmp_path: Path, no_ledger: None) -> Repository:
     made.write("platform-chart/Chart.yaml", "apiVersion: v2\nname: platform\nversion: 1.0.0\n")
     for name in ("debian", "registry", "kind-node"):
         made.write(f"ops/upstream/{name}/Dockerfile", "FROM scratch\n")
+    for name in ("develop", "staging", "production"):
+        made.write(f"platform-chart/values-{name}.yaml", "{}\n")
     made.write("delivery.toml", DECLARATION)
     made.write(".gitignore", ".delivery\n")
     made.commit("feat: begin")

@@ -118,7 +118,7 @@ def clone(sample: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Clon
     """A clone that has deployed nothing to local yet."""
     (sample / "async-worker").mkdir()
     (sample / "values.yaml").touch()
-    declared = parse(TWO_APPS, is_folder=lambda _path: True)
+    declared = parse(TWO_APPS, is_folder=lambda _path: True, is_file=lambda _path: True)
     local = Environment(contexts=("kind-sample",), namespace="platform", values="values.yaml")
     declared = declared.model_copy(update={"environments": {"local": local}})
     made = Clone()
