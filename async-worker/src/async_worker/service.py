@@ -1,4 +1,7 @@
-"""The running worker: starts its parts, connects, consumes, and closes everything at the end."""
+"""The running worker: starts its parts, connects, consumes, and closes everything at the end.
+
+Kafka and OpenTelemetry are slow to import, so they are imported once /health answers.
+"""
 
 from __future__ import annotations
 
@@ -12,17 +15,16 @@ from typing import TYPE_CHECKING
 
 import structlog
 
-from ledger import logs, tracing, version
+from ledger import logs, version
 
 from . import notifier
-from .broker import KafkaBroker
 from .errors import Fatal, Unavailable
 from .health import HealthServer, Vitals
 from .metrics import Metrics
 from .store import Store, database_engine
-from .worker import Worker, WorkerOptions
 
 if TYPE_CHECKING:
+    from .broker import KafkaBroker
     from .settings import Settings
 
 __all__ = ["run"]
@@ -83,6 +85,10 @@ class _Consumer:
 
     def run(self, resources: ExitStack) -> None:
         """Consume until told to stop; `resources` closes what this opens."""
+        from ledger import tracing  # noqa: PLC0415  see the module's docstring
+
+        from .worker import Worker, WorkerOptions  # noqa: PLC0415  see the module's docstring
+
         settings = self.settings
         traces = tracing.start(
             settings.otel_exporter_otlp_endpoint,
@@ -114,6 +120,8 @@ class _Consumer:
 
     def _connect(self) -> KafkaBroker | None:
         """Wait for Kafka and the database; return None when told to stop meanwhile."""
+        from .broker import KafkaBroker  # noqa: PLC0415  see the module's docstring
+
         while not self.stopping.is_set():
             self._show_alive()
             try:
