@@ -88,8 +88,10 @@ confirm = true
 """
 # Variables of a CI server or a user's shell that a test's own project must not read.
 FOREIGN = (
+    *saved_settings.PORTS.values(),
+    saved_settings.NAME,
+    saved_settings.REGISTRY,
     "BRANCH_NAME",
-    "COMPOSE_PROJECT_NAME",
     "CHANGE_ID",
     "TAG_NAME",
     "GITHUB_REF",
@@ -102,7 +104,6 @@ FOREIGN = (
     "CHANGE_AUTHOR",
     "STAGE_NAME",
     "DELIVERY_LEDGER_TOKEN",
-    "DELIVERY_REGISTRY",
     "DELIVERY_RESPONSIBLE",
     "DELIVERY_SIGNING_KEY",
     "DELIVERY_WEBHOOK",
