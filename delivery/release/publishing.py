@@ -23,7 +23,7 @@ from delivery.project.files import ROOT
 from delivery.registry import oci_layout
 from delivery.registry.client import Registry
 from delivery.registry.mirroring import push_from_engine
-from delivery.release import attached_sboms, catalog, chart_package, problems, signing
+from delivery.release import attached_sboms, catalog, chart_package, cosign, problems, signing
 from delivery.release.released import Release, ReleasedPart, make_release, released_images
 from delivery.release.sbom import Image
 
@@ -239,6 +239,8 @@ class _Publication:
 
     def sign(self, release: Release, sboms: Mapping[str, str]) -> None:
         """Sign all parts of a release, with their content keys, and SBOMs, with their images."""
+        if not signing.has_key():
+            console.say(f"sign: {cosign.KEY} is not set, so nothing is signed")
         sources = {**{part.pinned: part.key for part in release.parts}, **sboms}
         existing = [
             image.pinned

@@ -136,10 +136,7 @@ def sign(
     count. existing: references that were not made here, and are an error unless they are signed.
     """
     key = cosign.signing_key()
-    if not key:
-        console.say(f"sign: {cosign.KEY} is not set, so nothing is signed")
-        return
-    if not pinned:
+    if not key or not pinned:
         return
     program = _cosign()
     _check_existence(pinned)

@@ -29,6 +29,7 @@ from tests.project.examples import checkout, decision, version
 from tests.registries import FakeRegistry, Fault, failing, serving, sha256, write_layout
 
 ATTACH = attached_sboms.attach
+SIGN = signing.sign
 NUMBERS = {"base-image": "1.0.0-dev.2", "apps": "2.0.0-dev.2", "platform-chart": "0.4.0-dev.2"}
 
 
@@ -223,6 +224,15 @@ def test_parts_are_signed_before_their_version_tags_and_the_release_too(project:
     assert [named(reference) for reference in project.signed[1]] == ["release"]
     assert project.tags_when_signed == [[], project.version_tags()]
     assert project.attached == ["base-image 0.1.0", "api-rest 0.1.0"], "the versions in the images"
+
+
+def test_that_nothing_is_signed_is_printed_once(
+    project: Project, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(signing, "sign", SIGN)
+    project.publish()
+    message = "sign: DELIVERY_SIGNING_KEY is not set, so nothing is signed"
+    assert capsys.readouterr().out.splitlines().count(message) == 1
 
 
 @pytest.mark.parametrize(
