@@ -9,7 +9,7 @@ import tomllib
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from graphlib import CycleError, TopologicalSorter
-from itertools import pairwise
+from itertools import combinations, pairwise
 from typing import Annotated, Any, Literal, get_args
 
 from pydantic import (
@@ -57,17 +57,19 @@ _Url = Annotated[
 ]
 _Address = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9.-]+(:[0-9]+)?(/[a-z0-9._/-]+)?$")]
 
-# The rule in words, by field: pydantic's own messages show only the pattern.
+_KEPT = "how many releases to keep, a whole number from 1"
+# The rule in words, by key or by table and key: pydantic's own messages show only the pattern.
 _ALLOWED = {
     "name": "lower-case letters, digits and single hyphens",
     "image": "a name with a pinned tag, as in debian:trixie-slim",
     "address": "a host with an optional port and path, as in localhost:5001 or docker.io/acme",
     "contexts": 'a list of kube contexts, as in ["kind-delivery-platform"]',
     "namespace": "lower-case letters, digits and hyphens, at most 63",
-    "develop": "a list of branches, or a whole number of releases to keep",
-    "candidate": "a list of branches or patterns, as in release/*,"
-    " or a whole number of releases to keep",
-    "release": 'a list of branches, as in ["main", "master"]',
+    "gitflow.develop": 'a list of branches, as in ["develop"]',
+    "gitflow.candidate": 'a list of branches or patterns, as in ["release/*"]',
+    "gitflow.release": 'a list of branches, as in ["main", "master"]',
+    "prune.develop": _KEPT,
+    "prune.candidate": _KEPT,
     "folders": "a list of folders inside the project",
     "after": "a list of subprojects",
     "public_key": "a file inside the project",
@@ -441,7 +443,7 @@ def _sentence(error: dict[str, Any]) -> str:
         case _ if error["loc"][-1] == "[key]":
             return f"not a name (allowed: {_ALLOWED['name']})"
         case _:
-            rule = _ALLOWED.get(path[-1])
+            rule = _ALLOWED.get(".".join(path[-2:])) or _ALLOWED.get(path[-1])
             reason = f"allowed: {rule}" if rule else error["msg"]
             return f"{error['input']!r} is not allowed ({reason})"
 
@@ -466,6 +468,7 @@ def _cross_checks(declaration: Declaration, is_folder: Callable[[str], bool]) ->
         *_cycles(declaration.bases(), ("images", "base")),
         *_cycles(declaration.dependencies(), ("subprojects", "after")),
         *_wrong_folders(declaration, is_folder),
+        *_repeated_branches(declaration.gitflow),
     ]
     mistakes += [
         (("images", name), "an upstream image has the same name")
@@ -506,6 +509,21 @@ def _unknown_names(declaration: Declaration) -> list[_Mistake]:
         (path, f'"{name}" is no {kind} (known: {", ".join(sorted(known)) or "none"})')
         for path, name, known, kind in references
         if name is not None and name not in known
+    ]
+
+
+def _repeated_branches(gitflow: Gitflow) -> list[_Mistake]:
+    """The branches that are on several lines."""
+    lines = {
+        "develop": gitflow.develop,
+        "candidate": gitflow.candidate,
+        "release": gitflow.release,
+    }
+    return [
+        (("gitflow", second), f'"{branch}" is in {first} too')
+        for first, second in combinations(lines, 2)
+        for branch in lines[second]
+        if branch in lines[first]
     ]
 
 

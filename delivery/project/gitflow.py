@@ -120,8 +120,7 @@ def decide(ref: Ref, declaration: Declaration) -> Decision:
 def line_of(branch: str, declaration: Declaration) -> tuple[Line, str]:
     """The line of a branch, and the name or pattern that matches it ("" if none does).
 
-    A name wins over patterns, and a longer pattern over a shorter. If two lines have the same
-    pattern, the first of `Line` wins.
+    A name wins over patterns, and a longer pattern over a shorter. No two lines have the same.
     """
     matching = [
         (pattern, line)
@@ -130,7 +129,6 @@ def line_of(branch: str, declaration: Declaration) -> tuple[Line, str]:
         # No branch ends with a slash, so release/* does not match `release/`.
         if fnmatchcase(branch, pattern) and not branch.endswith("/")
     ]
-    # max() keeps the first of equals.
     pattern, line = max(
         matching,
         key=lambda match: (not match[0].endswith("*"), len(match[0])),

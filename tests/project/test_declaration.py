@@ -130,6 +130,7 @@ def test_every_mistake_is_reported_with_its_line_and_what_is_allowed() -> None:
 
 
 NAME_RULE = "allowed: lower-case letters, digits and single hyphens"
+KEPT_RULE = "allowed: how many releases to keep, a whole number from 1"
 LEDGER_RULE = "allowed: an address without a login, as in http://localhost:8000"
 # By what is replaced: what replaces it, and how the line of the mistake begins.
 MISTAKES = [
@@ -233,6 +234,31 @@ MISTAKES = [
         "23: records.ledger: 'https://me:",
     ),
     ("[cluster]", "[records]\n[cluster]", "22: records.ledger: is missing"),
+    (
+        'candidate = ["release/*"]',
+        'candidate = ["release/*", "main"]',
+        '51: gitflow.release: "main" is in candidate too',
+    ),
+    (
+        'develop = ["develop"]',
+        'develop = ["develop", "release/*"]',
+        '50: gitflow.candidate: "release/*" is in develop too',
+    ),
+    (
+        'develop = ["develop"]',
+        'develop = "develop"',
+        "49: gitflow.develop: 'develop' is not allowed (allowed: a list of branches, as in",
+    ),
+    (
+        "[cluster]",
+        "[prune]\ndevelop = -3\n[cluster]",
+        f"23: prune.develop: -3 is not allowed ({KEPT_RULE})",
+    ),
+    (
+        "[cluster]",
+        '[prune]\ncandidate = "all"\n[cluster]',
+        f"23: prune.candidate: 'all' is not allowed ({KEPT_RULE})",
+    ),
 ]
 
 
