@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 
 from delivery import console
@@ -31,11 +31,17 @@ def report_nothing_to_build(images: Images) -> None:
 
 
 def build(
-    engine: Engine, declaration: Declaration, images: Images, root: Path = ROOT
+    engine: Engine,
+    declaration: Declaration,
+    images: Images,
+    root: Path = ROOT,
+    *,
+    ensured: Collection[str] = (),
 ) -> dict[str, Path]:
     """Build the missing images that were not built here before; the OCI layout of each, by name.
 
     An engine with the classic image store keeps each image under its key, and writes no layout.
+    ensured: the upstream images that the engine has.
     """
     layouts = {image.name: layout_folder(image, root) for image in images.missing}
     outdated: list[PlannedImage] = []
@@ -47,7 +53,7 @@ def build(
         with console.step("build") as step:
             step.done(f"nothing to do: {', '.join(layouts)} built before")
         return layouts
-    for name in _upstream_images(declaration, outdated):
+    for name in sorted(_upstream_images(declaration, outdated) - {*ensured}):
         upstreams.ensure(engine, declaration, name, root)
     graph = targets(declaration, images, outdated, root)
     with console.step(f"build {', '.join(target.name for target in graph)}") as step:
@@ -130,8 +136,7 @@ def _base_digest(images: Images, image: PlannedImage, root: Path) -> str:
     return oci_layout.digest(layout) if layout.is_dir() else ""
 
 
-def _upstream_images(declaration: Declaration, images: Sequence[PlannedImage]) -> list[str]:
+def _upstream_images(declaration: Declaration, images: Sequence[PlannedImage]) -> set[str]:
     """The names of the upstream images that these are built on, and by."""
     builders = (declaration.images[image.name].builder for image in images)
-    names = {*(image.base for image in images), *builders}
-    return [name for name in declaration.upstream if name in names]
+    return {*(image.base for image in images), *builders} & declaration.upstream.keys()

@@ -24,14 +24,19 @@ RECIPE_KEY = "delivery-platform.recipe-key"
 _ROOT_IMAGE = "debian"  # the base of all other recipes
 
 
-def ensure_all(engine: Engine, declaration: Declaration) -> None:
+def ensure_all(engine: Engine, declaration: Declaration) -> list[str]:
     """Get every upstream image that builds and the platform need, the base of the recipes first.
 
-    Leaves out optional images and the large image of the cluster's nodes.
+    Leaves out optional images and the large image of the cluster's nodes. Returns the names.
     """
-    for name in sorted(declaration.upstream, key=lambda name: name != _ROOT_IMAGE):
-        if name != declaration.cluster.node and not declaration.upstream[name].optional:
-            ensure(engine, declaration, name)
+    names = [
+        name
+        for name in sorted(declaration.upstream, key=lambda name: name != _ROOT_IMAGE)
+        if name != declaration.cluster.node and not declaration.upstream[name].optional
+    ]
+    for name in names:
+        ensure(engine, declaration, name)
+    return names
 
 
 def ensure(engine: Engine, declaration: Declaration, name: str, root: Path = ROOT) -> str:

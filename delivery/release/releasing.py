@@ -27,13 +27,13 @@ def ensure_images(engine: Engine, declaration: Declaration) -> Release:
     """
     planning.content_keys(declaration)  # an unreadable file is an error before the long steps
     local_registry.check(declaration)
-    upstreams.ensure_all(engine, declaration)
+    ensured = upstreams.ensure_all(engine, declaration)
     registry = local_registry.ensure(engine, declaration)
     images = planning.plan_images(declaration, registry)
     if not images.missing:
         building.report_nothing_to_build(images)
         return publishing.write(Release(released_images(images, {})))
-    built = Built(engine, building.build(engine, declaration, images))
+    built = Built(engine, building.build(engine, declaration, images, ensured=ensured))
     pushed = publishing.push_images(registry, images, built)
     return publishing.write(Release(released_images(images, pushed)))
 

@@ -1,9 +1,9 @@
 """Missing images are built in one graph, on a current base, and only once."""
 
 import json
-from collections.abc import Callable
+from collections.abc import Collection
 from pathlib import Path
-from typing import cast
+from typing import Protocol, cast
 
 import pytest
 
@@ -88,19 +88,24 @@ class Builder:
                 raise BuildError("cannot build")
 
 
-Build = Callable[[Builder, Images], dict[str, Path]]
+class Build(Protocol):
+    """Build images with a Builder; the OCI layout of each, by name."""
+
+    def __call__(
+        self, builder: Builder, images: Images, ensured: Collection[str] = ()
+    ) -> dict[str, Path]: ...
 
 
 @pytest.fixture
 def build(declaration: Declaration, sample: Path, monkeypatch: pytest.MonkeyPatch) -> Build:
-    def build(builder: Builder, images: Images) -> dict[str, Path]:
+    def build(builder: Builder, images: Images, ensured: Collection[str] = ()) -> dict[str, Path]:
         monkeypatch.setattr(buildx, "bake", builder.bake)
         monkeypatch.setattr(
             upstreams,
             "ensure",
             lambda _engine, _declaration, name, _root: builder.built.append([name]),
         )
-        return building.build(cast("Engine", builder), declaration, images, sample)
+        return building.build(cast("Engine", builder), declaration, images, sample, ensured=ensured)
 
     return build
 
@@ -111,6 +116,14 @@ def test_only_the_upstream_images_of_the_graph_are_ensured(
     builder = Builder()
     build(builder, make_images(declaration, KEYS, {}))
     assert builder.built == [["debian"], ["base-image", "api-rest"]]
+
+
+def test_an_ensured_upstream_image_is_not_ensured_again(
+    build: Build, declaration: Declaration
+) -> None:
+    builder = Builder()
+    build(builder, make_images(declaration, KEYS, {}), ensured=["debian"])
+    assert builder.built == [["base-image", "api-rest"]]
 
 
 @pytest.mark.parametrize("oci_layouts", [True, False])

@@ -9,12 +9,13 @@ from typing import cast
 import pytest
 
 from delivery.build import building, planning
-from delivery.build.plan import Images, Plan
+from delivery.build.plan import Images, Plan, make_images
 from delivery.errors import DeclarationError, EngineError, RegistryError, SignatureError
 from delivery.host import engines, upstreams
 from delivery.host.docker_api import Engine
 from delivery.project.declaration import Declaration
 from delivery.project.gitflow import Line
+from delivery.registry import local_registry
 from delivery.registry.client import Registry
 from delivery.release import publishing, releasing, signing
 from delivery.release.publishing import Built
@@ -122,6 +123,27 @@ def test_without_an_engine_with_reproducible_builds_the_error_has_the_reason(
     )
     assert hint in caught.value.hint
     assert (pusher.built, pusher.published) == ([], [])
+
+
+def test_each_upstream_image_is_ensured_once(
+    declaration: Declaration, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    names: list[str] = []
+    images = make_images(declaration, KEYS, {})
+
+    def build(_engine: object, _declaration: object, _images: object, **options: object) -> None:
+        assert options == {"ensured": names}
+
+    monkeypatch.setattr(planning, "content_keys", lambda _declaration: {})
+    monkeypatch.setattr(planning, "plan_images", lambda _declaration, _registry: images)
+    monkeypatch.setattr(local_registry, "check", lambda _declaration: None)
+    monkeypatch.setattr(local_registry, "ensure", lambda _engine, _declaration: None)
+    monkeypatch.setattr(upstreams, "ensure", lambda _engine, _declaration, name: names.append(name))
+    monkeypatch.setattr(building, "build", build)
+    monkeypatch.setattr(publishing, "push_images", lambda *_arguments: DIGESTS)
+    monkeypatch.setattr(publishing, "write", lambda release: release)
+    releasing.ensure_images(CLASSIC, declaration)
+    assert names == ["debian", "registry"]
 
 
 @pytest.mark.parametrize("failing", ["keys", "registry"])
