@@ -20,7 +20,7 @@ from delivery.project.declaration import LOCAL, Declaration, is_local
 from delivery.records import recorder, sending
 from delivery.records.deployment import Action, Contents, Deployment, Outcome
 from delivery.records.recorder import Recording
-from delivery.registry import local_registry
+from delivery.registry import client, local_registry
 from delivery.release import catalog, releasing
 from delivery.release.released import Release
 
@@ -120,13 +120,25 @@ def _prepare(
     lifecycle.check_ports(planned)
     if note := lifecycle.shared_note(planned):
         console.say(note)
-    saved_settings.save(files.ROOT, os.environ, is_local=is_local(declaration.registry.address))
-    release = make(engine)
+    try:
+        release = make(engine)
+    finally:
+        # A registry that was started outlives a failed build: `inv down` must know its name.
+        if client.is_reachable(declaration.registry.address):
+            _save_settings(declaration)
     if monitoring:
         for name, upstream in declaration.upstream.items():
             if upstream.optional:
                 upstreams.ensure(engine, declaration, name)
     return engine, release
+
+
+def _save_settings(declaration: Declaration) -> None:
+    """Save the ports, the registry and the name for later commands, and print them."""
+    local = is_local(declaration.registry.address)
+    if settings := saved_settings.save(files.ROOT, os.environ, is_local=local):
+        names = ", ".join(f"{name}={value}" for name, value in settings.items())
+        console.say(f"later commands in this clone use {names} too (saved in .delivery/ports.json)")
 
 
 def _start(

@@ -39,17 +39,18 @@ def load(root: Path, environ: Mapping[str, str]) -> dict[str, str]:
     return settings
 
 
-def save(root: Path, environ: Mapping[str, str], *, is_local: bool) -> None:
-    """Save the variables that `load` returns; the registry's address only if it is local."""
+def save(root: Path, environ: Mapping[str, str], *, is_local: bool) -> dict[str, str]:
+    """Save the variables that `load` returns, the registry's only if it is local; return them."""
     settings = load(root, environ)
     if not is_local:
         settings.pop(REGISTRY, None)
     file = _file(root)
     if not settings:
         file.unlink(missing_ok=True)
-        return
+        return {}
     file.parent.mkdir(exist_ok=True)
     file.write_text(json.dumps(settings, indent=2) + "\n", encoding="utf-8")
+    return settings
 
 
 def _read(root: Path) -> dict[str, str]:

@@ -25,7 +25,7 @@ from delivery.project import saved_settings
 from delivery.project.declaration import Declaration, Upstream
 from delivery.records import outbox, recorder
 from delivery.records.ledger import Ledger
-from delivery.registry import local_registry
+from delivery.registry import client, local_registry
 from delivery.release import catalog, releasing, signing
 from delivery.release.released import Release, ReleasedPart
 from delivery.tasks import platform
@@ -47,6 +47,7 @@ class Calls:
     at_up: list[tuple[Any, ...]] = field(default_factory=list)
     other_folders: list[str] = field(default_factory=list)
     saved: list[bool] = field(default_factory=list)
+    registry_answers: bool = True
     checked: list[str] = field(default_factory=list)
 
 
@@ -86,6 +87,10 @@ def calls(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Calls:
             raise PlatformError("cannot read event e1: it is not stored")
         return StoredEvent("e1", address, 0.1)
 
+    def save(*_: object, is_local: bool) -> dict[str, str]:
+        calls.saved.append(is_local)
+        return {"API_PORT": "8100", "KAFKA_PORT": "9192"}
+
     def running(_ledger: Ledger, _environment: str) -> dict[str, str]:
         if not calls.known:
             raise PlatformError("cannot read: no answer")
@@ -100,7 +105,8 @@ def calls(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Calls:
     monkeypatch.setattr(lifecycle, "check", check)
     monkeypatch.setattr(Compose, "services", lambda _self: calls.running)
     monkeypatch.setattr(Compose, "other_folders", lambda _self: calls.other_folders)
-    monkeypatch.setattr(saved_settings, "save", lambda *_, is_local: calls.saved.append(is_local))
+    monkeypatch.setattr(saved_settings, "save", save)
+    monkeypatch.setattr(client, "is_reachable", lambda _address: calls.registry_answers)
     monkeypatch.setattr(Compose, "ports", lambda _self: [("api-rest", calls.port)])
     monkeypatch.setattr(
         Compose, "declared", lambda _self: ["api-rest", "async-worker", "database", "kafka"]
@@ -166,6 +172,17 @@ def test_a_failed_build_deploys_nothing(
         startup.up(declaration)
     assert recorded() == []
     assert ("up", ()) not in calls.steps
+
+
+def test_up_names_the_settings_that_it_keeps_for_the_clone(
+    calls: Calls, declaration: Declaration, capsys: pytest.CaptureFixture[str]
+) -> None:
+    startup.up(declaration)
+    assert calls.saved == [True]
+    assert (
+        "later commands in this clone use API_PORT=8100, KAFKA_PORT=9192 too "
+        "(saved in .delivery/ports.json)\n" in capsys.readouterr().out
+    )
 
 
 STARTED, CHANGED, UNCHANGED = ("started", None), ("succeeded", True), ("succeeded", False)
@@ -262,15 +279,18 @@ def test_monitoring_starts_prometheus(
     assert ("Prometheus     http://localhost:9090/" in capsys.readouterr().out) is monitoring
 
 
-def test_ports_are_saved_before_the_build(
-    calls: Calls, declaration: Declaration, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("answers", [True, False])
+def test_a_failed_build_saves_settings_only_if_the_registry_answers(
+    calls: Calls, declaration: Declaration, monkeypatch: pytest.MonkeyPatch, *, answers: bool
 ) -> None:
     def make(*_: object) -> Release:
-        assert calls.saved == [True]
-        return RELEASE
+        raise PlatformError("cannot build: no")
 
+    calls.registry_answers = answers
     monkeypatch.setattr(releasing, "ensure_images", make)
-    startup.up(declaration)
+    with pytest.raises(PlatformError):
+        startup.up(declaration)
+    assert calls.saved == [True] * answers
 
 
 @pytest.mark.usefixtures("calls")
