@@ -135,30 +135,32 @@ def _check_context(
     name: str, contexts: Sequence[str], context: str, existing: Collection[str]
 ) -> None:
     """Raise DeclarationError unless the context is the environment's, and exists."""
-    allowed = ", ".join(contexts)
     problem = f"cannot use the cluster of {name}"
+    usable = [each for each in contexts if each in existing]
+    hint = f"pass --context {_any_of(usable)}" if usable else _no_context_hint(name, contexts)
     if not context:
         raise DeclarationError(
-            f"{problem}: no context given, and the kubeconfig has no current context",
-            hint=f"pass --context with one of {allowed}; "
-            "`./run inv cluster.up` makes the local cluster",
+            f"{problem}: no context given, and the kubeconfig has no current context", hint=hint
         )
     if context not in contexts:
-        usable = [each for each in contexts if each in existing]
+        allowed = ", ".join(contexts)
         raise DeclarationError(
             f"{problem}: the context {context} is not one of this environment's ({allowed})",
-            hint=f"pass --context {usable[0]}" if usable else _no_context_hint(name, allowed),
+            hint=hint,
         )
     if context not in existing:
-        raise DeclarationError(
-            f"{problem}: the kubeconfig has no context {context}",
-            hint=_no_context_hint(name, allowed),
-        )
+        raise DeclarationError(f"{problem}: the kubeconfig has no context {context}", hint=hint)
 
 
-def _no_context_hint(name: str, allowed: str) -> str:
+def _no_context_hint(name: str, contexts: Sequence[str]) -> str:
     up = "make the local cluster with `./run inv cluster.up`; else " if name == LOCAL else ""
-    return (
-        f"{up}add one of {allowed} to the kubeconfig, "
-        f"or add your context to environments.{name}.contexts in delivery.toml"
+    add = (
+        f"add one of {', '.join(contexts)} to the kubeconfig and pass it as --context"
+        if len(contexts) > 1
+        else f"add the context {contexts[0]} to the kubeconfig and pass --context {contexts[0]}"
     )
+    return f"{up}{add}, or add your context to environments.{name}.contexts in delivery.toml"
+
+
+def _any_of(contexts: Sequence[str]) -> str:
+    return contexts[0] if len(contexts) == 1 else f"with one of {', '.join(contexts)}"

@@ -40,7 +40,7 @@ def test_an_existing_context_of_the_environment_is_used(
 @pytest.mark.parametrize(
     ("context", "existing", "message", "hint"),
     [
-        ("", [], "no context given", "with one of kind-sample, minikube"),
+        ("", [], "no context given", "add one of kind-sample, minikube to the kubeconfig"),
         ("work", ["work", "minikube"], r"context work is not one of .*minikube", "minikube"),
         ("", ["work"], "the context work is not one of", "./run inv cluster.up"),
         ("kind-sample", ["work"], "the kubeconfig has no context kind-sample", "cluster.up"),
@@ -58,6 +58,30 @@ def test_another_context_is_refused(
     with pytest.raises(DeclarationError, match=message) as caught:
         connect(declared, "local", context)
     assert hint in caught.value.hint
+
+
+@pytest.mark.parametrize(
+    ("existing", "context", "hint"),
+    [
+        ([], "", "add the context staging to the kubeconfig and pass --context staging, or add"),
+        (["work", "staging"], "", "pass --context staging"),
+        (["work"], "staging", "add the context staging to the kubeconfig and pass --context"),
+    ],
+)
+def test_only_the_hint_for_local_names_the_local_cluster(
+    declared: Declaration,
+    monkeypatch: pytest.MonkeyPatch,
+    contexts: list[str],
+    existing: list[str],
+    context: str,
+    hint: str,
+) -> None:
+    contexts += existing
+    monkeypatch.setattr(kubectl, "contexts", lambda _program: (contexts, ""))
+    with pytest.raises(DeclarationError) as caught:
+        connect(declared, "staging", context)
+    assert caught.value.hint.startswith(hint)
+    assert "cluster.up" not in caught.value.hint
 
 
 def test_an_environment_that_is_not_declared_is_an_error(declared: Declaration) -> None:
