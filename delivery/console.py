@@ -18,6 +18,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.status import Status
 from rich.table import Table
+from rich.text import Text
 
 from delivery.errors import DeliveryError
 
@@ -28,8 +29,9 @@ _UNLIMITED = 10_000  # columns: wider than any row
 _DIGEST = re.compile(r"(sha256:[0-9a-f]{12})[0-9a-f]{52}")
 _QUIET_SECONDS = 15.0  # between two lines about a running step in a log
 
-out = Console(highlight=False, soft_wrap=True)
-_err = Console(highlight=False, soft_wrap=True, stderr=True)
+# Without emoji, which Rich makes of `delivery.toml:100:`.
+out = Console(highlight=False, soft_wrap=True, emoji=False)
+_err = Console(highlight=False, soft_wrap=True, emoji=False, stderr=True)
 
 
 class Step:
@@ -74,7 +76,7 @@ def _shown(current: Step) -> Iterator[None]:
     """Show a step's progress: continuously on a terminal, every few seconds in CI's log."""
     if out.is_terminal and not os.environ.get("CI"):
         with (
-            out.status(escape(current.title)) as status,
+            out.status(Text(current.title)) as status,
             _ticking(_LIVE_SECONDS, lambda: _update(status, current)),
         ):
             yield
@@ -85,9 +87,8 @@ def _shown(current: Step) -> Iterator[None]:
 
 def _update(status: Status, current: Step) -> None:
     width = max(20, out.width - len(current.title) - 16)
-    status.update(
-        f"{escape(current.title)} [dim]{current.seconds:.0f} s {escape(current.latest[:width])}[/]"
-    )
+    detail = f"{current.seconds:.0f} s {current.latest[:width]}"
+    status.update(Text.assemble(current.title, " ", (detail, "dim")))
 
 
 def _report(current: Step) -> None:
@@ -156,7 +157,7 @@ def table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> 
     if out.is_terminal:
         out.print(grid)
         return
-    plain = Console(file=io.StringIO(), width=_UNLIMITED, highlight=False)
+    plain = Console(file=io.StringIO(), width=_UNLIMITED, highlight=False, emoji=False)
     plain.print(grid)
     for line in cast("io.StringIO", plain.file).getvalue().splitlines():
         say(line.rstrip())

@@ -46,6 +46,32 @@ def test_an_error_prints_details_message_and_hint(capsys: pytest.CaptureFixture[
     )
 
 
+def test_a_code_of_an_emoji_is_printed_unchanged(capsys: pytest.CaptureFixture[str]) -> None:
+    text = "delivery.toml:100: a :bug:"
+    with console.step(text) as step:
+        step.done(text)
+    console.say(text)
+    console.table(text, [text], [[text]])
+    console.error(EngineError(text, hint=text, details=text))
+    printed = capsys.readouterr()
+    assert (printed.out.count(text), printed.err.count(text)) == (6, 3)
+
+
+def test_a_running_step_prints_the_code_of_an_emoji_unchanged(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("CI", raising=False)
+    monkeypatch.setattr(console, "out", Console(force_terminal=True, width=80, emoji=False))
+    monkeypatch.setattr(console, "_LIVE_SECONDS", 0.01)
+    with console.step("read a:100:") as step:
+        step.line("b:100:")
+        time.sleep(0.3)
+    printed = capsys.readouterr().out
+    assert "read a:100:" in printed
+    assert "b:100:" in printed
+    assert "\N{HUNDRED POINTS SYMBOL}" not in printed
+
+
 DIGEST = f"sha256:{'a' * 64}"
 
 
