@@ -55,6 +55,8 @@ def test_a_span_continues_the_carriers_trace_and_hands_it_on() -> None:
     assert dict(post.attributes or {}) == {"a": 1, "b": 2}
     assert (send.status.status_code, send.status.description) == (StatusCode.ERROR, "no broker")
     assert post.resource.attributes["service.name"] == "s"
+    assert post.instrumentation_scope is not None
+    assert post.instrumentation_scope.name == "s"
     assert traced.trace_id() is None
 
 

@@ -30,10 +30,10 @@ _PROPAGATOR = TraceContextTextMapPropagator()
 class Tracing:
     """Makes spans. A carrier is the headers traceparent and tracestate of W3C Trace Context."""
 
-    def __init__(self, provider: TracerProvider | None = None) -> None:
+    def __init__(self, provider: TracerProvider | None = None, service: str = "") -> None:
         self.enabled = provider is not None
         self._provider = provider or NoOpTracerProvider()
-        self._tracer = self._provider.get_tracer("ledger")
+        self._tracer = self._provider.get_tracer(service)
 
     def span(
         self,
@@ -112,4 +112,4 @@ def export_to(exporter: SpanExporter, *, service: str, environment: str, version
     )
     provider = SdkProvider(resource=resource, shutdown_on_exit=False)
     provider.add_span_processor(BatchSpanProcessor(exporter))
-    return Tracing(provider)
+    return Tracing(provider, service)
