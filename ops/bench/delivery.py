@@ -31,7 +31,7 @@ __all__ = ["Contender", "Run", "contenders", "main", "steps", "table"]
 
 FAILED = 1
 IMAGES = ("base-image", "api-rest", "async-worker")
-CHANGED = "api-rest/src/api_rest/version.py"
+CHANGED = "api-rest/src/api_rest/errors.py"
 OURS = "inv build push"
 AGAIN = "the same, again in that clone"
 PEERS = Path("ops") / "bench" / "peers"

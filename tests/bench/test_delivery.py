@@ -81,6 +81,10 @@ def test_peers_build_the_same_images_each_in_its_own_path() -> None:
     assert len({contender.path for contender in contenders()}) == len(contenders())
 
 
+def test_the_changed_file_is_a_source_of_api_rest() -> None:
+    assert (ROOT / module.CHANGED).is_file()
+
+
 @pytest.fixture
 def sources(tmp_path: Path) -> Sources:
     """A repository with the one file that is changed."""
