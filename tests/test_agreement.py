@@ -90,6 +90,14 @@ def test_every_upstream_image_has_a_recipe_that_is_described() -> None:
     assert missing(rows, {"delivery.toml": UPSTREAM}) == {}
 
 
+def test_the_health_check_of_an_image_runs_a_source_that_it_copies() -> None:
+    for app in ("api-rest", "async-worker"):
+        dockerfile = (ROOT / app / "Dockerfile").read_text(encoding="utf-8")
+        script = re.search(r"HEALTHCHECK [^]]*/dist-packages/(ledger/[^\"]+)", dockerfile)
+        assert script, app
+        assert (ROOT / "ledger" / "src" / script[1]).is_file(), app
+
+
 def test_compose_runs_the_declared_images() -> None:
     """A new service fails here with the files that lack it."""
     files = [
