@@ -139,4 +139,5 @@ def _base_digest(images: Images, image: PlannedImage, root: Path) -> str:
 def _upstream_images(declaration: Declaration, images: Sequence[PlannedImage]) -> set[str]:
     """The names of the upstream images that these are built on, and by."""
     builders = (declaration.images[image.name].builder for image in images)
-    return {*(image.base for image in images), *builders} & declaration.upstream.keys()
+    names = {*(image.base for image in images), *builders}
+    return {name for name in declaration.upstream if name in names}
