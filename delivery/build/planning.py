@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from pathlib import Path
 from shlex import quote
@@ -71,7 +72,12 @@ def plan_images(declaration: Declaration, registry: Registry | None, root: Path 
 
 
 def write(plan: Plan, file: Path, root: Path = ROOT) -> None:
-    """Write a plan for --plan; creates no folder but .delivery."""
+    """Write a plan for --plan; creates no folder but .delivery, and overwrites only a plan."""
+    if file.is_file() and not _may_overwrite(file):
+        raise DeclarationError(
+            f"cannot write the plan {file}: the file exists and is no plan",
+            hint="name another file by --file, or remove this file first",
+        )
     files.output(file.name, root=root)  # creates .delivery, where a plan is usually written
     try:
         file.write_text(plan.to_json(), encoding="utf-8")
@@ -84,6 +90,16 @@ def write(plan: Plan, file: Path, root: Path = ROOT) -> None:
         raise DeclarationError(
             f"cannot write the plan {file}: {error.strerror}", hint=hint
         ) from error
+
+
+def _may_overwrite(file: Path) -> bool:
+    """Whether a file is empty, or has the fields that the plans of all versions have."""
+    try:
+        text = file.read_text(encoding="utf-8")
+        content = json.loads(text or "{}")
+    except (OSError, ValueError):
+        return False
+    return not text or (isinstance(content, dict) and {"commit", "decision"} <= content.keys())
 
 
 def read(file: Path) -> Plan:

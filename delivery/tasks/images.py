@@ -67,6 +67,8 @@ def plan(
         console.data(planned.to_json())
     else:
         _show(planned)
+    if file:
+        console.say(f"written to {file}")
     if error := problems.refusal(planned, "publish", shown=True):
         raise error
 

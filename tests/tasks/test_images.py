@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from delivery import console
 from delivery.build import building, planning
 from delivery.build.plan import Images, Plan, PlannedChart
 from delivery.errors import DeclarationError, Problem, RegistryError
@@ -69,13 +70,46 @@ def test_an_unknown_fact_is_an_error() -> None:
 
 
 def test_a_written_plan_can_be_read(
-    monkeypatch: pytest.MonkeyPatch, declaration: Declaration, tmp_path: Path
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    declaration: Declaration,
+    tmp_path: Path,
 ) -> None:
     plan = planned(monkeypatch, declaration)
     file = tmp_path / "plan.json"
     run(images.plan, file=str(file))
+    assert capsys.readouterr().out.splitlines()[-1] == f"written to {file}"
     assert planning.read(file) == plan
     planning.check_unchanged(file, plan)
+    with console.to_stderr():
+        run(images.plan, file=str(file), json_=True)
+    printed = capsys.readouterr()
+    assert json.loads(printed.out) == json.loads(file.read_text())
+    assert printed.err == f"written to {file}\n"
+
+
+@pytest.mark.parametrize("content", [b"# Title\n", b"[1]", b'{"name": "another"}', b"\xff"])
+def test_a_file_that_is_no_plan_is_not_overwritten(
+    monkeypatch: pytest.MonkeyPatch, declaration: Declaration, tmp_path: Path, content: bytes
+) -> None:
+    planned(monkeypatch, declaration)
+    file = tmp_path / "README.md"
+    file.write_bytes(content)
+    with pytest.raises(DeclarationError) as caught:
+        run(images.plan, file=str(file))
+    assert caught.value.message == f"cannot write the plan {file}: the file exists and is no plan"
+    assert caught.value.hint
+    assert file.read_bytes() == content
+
+
+def test_an_empty_file_may_become_a_plan(
+    monkeypatch: pytest.MonkeyPatch, declaration: Declaration, tmp_path: Path
+) -> None:
+    plan = planned(monkeypatch, declaration)
+    file = tmp_path / "plan.json"
+    file.touch()
+    run(images.plan, file=str(file))
+    assert planning.read(file) == plan
 
 
 def test_a_file_that_cannot_be_written_is_an_error(
