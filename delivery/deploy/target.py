@@ -74,17 +74,17 @@ def _parse_seconds(text: str, flag: str) -> int:
     return int(match[1]) * _SECONDS[match[2]]
 
 
-def find_environment(declaration: Declaration, name: str) -> Environment:
-    """The environment of this name; raise DeclarationError if it is unknown."""
+def find_environment(
+    declaration: Declaration, name: str, *, flag: str = "--environment"
+) -> Environment:
+    """The environment of this name, given by a flag; raise DeclarationError if it is unknown."""
     try:
         return declaration.environments[name]
     except KeyError:
         known = ", ".join(declaration.environments) or "none: it declares none"
         raise DeclarationError(
             f"cannot find the environment {name}: delivery.toml does not declare it",
-            hint=did_you_mean(
-                name, declaration.environments, f"--environment takes one of {known}"
-            ),
+            hint=did_you_mean(name, declaration.environments, f"{flag} takes one of {known}"),
         ) from None
 
 

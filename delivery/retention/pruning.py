@@ -51,7 +51,7 @@ def find_uses(
     cannot be asked, since what it runs is not known.
     """
     for name in without:
-        target.find_environment(declaration, name)
+        target.find_environment(declaration, name, flag="--without")
     own = root / ".delivery" / "release.json"
     files = [*([own] if own.is_file() else []), *map(Path, releases)]
     names = [name for name in declaration.environments if name not in without]
@@ -265,23 +265,42 @@ def _environment_uses(declaration: Declaration, names: Sequence[str]) -> list[Us
         declaration, names, programs.ensure("helm"), programs.ensure("kubectl")
     )
     uses = list[Use]()
+    failures: dict[str, DeployError] = {}
     for name, targets in by_name.items():
-        with console.step(f"ask {name} what it runs") as step:
-            if not targets:
-                contexts = ", ".join(declaration.contexts(name))
-                raise DeployError(
-                    f"cannot ask {name} what it runs: the kubeconfig has none of its contexts "
-                    f"({contexts})",
-                    hint=f"run this where the kubeconfig has them, or {_pass_without(name)}",
-                )
-            revisions = [use for each in targets for use in _revision_uses(each)]
-            step.done(f"{len(revisions)} revisions that it runs or may roll back to")
+        try:
+            with console.step(f"ask {name} what it runs") as step:
+                revisions = _target_uses(name, targets, declaration.contexts(name))
+                step.done(f"{len(revisions)} revisions that it runs or may roll back to")
+        except DeployError as error:
+            failures[name] = error
+        else:
             uses += revisions
+    if len(failures) > 1:
+        raise DeployError(
+            f"cannot ask {', '.join(failures)} what they run",
+            details="\n".join(f"{name}: {error.reason}" for name, error in failures.items()),
+            hint="start them, run this where the kubeconfig has their contexts, or "
+            + _pass_without(*failures),
+        )
+    if failures:
+        raise next(iter(failures.values()))
     return uses
 
 
-def _pass_without(name: str) -> str:
-    return f"pass --without {name}: what it alone uses is then removed"
+def _target_uses(name: str, targets: Sequence[Target], contexts: Sequence[str]) -> list[Use]:
+    if not targets:
+        raise DeployError(
+            f"cannot ask {name} what it runs: the kubeconfig has none of its contexts "
+            f"({', '.join(contexts)})",
+            hint=f"run this where the kubeconfig has them, or {_pass_without(name)}",
+        )
+    return [use for each in targets for use in _revision_uses(each)]
+
+
+def _pass_without(*names: str) -> str:
+    flags = " ".join(f"--without {name}" for name in names)
+    use = "it alone uses" if len(names) == 1 else "they alone use"
+    return f"pass {flags}: what {use} is then removed"
 
 
 def _revision_uses(target: Target) -> list[Use]:

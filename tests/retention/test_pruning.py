@@ -385,9 +385,26 @@ def test_an_environment_that_cannot_be_asked_is_an_error(
     assert sample.plan(without=("staging",)).removed == ()
 
 
+def test_all_environments_that_cannot_be_asked_are_named_at_once(
+    sample: PrunedRegistry, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    silent = FakeTarget("staging", answers=False)
+    by_name = {"develop": [], "staging": [silent], "production": [FakeTarget("production")]}
+    monkeypatch.setattr(programs, "ensure", lambda name: name)
+    monkeypatch.setattr(target, "reachable", lambda *_: by_name)
+    with pytest.raises(DeployError, match=r"cannot ask develop, staging what they run") as caught:
+        sample.plan(without=())
+    assert caught.value.details.splitlines() == [
+        "develop: the kubeconfig has none of its contexts (develop)",
+        "staging: it does not answer",
+    ]
+    assert "pass --without develop --without staging:" in caught.value.hint
+
+
 def test_an_undeclared_environment_is_an_error(sample: PrunedRegistry) -> None:
-    with pytest.raises(DeclarationError, match="cannot find the environment stagign"):
+    with pytest.raises(DeclarationError, match="cannot find the environment stagign") as caught:
         sample.plan(without=("stagign",))
+    assert "did you mean staging? --without takes one of" in caught.value.hint
 
 
 def test_without_environments_no_program_is_installed(
