@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -21,12 +22,13 @@ REGISTRY = "DELIVERY_REGISTRY"
 NAME = "COMPOSE_PROJECT_NAME"
 _NAMES = (*PORTS.values(), REGISTRY, NAME)
 _HIGHEST_PORT = 65535
+_PROJECT_NAME = re.compile(r"[a-z0-9][a-z0-9_-]*")  # as docker compose takes it
 
 
 def load(root: Path, environ: Mapping[str, str]) -> dict[str, str]:
     """The saved variables, overridden by those of `environ`; a variable without a value is missing.
 
-    Raises DeclarationError for a port that is not valid.
+    Raises DeclarationError for a port or a name that is not valid.
     """
     settings = _read(root) | {name: environ[name] for name in _NAMES if environ.get(name)}
     for name in PORTS.values():
@@ -36,6 +38,12 @@ def load(root: Path, environ: Mapping[str, str]) -> dict[str, str]:
                 f"cannot use {name}={value}: it is no port",
                 hint=f"set it to a number from 1 to {_HIGHEST_PORT}",
             )
+    if (project := settings.get(NAME)) and not _PROJECT_NAME.fullmatch(project):
+        raise DeclarationError(
+            f"cannot use {NAME}={project}: it is no name of a compose project",
+            hint="use lower-case letters, digits, hyphens and underscores; begin with a letter or "
+            "a digit",
+        )
     return settings
 
 

@@ -34,6 +34,19 @@ def test_an_invalid_port_is_refused(tmp_path: Path, value: str) -> None:
         saved_settings.load(tmp_path, {"API_PORT": value})
 
 
+@pytest.mark.parametrize("value", ["Bad Name", "-a", "_a", "a.b", "é"])
+def test_an_invalid_name_is_refused(tmp_path: Path, value: str) -> None:
+    message = f"COMPOSE_PROJECT_NAME={value}: it is no name"
+    with pytest.raises(DeclarationError, match=message) as error:
+        saved_settings.load(tmp_path, {"COMPOSE_PROJECT_NAME": value})
+    assert "lower-case letters, digits" in error.value.hint
+
+
+def test_a_name_of_compose_is_accepted(tmp_path: Path) -> None:
+    environ = {"COMPOSE_PROJECT_NAME": "0a_b-c"}
+    assert saved_settings.load(tmp_path, environ) == environ
+
+
 @pytest.mark.parametrize("content", ["{", "[]", "null"])
 def test_an_unreadable_file_is_ignored(tmp_path: Path, content: str) -> None:
     saved_settings.save(tmp_path, MOVED, is_local=True)
