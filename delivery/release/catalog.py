@@ -19,6 +19,7 @@ __all__ = [
     "REPOSITORY",
     "artifact",
     "check_file",
+    "choices",
     "find",
     "newest",
     "newest_first",
@@ -100,7 +101,7 @@ def require(declaration: Declaration, registry: Registry, version: str) -> Relea
     if release is None:
         raise DeclarationError(
             f"cannot deploy version {version}: {registry.address} holds no such release",
-            hint=f"{_choices(registry)}; --version {CURRENT} deploys this clone's sources",
+            hint=f"{choices(registry)}; --version {CURRENT} deploys this clone's sources",
         )
     _check_complete(declaration, registry, release)
     return release
@@ -120,7 +121,7 @@ def check_file(
     if published is None:
         raise DeclarationError(
             f"{action}: {registry.address} holds no release {release.version}",
-            hint=_choices(registry),
+            hint=choices(registry),
         )
     if published != release:
         names = {**published.content, **release.content}
@@ -174,7 +175,8 @@ def _check_complete(declaration: Declaration, registry: Registry, release: Relea
         )
 
 
-def _choices(registry: Registry) -> str:
+def choices(registry: Registry) -> str:
+    """The hint for an unknown version: the newest releases of the registry."""
     releases = versions(registry)
     if not releases:
         return "publish a release by `./run inv push`: none is published yet"

@@ -94,10 +94,11 @@ def _registry() -> Registry:
 def _release(doing: str, registry: Registry, version: str) -> Release:
     release = catalog.find(registry, version) if version else lifecycle.released()
     if release is None:
-        reason = "this clone has no release yet"
+        reason, hint = "this clone has no release yet", "publish it by `./run inv push`"
         if version:
             reason = f"{registry.address} has no release {version}"
-        raise DeclarationError(f"cannot {doing}: {reason}", hint="publish it by `./run inv push`")
+            hint = catalog.choices(registry)
+        raise DeclarationError(f"cannot {doing}: {reason}", hint=hint)
     return release
 
 

@@ -43,6 +43,7 @@ def released(monkeypatch: pytest.MonkeyPatch, declaration: Declaration) -> list[
     monkeypatch.setattr(lifecycle, "released", lambda: last[-1])
     monkeypatch.setattr(files, "load_declaration", lambda: declaration)
     monkeypatch.setattr(catalog, "find", lambda _registry, version: CATALOG.get(version))
+    monkeypatch.setattr(catalog, "versions", lambda _registry: ["2.0.0", "1.0.0"])
     monkeypatch.setattr(
         catalog, "references", lambda _registry, release: [f"all of {release.version}"]
     )
@@ -162,7 +163,9 @@ def test_an_unknown_release_is_an_error(
     task: tuple[str, ...], capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert inv(TASKS, *task, "--version", "7.0.0") == 2
-    assert "localhost:5001 has no release 7.0.0" in capsys.readouterr().err
+    printed = capsys.readouterr().err
+    assert "localhost:5001 has no release 7.0.0" in printed
+    assert "choose from 2.0.0, 1.0.0" in printed
 
 
 @pytest.mark.usefixtures("released")
