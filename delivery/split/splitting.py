@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
@@ -32,8 +33,8 @@ def split(declaration: Declaration, to: Path, only: str = "", root: Path = ROOT)
     Each has the commits that touch it, its tags, and no remote; this clone does not change. The
     same history gives the same commits, so that a later split continues an earlier split.
 
-    Raises DeclarationError for an unknown subproject, for a folder that is not empty or is inside
-    this clone, and for a shallow clone.
+    Raises DeclarationError for an unknown subproject, for a folder that is not empty, cannot be
+    made or is inside this clone, and for a shallow clone.
     """
     if only and only not in declaration.subprojects:
         known = declaration.subprojects
@@ -42,7 +43,14 @@ def split(declaration: Declaration, to: Path, only: str = "", root: Path = ROOT)
             hint=did_you_mean(only, known),
         )
     clone = git.load_clone(root)
-    _check(to, clone)
+    try:
+        _check(to, clone)
+        to.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise DeclarationError(
+            f"cannot split the repository: cannot use {to}: {error.strerror}",
+            hint="pass a folder that can be made and written to",
+        ) from error
     if changed := git.changes(root):
         console.say(f"{plural(len(changed), 'uncommitted file')} left out: {shorten(changed)}")
     current, refs = history_refs(declaration, clone)
@@ -61,7 +69,7 @@ def split(declaration: Declaration, to: Path, only: str = "", root: Path = ROOT)
                 made = git.load_clone(repository)
                 commits = plural(len(git.history(made)), "commit")
                 tags = plural(len(made.tags), "tag")
-                step.done(f"{repository}, {commits}, {tags}")
+                step.done(f"{shlex.quote(str(repository))}, {commits}, {tags}")
     except BaseException:
         for repository in repositories:
             shutil.rmtree(repository, ignore_errors=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 
 from invoke.context import Context
@@ -26,7 +27,7 @@ def split(_context: Context, to: str, only: str = "") -> None:
     """
     from delivery.split import splitting
 
-    repositories = splitting.split(files.load_declaration(), Path(to).expanduser().absolute(), only)
+    repositories = splitting.split(files.load_declaration(), Path(to).expanduser().resolve(), only)
     console.say("push: git -C FOLDER push --all ADDRESS && git -C FOLDER push --tags ADDRESS")
     for repository in repositories:
-        console.say(f"  {repository}")
+        console.say(f"  {shlex.quote(str(repository))}")

@@ -11,8 +11,11 @@ from delivery.tasks import repos
 from tests.tasks.running import run
 
 
-def test_a_relative_folder_is_below_the_current_one(
-    monkeypatch: pytest.MonkeyPatch, declaration: Declaration, tmp_path: Path
+def test_a_relative_folder_is_below_the_current_one_and_is_printed_for_a_shell(
+    monkeypatch: pytest.MonkeyPatch,
+    declaration: Declaration,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     calls: list[tuple[Path, str]] = []
 
@@ -23,5 +26,6 @@ def test_a_relative_folder_is_below_the_current_one(
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(files, "load_declaration", lambda: declaration)
     monkeypatch.setattr(splitting, "split", split)
-    run(repos.split, to="new", only="apps")
-    assert calls == [(tmp_path / "new", "apps")]
+    run(repos.split, to="gone/../the new", only="apps")
+    assert calls == [(tmp_path / "the new", "apps")]
+    assert f"'{tmp_path / 'the new' / 'apps'}'" in capsys.readouterr().out.replace("\n", "")
