@@ -27,8 +27,6 @@ __all__ = [
     "remote_address",
 ]
 
-_UNPUBLISHED = "publish this commit first, or pass --unpublished"
-
 
 @dataclass(frozen=True)
 class Finish:
@@ -71,7 +69,7 @@ def plan(declaration: Declaration, *, unpublished: bool = False, root: Path = RO
         raise DeclarationError(
             f"cannot finish the release: the registry's release {version} has other content",
             details="\n".join(lines),
-            hint=f"let the pipeline of {branch} {_UNPUBLISHED}",
+            hint=f"let the pipeline of {branch} publish this commit first, or pass --unpublished",
         )
     head = checkout.facts.commit
     existing = tuple(tag.name for tag in checkout.facts.tags if tag.commit == head)
@@ -89,8 +87,9 @@ def differences(declaration: Declaration, version: str) -> list[str]:
     except DeclarationError as error:
         raise DeclarationError(
             f"cannot finish the release: {registry.address} holds no complete release {version}",
-            details=error.message,
-            hint=f"let the pipeline of this branch {_UNPUBLISHED}",
+            details=error.reason,
+            hint="run `./run inv push` first, or let the pipeline of this branch do it;"
+            " --unpublished makes the tags without it",
         ) from error
     plan = planning.plan_checkout(declaration, registry)
     return list(

@@ -87,6 +87,8 @@ def test_an_unpublished_release_is_an_error_with_a_hint(monkeypatch: pytest.Monk
     monkeypatch.setattr(catalog, "require", require)
     with pytest.raises(DeclarationError, match=r"holds no complete release 1\.0\.1") as caught:
         finishing.differences(PROJECT, "1.0.1")
+    assert caught.value.details == "there is no such release"
+    assert caught.value.hint.startswith("run `./run inv push` first, ")
     assert "--unpublished" in caught.value.hint
 
 
