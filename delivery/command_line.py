@@ -12,6 +12,7 @@ from pathlib import Path
 from invoke.exceptions import Exit, ParseError
 from invoke.main import program
 from invoke.parser import Parser
+from invoke.parser.context import ParserContext
 from invoke.program import Program
 
 from delivery import console
@@ -72,6 +73,13 @@ class CommandLine(Program):
         with self._explained():
             super().parse_cleanup()
 
+    def print_task_help(self, name: str) -> None:
+        """Print the help of a task; a flag that may be repeated takes a STRING there, too."""
+        for argument in self.parser.contexts[name].args.values():
+            if argument.kind is list:
+                argument.kind = str
+        super().print_task_help(name)
+
     def _refuse_without_effect(self) -> None:
         for flag, hint in _WITHOUT_EFFECT.items():
             if self.args[flag].got_value:
@@ -95,27 +103,42 @@ class CommandLine(Program):
         raise Exit
 
     def _check_flags(self, words: list[str]) -> None:
-        """Refuse an unknown flag, which Invoke takes for the value of a missing argument."""
+        """Refuse flags that Invoke accepts.
+
+        It takes an unknown flag for the value of a missing argument, and a flag that may be
+        repeated without a value for one that is not given.
+        """
         contexts = {
             name: context
             for context in self._make_parser().contexts.values()
             for name in (context.name, *context.aliases)
         }
-        context, is_value = None, False
+        context, needs_value = None, ""
         for word in words:
-            if is_value:
-                is_value = False
+            if needs_value and context is not None and word not in context.flags:
+                needs_value = ""
+            elif needs_value:
+                break
             elif not word.startswith("-"):
                 context = contexts.get(word, context)
             elif context is not None:
-                name, equals, _ = word.partition("=")
-                flag = name if name.startswith("--") else name[:2]
-                if flag in context.flags:
-                    is_value = context.flags[flag].takes_value and not equals and flag == name
-                elif flag not in context.inverse_flags and flag not in self.initial_context.flags:
-                    show = f"see its flags with `./run inv --help {context.name}`"
-                    hint = did_you_mean(flag, context.flag_names(), show)
-                    raise usage_error(f"cannot run {context.name}: no such flag: {flag}", hint)
+                needs_value = self._check_flag(context, word)
+        if needs_value and context is not None:
+            raise _value_missing(context.name or "", needs_value)
+
+    def _check_flag(self, context: ParserContext, word: str) -> str:
+        """The name of the flag if its value is the next word, else ""; refuse an unknown flag."""
+        name, equals, _ = word.partition("=")
+        flag = name if name.startswith("--") else name[:2]
+        if flag in context.flags:  # `get` does not know the short flags
+            argument = context.flags[flag]
+            is_next = argument.takes_value and not equals and flag == name
+            return str(argument.name) if is_next else ""
+        if flag not in context.inverse_flags and flag not in self.initial_context.flags:
+            show = _flags_of(context.name or "")
+            hint = did_you_mean(flag, context.flag_names(), show)
+            raise usage_error(f"cannot run {context.name}: no such flag: {flag}", hint)
+        return ""
 
     @contextmanager
     def _explained(self) -> Iterator[None]:
@@ -131,7 +154,7 @@ class CommandLine(Program):
     def _explain(self, error: ParseError) -> Exit:
         context = error.context
         task = (context.name if context else None) or ""
-        show = f"see its flags with `./run inv --help {task}`" if task else _LIST
+        show = _flags_of(task)
         if match := _UNKNOWN.fullmatch(str(error)):
             word = match[1]
             if not word.startswith("-"):
@@ -144,8 +167,18 @@ class CommandLine(Program):
             flags = ", ".join(f"--{name}" for name in missing.split(", "))
             return usage_error(f"cannot run {match[1]}: {flags} is missing", show)
         if match := _VALUELESS.match(str(error)):
-            return usage_error(f"cannot run {task or 'a task'}: --{match[1]} needs a value", show)
+            return _value_missing(task, match[1])
         return usage_error(f"cannot read the command line: {error}", show)
+
+
+def _flags_of(task: str) -> str:
+    """A hint how to see the flags of a task, or the tasks if none is given."""
+    return f"see its flags with `./run inv --help {task}`" if task else _LIST
+
+
+def _value_missing(task: str, flag: str) -> Exit:
+    message = f"cannot run {task or 'a task'}: --{flag.replace('_', '-')} needs a value"
+    return usage_error(message, _flags_of(task))
 
 
 def _similar_tasks(word: str, tasks: list[str]) -> str:

@@ -46,6 +46,23 @@ def test_help_describes_each_flag() -> None:
     assert "without a confirmation" in " ".join(shown.split())
 
 
+@pytest.mark.parametrize(
+    ("task", "flag"),
+    [
+        ("logs", "-s STRING, --service=STRING"),
+        ("registry.prune", "--without=STRING"),
+        ("registry.prune", "--in-use=STRING"),
+        ("release.prepare", "--subproject=STRING"),
+    ],
+)
+def test_help_shows_the_value_of_a_flag_that_may_be_repeated(
+    task: str, flag: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run("--help", task) == 0
+    shown = " ".join(capsys.readouterr().out.split())
+    assert flag in shown
+
+
 def test_help_alone_shows_the_core_options(capsys: pytest.CaptureFixture[str]) -> None:
     assert run("--help") == 0
     assert "Core options:" in capsys.readouterr().out
@@ -94,6 +111,11 @@ def test_help_alone_shows_the_core_options(capsys: pytest.CaptureFixture[str]) -
             "cannot run component.add: --name is missing\nhint: see its flags with `./run inv ",
         ),
         (["logs", "--tail"], "cannot run logs: --tail needs a value"),
+        (["logs", "--service"], "cannot run logs: --service needs a value\nhint: see its flags"),
+        (["logs", "-s"], "cannot run logs: --service needs a value"),
+        (["logs", "--service", "--follow"], "cannot run logs: --service needs a value"),
+        (["logs", "--service", "kafka", "--service"], "cannot run logs: --service needs a value"),
+        (["registry.prune", "--in-use"], "cannot run registry.prune: --in-use needs a value"),
         (["--help", "upp"], "cannot run upp: no such task"),
         (["--list-depth"], "cannot run a task: --list-depth needs a value"),
         (
