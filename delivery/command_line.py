@@ -73,6 +73,11 @@ class CommandLine(Program):
         with self._explained():
             super().parse_cleanup()
 
+    def no_tasks_given(self) -> None:
+        """List the tasks."""
+        self.list_tasks()
+        raise Exit
+
     def print_task_help(self, name: str) -> None:
         """Print the help of a task; a flag that may be repeated takes a STRING there, too."""
         for argument in self.parser.contexts[name].args.values():

@@ -68,6 +68,14 @@ def test_help_alone_shows_the_core_options(capsys: pytest.CaptureFixture[str]) -
     assert "Core options:" in capsys.readouterr().out
 
 
+def test_no_words_list_the_tasks(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run() == 0
+    printed = capsys.readouterr().out
+    assert run("--list") == 0
+    assert printed == capsys.readouterr().out
+    assert "Available tasks" in printed
+
+
 @pytest.mark.parametrize(
     ("words", "message"),
     [
