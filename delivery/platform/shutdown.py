@@ -34,7 +34,8 @@ def down(declaration: Declaration, *, volumes: bool, registry: bool, yes: bool) 
         console.say(f"the registry still runs for {', '.join(users)}: to stop it, {remove},")
         console.say("then `./run inv down`; or at once `./run inv down --registry`")
     if project.engine.is_private:
-        console.say("the private engine still runs; `./run inv engine.down` stops it")
+        console.say("the private engine still runs, with the containers of all clones on this")
+        console.say("machine; `./run inv engine.down` stops it and them")
 
 
 def _confirm(name: str, volumes: list[str], *, yes: bool) -> None:

@@ -431,6 +431,17 @@ def test_down_names_the_clusters_that_use_the_registry(
     assert (f"{note} `./run inv down --registry`" in printed) is bool(users)
 
 
+@pytest.mark.usefixtures("removals")
+def test_down_says_that_the_private_engine_is_shared(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(lifecycle, "down", lambda *_, **_flags: [])
+    monkeypatch.setattr(Engine, "is_private", True)
+    platform.down(Context())
+    printed = capsys.readouterr().out
+    assert "the private engine still runs, with the containers of all clones" in printed
+
+
 @pytest.mark.parametrize(
     ("request_", "message"),
     [
