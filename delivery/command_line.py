@@ -6,12 +6,14 @@ import os
 import re
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stdout
+from io import StringIO
 from pathlib import Path
 
 from invoke.exceptions import Exit, ParseError
 from invoke.main import program
 from invoke.parser import Parser
+from invoke.parser.argument import Argument
 from invoke.parser.context import ParserContext
 from invoke.program import Program
 
@@ -78,12 +80,33 @@ class CommandLine(Program):
         self.list_tasks()
         raise Exit
 
+    def core_args(self) -> list[Argument]:
+        """Invoke's flags; bash and zsh alone have a completion script here."""
+        arguments = super().core_args()
+        for argument in arguments:
+            if argument.name == "print-completion-script":
+                argument.help = "Print the completion script of a shell: bash or zsh."
+        return arguments
+
+    def print_help(self) -> None:
+        """Print the flags before the tasks, without those that users do not need."""
+        shown = [
+            argument
+            for argument in (*self.core_args(), *self.task_args())
+            if argument.name not in {*_WITHOUT_EFFECT, "write-pyc"}
+        ]
+        sys.stdout.write(f"Usage: {self.binary} [--core-opts] TASK [--options] [TASK …]\n\n")
+        sys.stdout.write("Core options:\n\n")
+        self.print_columns(ParserContext(args=shown).help_tuples())
+
     def print_task_help(self, name: str) -> None:
-        """Print the help of a task; a flag that may be repeated takes a STRING there, too."""
+        """Print a task's description and flags; a flag that may be repeated takes a STRING, too."""
         for argument in self.parser.contexts[name].args.values():
             if argument.kind is list:
                 argument.kind = str
-        super().print_task_help(name)
+        with redirect_stdout(StringIO()) as text:
+            super().print_task_help(name)
+        sys.stdout.write(text.getvalue().replace("Docstring:\n", "", 1))
 
     def _refuse_without_effect(self) -> None:
         for flag, hint in _WITHOUT_EFFECT.items():

@@ -36,7 +36,10 @@ def test_help_after_a_task_shows_its_help(
 
 def test_help_before_a_task_shows_its_help(capsys: pytest.CaptureFixture[str]) -> None:
     assert run("--help", "down") == 0
-    assert "Usage: inv [--core-opts] down " in capsys.readouterr().out
+    shown = capsys.readouterr().out
+    assert "Usage: inv [--core-opts] down " in shown
+    assert "\n\n  Stop the platform; its data stays.\n" in shown
+    assert "Docstring" not in shown
 
 
 def test_help_describes_each_flag() -> None:
@@ -65,7 +68,12 @@ def test_help_shows_the_value_of_a_flag_that_may_be_repeated(
 
 def test_help_alone_shows_the_core_options(capsys: pytest.CaptureFixture[str]) -> None:
     assert run("--help") == 0
-    assert "Core options:" in capsys.readouterr().out
+    shown = capsys.readouterr().out
+    assert "Core options:" in shown
+    assert "--list-format" in shown
+    assert "shell: bash or zsh" in " ".join(shown.split())
+    for flag in ("--dry", "--pty", "--prompt-for-sudo-password", "--write-pyc", "--collection"):
+        assert flag not in shown
 
 
 def test_no_words_list_the_tasks(capsys: pytest.CaptureFixture[str]) -> None:
