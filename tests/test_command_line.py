@@ -168,6 +168,12 @@ def test_a_bad_command_line_is_an_error_with_a_hint(
     assert message in capsys.readouterr().err
 
 
+def test_run_without_a_command_is_a_usage_error() -> None:
+    done = subprocess.run([ROOT / "run"], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.startswith("error: cannot run a command: none given\nhint: pass one: ")
+
+
 def test_a_closed_pipe_ends_a_list_without_an_error() -> None:
     reading, writing = os.pipe()
     os.close(reading)
