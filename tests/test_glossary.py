@@ -24,7 +24,7 @@ PLAIN = set(
     re.findall(
         r"[a-z]+",
         """
-        branch commit committed develop gitflow ref tag
+        branch changelog commit committed develop gitflow push ref tag
         namespace node pods service values volumes worker
         collect csv data days dry file folder follow history json monitoring of only port say
         tail timeout to use without yes
