@@ -138,7 +138,7 @@ def test_a_push_is_delivered_and_recorded(
     assert stages(pipelines, run.url, "api-rest", environment) == expected
     assert pipelines.versions(environment)["platform-chart"] == version
     deploys = pipelines.events(component="api-rest", environment=environment, stage="deploy")
-    assert deploys[-1]["responsible"] == (approved_by or "Somebody")
+    assert deploys[-1]["responsible"] == (approved_by or "Tester")
     message = text(webhook.messages[-1])
     assert all(part in message for part in (branch, version, environment, run.url))
 

@@ -326,7 +326,7 @@ def test_a_filter_finds_a_rare_value_among_a_million_events_by_an_index(
 
 def test_a_wrong_password_is_an_outage_that_names_the_user() -> None:
     store = Store(database_engine(config.load(Settings, {**os.environ, "DB_PASSWORD": "wrong"})))
-    with pytest.raises(Unavailable, match="AccessPlugin denied"):
+    with pytest.raises(Unavailable, match="Access denied"):
         store.check()
 
 
