@@ -208,6 +208,8 @@ def test_a_saved_local_registry_overrides_a_declared_local_one(
         *(f"ops/upstream/{name}" for name in UPSTREAM),
     ):
         (tmp_path / folder).mkdir(parents=True)
+    for name in ("develop", "staging", "production"):
+        (tmp_path / "platform-chart" / f"values-{name}.yaml").touch()
     (tmp_path / "delivery.toml").write_text(DECLARATION.replace("localhost:5001", declared))
     saved_settings.save(tmp_path, {"DELIVERY_REGISTRY": "localhost:5002"}, is_local=True)
     monkeypatch.delenv("DELIVERY_REGISTRY", raising=False)
