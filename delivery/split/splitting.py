@@ -48,7 +48,7 @@ def split(declaration: Declaration, to: Path, only: str = "", root: Path = ROOT)
         to.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise DeclarationError(
-            f"cannot split the repository: cannot use {to}: {error.strerror}",
+            f"cannot split the repository: {to}: {error.strerror}",
             hint="pass a folder that can be made and written to",
         ) from error
     if changed := git.changes(root):

@@ -96,7 +96,7 @@ def test_a_later_split_continues_an_earlier_one(
     [
         ("full", "", "is not empty"),
         ("full/file", "", "is a file"),
-        ("full/file/x", "", "cannot use .*/full/file/x: Not a directory"),
+        ("full/file/x", "", "cannot split the repository: .*/full/file/x: Not a directory"),
         ("source/split", "", "is inside this clone"),
         ("split", "chart", "--only chart is no subproject"),
     ],
