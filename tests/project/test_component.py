@@ -94,7 +94,8 @@ def clone(tmp_path: Path) -> Path:
         (tmp_path / folder).mkdir(parents=True)
     (tmp_path / "api-rest" / "VERSION").write_text("0.3.0\n")
     (tmp_path / "greeter" / "Dockerfile").write_text("FROM base-image\n")
-    for file in ("delivery.toml", "platform-chart/values.yaml"):
+    values = [environment.values for environment in declared.environments.values()]
+    for file in ("delivery.toml", "platform-chart/values.yaml", *values):
         (tmp_path / file).write_text((ROOT / file).read_text())
     (tmp_path / "cosign.pub").write_text("")
     return tmp_path
