@@ -29,7 +29,7 @@ from sqlalchemy import Engine, delete, func, select
 
 from ledger import config
 
-TIMEOUT = 60
+TIMEOUT = 120
 # A worker with short waits. `changes` are more lines of Python that run first.
 PROGRAM = """
 import sys
