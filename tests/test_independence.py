@@ -25,8 +25,8 @@ IGNORED = {".venv", ".nox", ".hypothesis", "__pycache__"}
 PATHS = ("src", "scripts", "tests")
 # The apps share a repository, and this test compares their contracts.
 EXPECTED = {"async-worker/tests/test_contract.py: api_rest"}
-# The library of the apps, and a module of its tests.
-SHARED = {"ledger", "secure_kafka"}
+# The library of the apps, and modules of its tests.
+SHARED = {"ledger", "secure_kafka", "captured_logs"}
 
 
 def sources(folder: str) -> list[Path]:

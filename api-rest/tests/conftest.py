@@ -4,10 +4,12 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-import structlog
 from api_rest.settings import Settings
+from captured_logs import plain_structlog, structured
 
 from ledger import config
+
+__all__ = ["plain_structlog", "structured"]
 
 MINIMUM = {
     "BROKER_URL": "kafka.invalid",
@@ -43,25 +45,3 @@ def deployment() -> dict[str, Any]:
         "stage": "deploy",
         "status": "succeeded",
     }
-
-
-@pytest.fixture(autouse=True)
-def _plain_structlog() -> None:
-    """Hand log lines to the standard library as dictionaries, where caplog finds them."""
-    structlog.configure(
-        processors=[
-            structlog.contextvars.merge_contextvars,
-            structlog.stdlib.ProcessorFormatter.wrap_for_formatter,
-        ],
-        logger_factory=structlog.stdlib.LoggerFactory(),
-        wrapper_class=structlog.make_filtering_bound_logger("DEBUG"),
-        cache_logger_on_first_use=False,
-    )
-
-
-@pytest.fixture
-def structured() -> Callable[[pytest.LogCaptureFixture], list[dict[str, Any]]]:
-    def structured(caplog: pytest.LogCaptureFixture) -> list[dict[str, Any]]:
-        return [record.msg for record in caplog.records if isinstance(record.msg, dict)]
-
-    return structured

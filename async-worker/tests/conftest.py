@@ -6,9 +6,9 @@ from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any
 
 import pytest
-import structlog
 from async_worker.event import Message
 from async_worker.settings import Settings
+from captured_logs import plain_structlog, structured
 from sqlalchemy import Engine, create_engine
 from sqlalchemy.pool import StaticPool
 
@@ -16,6 +16,8 @@ from ledger import config
 
 if TYPE_CHECKING:
     from live import Scenario, Services
+
+__all__ = ["plain_structlog", "structured"]
 
 MINIMUM = {
     "BROKER_URL": "kafka.invalid",
@@ -74,25 +76,6 @@ def engine() -> Iterator[Engine]:
     engine = create_engine("sqlite://", poolclass=StaticPool)
     yield engine
     engine.dispose()
-
-
-@pytest.fixture(autouse=True)
-def _plain_structlog() -> None:
-    """Pass log lines to the standard library as dictionaries, for caplog."""
-    structlog.configure(
-        processors=[structlog.stdlib.ProcessorFormatter.wrap_for_formatter],
-        logger_factory=structlog.stdlib.LoggerFactory(),
-        wrapper_class=structlog.make_filtering_bound_logger("DEBUG"),
-        cache_logger_on_first_use=False,
-    )
-
-
-@pytest.fixture
-def structured() -> Callable[[pytest.LogCaptureFixture], list[dict[str, Any]]]:
-    def structured(caplog: pytest.LogCaptureFixture) -> list[dict[str, Any]]:
-        return [record.msg for record in caplog.records if isinstance(record.msg, dict)]
-
-    return structured
 
 
 @pytest.fixture(scope="session")
