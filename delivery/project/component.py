@@ -8,7 +8,7 @@ from pathlib import Path
 
 from delivery.errors import DeclarationError
 from delivery.project import files
-from delivery.project.declaration import Declaration, parse
+from delivery.project.declaration import Declaration
 from delivery.project.files import ROOT
 
 __all__ = ["Component", "add", "add_to_declaration", "add_to_values"]
@@ -45,11 +45,7 @@ def add(declaration: Declaration, new: Component, root: Path = ROOT) -> list[str
         declared: add_to_declaration(declared.read_text(encoding="utf-8"), new, sibling.base),
         values: add_to_values(values.read_text(encoding="utf-8"), new, image),
     }
-    parse(
-        texts[declared],
-        is_folder=lambda path: (root / path).is_dir(),
-        is_file=lambda path: (root / path).is_file(),
-    )
+    files.parse_declaration(texts[declared], root)
     if not any((root / new.folder / name).exists() for name in ("VERSION", "pyproject.toml")):
         texts[root / new.folder / "VERSION"] = f"{version}\n"
     for file, text in texts.items():

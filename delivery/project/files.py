@@ -22,6 +22,7 @@ __all__ = [
     "context_files",
     "load_declaration",
     "output",
+    "parse_declaration",
     "project_name",
     "read_text",
     "read_version",
@@ -45,11 +46,7 @@ def load_declaration(root: Path = ROOT) -> Declaration:
         raise DeclarationError(
             f"cannot read {file}: {error.strerror}", hint="run this in a clone of the project"
         ) from error
-    declaration = parse(
-        text,
-        is_folder=lambda path: (root / path).is_dir(),
-        is_file=lambda path: (root / path).is_file(),
-    )
+    declaration = parse_declaration(text, root)
     address = os.environ.get(saved_settings.REGISTRY)
     if not address and is_local(declaration.registry.address):
         address = saved_settings.load(root, {}).get(saved_settings.REGISTRY)
@@ -63,6 +60,15 @@ def load_declaration(root: Path = ROOT) -> Declaration:
             hint="set it to a host with an optional port and path,"
             " as in localhost:5001 or docker.io/acme",
         ) from error
+
+
+def parse_declaration(text: str, root: Path) -> Declaration:
+    """The declaration in a text, checked against the files and folders below root."""
+    return parse(
+        text,
+        is_folder=lambda path: (root / path).is_dir(),
+        is_file=lambda path: (root / path).is_file(),
+    )
 
 
 def read_text(file: Path, name: str, hint: str) -> str:
