@@ -10,6 +10,7 @@ from delivery.host import docker_api, dockerd, engines
 from delivery.host.docker_api import Engine
 from delivery.project import files
 from delivery.records import outbox
+from delivery.words import plural
 
 __all__ = ["clean", "describe", "prune", "to_json"]
 
@@ -76,9 +77,9 @@ def clean(*, yes: bool) -> None:
 def _check_outbox() -> None:
     """Raise DeliveryError if the cache has an outbox with undelivered events."""
     if events := outbox.undelivered_in(cache.folder()):
-        count = "1 event in it was" if len(events) == 1 else f"{len(events)} events in it were"
+        count, verb = plural(len(events), "event"), "was" if len(events) == 1 else "were"
         raise DeliveryError(
-            f"cannot remove the cache: {count} not delivered ({events[0].parent})",
+            f"cannot remove the cache: {count} in it {verb} not delivered ({events[0].parent})",
             hint="send them with `./run inv ci.deliver` (`./run inv records.waiting` shows them), "
             "or set DELIVERY_OUTBOX or XDG_STATE_HOME to a folder outside the cache",
         )
