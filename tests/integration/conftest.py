@@ -20,6 +20,7 @@ from delivery.host import engines, upstreams
 from delivery.host.docker_api import MANAGED, Engine
 from delivery.project import files
 from delivery.project.declaration import Declaration
+from tests.integration.small import source_folders
 from tests.ports import free_port
 
 _INVOKE = (sys.executable, "-m", "invoke")
@@ -161,23 +162,14 @@ def clone(engine: Engine, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
     """A second platform that is not started; removed after the tests."""
     # A path may be long and have spaces.
     folder = tmp_path_factory.mktemp("clone") / "a long path with several spaces in it" / "a clone"
-    folders = [
-        "delivery",
-        "ops/locks",
-        "base-image",
-        "api-rest",
-        "async-worker",
-        "ledger",
-        "platform-chart",
-        "ops/upstream",
-        "ops/monitoring",
-    ]
     for name in (
         "tasks.py",
         "delivery.toml",
         "docker-compose.yaml",
         "ops/docker-compose.apps.yaml",
-        *folders,
+        "platform-chart",
+        "ops/monitoring",
+        *source_folders(),
     ):
         copy = shutil.copytree if (files.ROOT / name).is_dir() else shutil.copy2
         (folder / name).parent.mkdir(parents=True, exist_ok=True)

@@ -79,6 +79,13 @@ confirm = {confirm}
 CHANGELOG = "# Changelog\n\n## [Unreleased]\n\n## [0.1.0] - 2026-01-01\n\n- Everything.\n"
 
 
+def source_folders() -> list[str]:
+    """The folders of this project that its tasks and builds read."""
+    images = files.load_declaration().images.values()
+    contexts = dict.fromkeys(folder for image in images for folder in image.folders)
+    return ["delivery", "ops/locks", "ops/upstream", *contexts]
+
+
 @dataclass(frozen=True)
 class Small:
     """The small project in a folder, with a registry."""

@@ -27,6 +27,7 @@ from delivery.project.declaration import Declaration
 from delivery.registry.client import Registry
 from delivery.release import catalog, chart_package
 from delivery.release.released import Release, ReleasedPart
+from tests.integration.small import source_folders
 
 pytestmark = [pytest.mark.engine, pytest.mark.cluster]
 
@@ -181,15 +182,7 @@ def _mount(registry: str, name: str, digest: str) -> None:
 def make_clone(folder: Path, environments: str) -> None:
     """Copy what a deploy needs of this project, with the small chart and these environments."""
     ignored = shutil.ignore_patterns(".venv", "__pycache__")
-    for name in (
-        "delivery",
-        "ops/locks",
-        "base-image",
-        "api-rest",
-        "async-worker",
-        "ledger",
-        "ops/upstream",
-    ):
+    for name in source_folders():
         shutil.copytree(files.ROOT / name, folder / name, ignore=ignored)
     shutil.copytree(HERE / "chart", folder / "platform-chart")
     shutil.copy2(files.ROOT / "tasks.py", folder)
