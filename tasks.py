@@ -25,6 +25,7 @@ namespace = Collection(
     platform.down,
     platform.status,
     platform.logs,
+    platform.doctor,
     images.plan,
     images.build,
     images.push,

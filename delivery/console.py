@@ -169,5 +169,6 @@ def error(failure: DeliveryError) -> None:
     for line in failure.details.splitlines():
         _err.print(f"  {line}", markup=False)
     _err.print(f"[bold red]error:[/] {escape(failure.message)}")
-    if failure.hint:
-        _err.print(f"[bold]hint:[/] {escape(failure.hint)}")
+    look = "`./run inv doctor` shows what this machine lacks" if failure.of_machine else ""
+    if hint := "; ".join(filter(None, (failure.hint, look))):
+        _err.print(f"[bold]hint:[/] {escape(hint)}")

@@ -60,6 +60,7 @@ class DeliveryError(Exception):
 
     exit_code: ClassVar[int] = 1  # of the task that ends with it
     reference: ClassVar[str] = "failed"  # its name in docs/errors.md and in a plan's JSON
+    of_machine: ClassVar[bool] = False  # whether `inv doctor` may show the cause
 
     def __init__(self, message: str, *, hint: str = "", details: str = "") -> None:
         super().__init__(message)
@@ -85,6 +86,7 @@ class EngineError(DeliveryError):
 
     exit_code = 3
     reference = "no-engine"
+    of_machine = True
 
 
 class ForeignError(DeliveryError):
@@ -118,6 +120,7 @@ class UpstreamError(DeliveryError):
 
     exit_code = 6
     reference = "upstream-image"
+    of_machine = True
 
 
 class PlatformError(DeliveryError):
@@ -125,6 +128,7 @@ class PlatformError(DeliveryError):
 
     exit_code = 7
     reference = "platform"
+    of_machine = True
 
 
 class PortTakenError(PlatformError):
@@ -160,6 +164,7 @@ class ClusterError(DeliveryError):
 
     exit_code = 9
     reference = "cluster"
+    of_machine = True
 
 
 class SignatureError(DeliveryError):

@@ -6,7 +6,7 @@ import pytest
 from rich.console import Console
 
 from delivery import console
-from delivery.errors import EngineError
+from delivery.errors import DeliveryError, EngineError
 
 
 def test_a_step_prints_its_result(capsys: pytest.CaptureFixture[str]) -> None:
@@ -37,13 +37,20 @@ def test_a_long_step_prints_its_progress_in_ci(
 
 def test_an_error_prints_details_message_and_hint(capsys: pytest.CaptureFixture[str]) -> None:
     console.error(
-        EngineError(
+        DeliveryError(
             "cannot find an engine: none [answers]", hint="start one", details="line 1\nline 2"
         )
     )
     assert capsys.readouterr().err == (
         "  line 1\n  line 2\nerror: cannot find an engine: none [answers]\nhint: start one\n"
     )
+
+
+def test_an_error_of_the_machine_names_the_doctor(capsys: pytest.CaptureFixture[str]) -> None:
+    console.error(EngineError("cannot use a Docker engine: none answers", hint="start it"))
+    assert "\nhint: start it; `./run inv doctor` shows" in capsys.readouterr().err
+    console.error(DeliveryError("cannot do it"))
+    assert "doctor" not in capsys.readouterr().err
 
 
 def test_a_code_of_an_emoji_is_printed_unchanged(capsys: pytest.CaptureFixture[str]) -> None:

@@ -10,7 +10,7 @@ from delivery.errors import EngineError
 from delivery.host import bridges, buildx, debian, docker_api, dockerd
 from delivery.host.docker_api import Engine
 
-__all__ = ["down", "ensure", "require"]
+__all__ = ["check_can_start", "down", "ensure", "missing_plugins", "require"]
 
 _PLUGINS = {"buildx": "docker-buildx", "compose": "docker-compose"}
 
@@ -20,7 +20,7 @@ def ensure() -> Engine:
     with console.step("engine") as step, cache.lock("engine"):
         engine = docker_api.find()
         if engine is None:
-            _check_can_start()
+            check_can_start()
             dockerd.start(step.line)
             engine = docker_api.find()
             if engine is None:
@@ -60,7 +60,8 @@ def down() -> bool:
     return did_run
 
 
-def _check_can_start() -> None:
+def check_can_start() -> None:
+    """Raise EngineError if no engine can be installed on this machine."""
     if debian.can_install():
         return
     if sys.platform == "darwin":
@@ -77,10 +78,10 @@ def _check_can_start() -> None:
 
 
 def _ensure_plugins(engine: Engine, step: console.Step) -> None:
-    missing = _missing_plugins(engine)
+    missing = missing_plugins(engine)
     if missing and debian.can_install():
         debian.install(missing, step.line)
-        missing = _missing_plugins(engine)
+        missing = missing_plugins(engine)
     if missing:
         raise EngineError(
             f"cannot use the docker command line: its plugins {', '.join(missing)} are missing",
@@ -89,6 +90,6 @@ def _ensure_plugins(engine: Engine, step: console.Step) -> None:
         )
 
 
-def _missing_plugins(engine: Engine) -> list[str]:
+def missing_plugins(engine: Engine) -> list[str]:
     """Debian's packages of the plugins that the docker command line lacks."""
     return [package for name, package in _PLUGINS.items() if not buildx.has_plugin(engine, name)]

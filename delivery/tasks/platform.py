@@ -1,4 +1,4 @@
-"""`inv up`, `down`, `status`, `logs`: the platform on this machine."""
+"""`inv up`, `down`, `status`, `logs`, `doctor`: the platform on this machine."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from delivery.platform import lifecycle
 from delivery.project import files
 from delivery.tasks.decorator import task
 
-__all__ = ["down", "logs", "status", "up"]
+__all__ = ["doctor", "down", "logs", "status", "up"]
 
 
 @task(help={"monitoring": "also run Prometheus"})
@@ -86,3 +86,20 @@ def logs(_context: Context, service: list[str], follow: bool = False, tail: int 
     """Show the logs of the platform's containers."""
     project = lifecycle.compose(engines.require(), files.load_declaration(), lifecycle.released())
     lifecycle.logs(project, service, follow=follow, tail=tail)
+
+
+@task()
+def doctor(_context: Context, json_: bool = False) -> None:
+    """Show what this machine has and lacks, each with what to do.
+
+    Changes nothing. Fails if something keeps the platform from running.
+    """
+    from delivery.platform import doctor
+
+    report = doctor.examine(files.load_declaration())
+    if json_:
+        console.data(report.to_json())
+    else:
+        rows = [finding.row() for finding in report.findings]
+        console.table("this machine", ("", "what", "found", "what to do"), rows)
+    report.check()
