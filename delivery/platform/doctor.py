@@ -185,6 +185,7 @@ def _certificates() -> Iterator[Finding]:
 
 def _registry(declaration: Declaration) -> Iterator[Finding]:
     address = declaration.registry.address
+    problem: DeliveryError | None
     try:
         problem = client.missing_login(address)
     except DeliveryError as error:

@@ -42,7 +42,7 @@ def machine(monkeypatch: pytest.MonkeyPatch, declaration: Declaration) -> dict[s
     monkeypatch.setattr(lifecycle, "check_ports", lambda _project: None)
     monkeypatch.setattr(shutil, "disk_usage", lambda _path: SimpleNamespace(free=parts["disk"]))
     monkeypatch.setattr(trust, "secrets", lambda: {"build-ca": Path("/ca.crt")})
-    monkeypatch.setattr(programs, "find", lambda name: parts["programs"].get(name))
+    monkeypatch.setattr(programs, "find", lambda name: {**parts["programs"]}.get(name))
     monkeypatch.setattr(kubectl, "contexts", lambda _program: (parts["contexts"], "develop"))
     return parts
 
