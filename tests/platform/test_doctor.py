@@ -35,6 +35,11 @@ def machine(monkeypatch: pytest.MonkeyPatch, declaration: Declaration) -> dict[s
         "contexts": [*declaration.environments],
     }
     project = SimpleNamespace(ports=lambda: [("api-rest", 8000)])
+
+    def find(name: str) -> str | None:
+        path: str | None = parts["programs"].get(name)
+        return path
+
     monkeypatch.setattr(docker_api, "find", lambda: parts["engine"])
     monkeypatch.setattr(engines, "missing_plugins", lambda _engine: parts["plugins"])
     monkeypatch.setattr(debian, "can_install", lambda: parts["installs"])
@@ -42,7 +47,7 @@ def machine(monkeypatch: pytest.MonkeyPatch, declaration: Declaration) -> dict[s
     monkeypatch.setattr(lifecycle, "check_ports", lambda _project: None)
     monkeypatch.setattr(shutil, "disk_usage", lambda _path: SimpleNamespace(free=parts["disk"]))
     monkeypatch.setattr(trust, "secrets", lambda: {"build-ca": Path("/ca.crt")})
-    monkeypatch.setattr(programs, "find", lambda name: {**parts["programs"]}.get(name))
+    monkeypatch.setattr(programs, "find", find)
     monkeypatch.setattr(kubectl, "contexts", lambda _program: (parts["contexts"], "develop"))
     return parts
 
