@@ -1,18 +1,14 @@
-"""GET /health, /ready and /metrics."""
+"""Whether the worker is alive and consumes, for the management port."""
 
 from __future__ import annotations
 
-import json
-import threading
 import time
-from contextlib import suppress
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import structlog
+from ledger.management import Probes
 
 from .errors import Unavailable
-from .metrics import CONTENT_TYPE
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -20,7 +16,7 @@ if TYPE_CHECKING:
     from .event import Progress
     from .metrics import Metrics
 
-__all__ = ["HealthServer", "Vitals"]
+__all__ = ["Vitals", "probes"]
 
 log = structlog.stdlib.get_logger(__name__)
 
@@ -28,16 +24,10 @@ log = structlog.stdlib.get_logger(__name__)
 STUCK_AFTER = 35.0
 # How long a partition may have messages of which none is read.
 STALLED_AFTER = 30.0
-CLIENT_TIMEOUT = 5
-# How often the server checks whether it has to stop, and so how long `close` takes.
-SHUTDOWN_POLL = 0.05
-
-# Status, content type, body.
-Response = tuple[int, str, bytes]
 
 
 class Vitals:
-    """The state of the loop. The loop writes it, the health server's threads read it."""
+    """The state of the loop. The loop writes it, the management port's threads read it."""
 
     def __init__(
         self, clock: Callable[[], float] = time.monotonic, *, heartbeat_interval: float = 10
@@ -108,54 +98,21 @@ class Vitals:
         return None
 
 
-class HealthServer:
-    """The HTTP server, in threads of its own."""
+def probes(
+    vitals: Vitals, check_database: Callable[[], None], metrics: Metrics, topic: str
+) -> Probes:
+    """Return what the management port responds."""
 
-    def __init__(
-        self,
-        port: int,
-        vitals: Vitals,
-        check_database: Callable[[], None],
-        metrics: Metrics,
-        topic: str,
-    ) -> None:
-        """Listen, or raise OSError. `serve` handles the requests."""
+    def render(accept: str) -> tuple[str, bytes]:
+        metrics.ready.set(0 if vitals.idle_reason() else 1)
+        metrics.set_lags(topic, vitals.lags)
+        return metrics.render(accept)
 
-        def render_metrics() -> Response:
-            metrics.ready.set(0 if vitals.idle_reason() else 1)
-            metrics.set_lags(topic, vitals.lags)
-            return 200, CONTENT_TYPE, metrics.render()
-
-        class Handler(_Handler):
-            routes = {  # noqa: RUF012  http.server makes an instance for each request
-                "/health": lambda: _health(vitals),
-                "/ready": _Readiness(vitals, check_database).respond,
-                "/metrics": render_metrics,
-            }
-
-        self._server = ThreadingHTTPServer(("", port), Handler)
-        self._server.daemon_threads = True
-
-    @property
-    def port(self) -> int:
-        """The port that it listens on."""
-        return int(self._server.server_address[1])
-
-    def serve(self) -> None:
-        """Handle requests in the background."""
-        serve = self._server.serve_forever
-        threading.Thread(target=serve, args=(SHUTDOWN_POLL,), name="health", daemon=True).start()
-
-    def close(self) -> None:
-        """Stop."""
-        self._server.shutdown()
-        self._server.server_close()
-
-
-def _health(vitals: Vitals) -> Response:
-    if reason := vitals.stuck_reason():
-        return _json(503, {"status": "stuck", "reasons": [reason]})
-    return _json(200, {"status": "alive"})
+    return Probes(
+        health=lambda: _response("alive", "stuck", vitals.stuck_reason()),
+        ready=_Readiness(vitals, check_database).respond,
+        metrics=render,
+    )
 
 
 class _Readiness:
@@ -166,8 +123,8 @@ class _Readiness:
         self._check_database = check_database
         self._logged = ""
 
-    def respond(self) -> Response:
-        reasons = [reason] if (reason := self._vitals.idle_reason()) else []
+    def respond(self) -> tuple[int, Mapping[str, object]]:
+        reasons = [self._vitals.idle_reason()]
         problem = ""
         try:
             self._check_database()
@@ -178,33 +135,11 @@ class _Readiness:
         if problem and problem != self._logged:
             log.warning("not ready", reason=problem)
         self._logged = problem
-        if reasons:
-            return _json(503, {"status": "not ready", "reasons": reasons})
-        return _json(200, {"status": "ready"})
+        return _response("ready", "not ready", *reasons)
 
 
-def _json(status: int, body: dict[str, Any]) -> Response:
-    return status, "application/json", json.dumps(body).encode("utf-8")
-
-
-class _Handler(BaseHTTPRequestHandler):
-    routes: dict[str, Callable[[], Response]]
-    timeout = CLIENT_TIMEOUT
-
-    def do_GET(self) -> None:
-        respond = self.routes.get(self.path)
-        status, content_type, content = (
-            respond() if respond else _json(404, {"status": "there is nothing at this address"})
-        )
-        with suppress(ConnectionError):  # a probe may disconnect once it has read the status
-            self.send_response(status)
-            self.send_header("Content-Type", content_type)
-            self.send_header("Content-Length", str(len(content)))
-            self.end_headers()
-            self.wfile.write(content)
-
-    def version_string(self) -> str:
-        return "async-worker"
-
-    def log_message(self, format: str, *arguments: object) -> None:  # noqa: A002  its name
-        log.debug("health request", line=format % arguments)
+def _response(good: str, bad: str, *reasons: str | None) -> tuple[int, Mapping[str, object]]:
+    """Return the status and the body for the reasons that are not None."""
+    if problems := [reason for reason in reasons if reason]:
+        return 503, {"status": bad, "reasons": problems}
+    return 200, {"status": good}

@@ -17,19 +17,18 @@ from prometheus_client import (
     ProcessCollector,
     disable_created_metrics,
 )
-from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
+from prometheus_client.exposition import choose_encoder
 
 from ledger import version
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-__all__ = ["CONTENT_TYPE", "Metrics"]
+__all__ = ["Metrics"]
 
 # Prometheus does not read creation times from this format, and they double the page.
 disable_created_metrics()  # type: ignore[no-untyped-call]
 
-CONTENT_TYPE = CONTENT_TYPE_LATEST
 OUTCOMES = ("stored", "duplicate", "dead_letter", "heartbeat")
 NOTIFICATION_OUTCOMES = ("sent", "retried", "given_up")
 SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
@@ -97,6 +96,7 @@ class Metrics:
         for partition, lag in lags.items():
             self.lag.labels(topic, str(partition)).set(lag)
 
-    def render(self) -> bytes:
-        """Return all metrics in Prometheus' text format."""
-        return generate_latest(self.registry)
+    def render(self, accept: str) -> tuple[str, bytes]:
+        """Return the content type and the body in the newest format that the client accepts."""
+        encode, content_type = choose_encoder(accept)
+        return content_type, encode(self.registry)

@@ -14,12 +14,13 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 import structlog
+from ledger.management import ManagementServer
 
 from ledger import logs, version
 
 from . import notifier
 from .errors import Fatal, Unavailable
-from .health import HealthServer, Vitals
+from .health import Vitals, probes
 from .metrics import Metrics
 from .store import Store, database_engine
 
@@ -50,16 +51,16 @@ def run(settings: Settings, stopping: threading.Event) -> int:
         store = Store(database_engine(settings), notify=bool(settings.webhook_url))
         resources.callback(store.close)
         try:
-            health = HealthServer(
-                settings.health_port, vitals, store.check, metrics, settings.topic
+            management = ManagementServer(
+                settings.health_port, probes(vitals, store.check, metrics, settings.topic)
             )
         except OSError as error:
             reason = str(error)
             log.error("cannot listen", port=settings.health_port, reason=reason)  # noqa: TRY400
             return FAILED
-        resources.callback(health.close)
-        health.serve()
-        log.info("started", health_port=health.port)
+        resources.callback(management.close)
+        management.serve()
+        log.info("started", health_port=management.port)
         consumer = _Consumer(settings, stopping, store, vitals, metrics)
         try:
             consumer.run(resources)

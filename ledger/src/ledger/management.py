@@ -1,0 +1,125 @@
+"""The management port: GET /health, /ready and /metrics, for probes and monitors.
+
+Its threads are its own, so it answers while every thread of the app is busy.
+"""
+
+from __future__ import annotations
+
+import json
+import socketserver
+import threading
+import time
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from functools import partial
+from http.server import BaseHTTPRequestHandler
+from typing import TYPE_CHECKING, Any
+
+import structlog
+
+if TYPE_CHECKING:
+    import socket
+
+__all__ = ["ManagementServer", "Probes", "alive"]
+
+log = structlog.stdlib.get_logger(__name__)
+
+CLIENT_TIMEOUT = 5
+# How often the server checks whether it has to stop, and so how long `close` takes.
+SHUTDOWN_POLL = 0.05
+# Without free file descriptors, accepting fails at once, again and again.
+ACCEPT_PAUSE = 0.1
+
+# The status and the JSON body of a probe's response.
+Probe = Callable[[], tuple[int, Mapping[str, object]]]
+
+
+def alive() -> tuple[int, Mapping[str, object]]:
+    """Return the response to /health of an app that is alive whenever it responds."""
+    return 200, {"status": "alive"}
+
+
+@dataclass(frozen=True)
+class Probes:
+    """What the management port responds. Its threads call these."""
+
+    # /ready
+    ready: Probe
+    # /metrics: the content type and the body for an Accept header.
+    metrics: Callable[[str], tuple[str, bytes]]
+    # /health
+    health: Probe = alive
+
+
+class ManagementServer:
+    """The HTTP server, in threads of its own."""
+
+    def __init__(self, port: int, probes: Probes) -> None:
+        """Listen, or raise OSError. `serve` handles the requests."""
+        self._server = _Server(("", port), partial(_Handler, probes))
+
+    @property
+    def port(self) -> int:
+        """The port that it listens on."""
+        return int(self._server.server_address[1])
+
+    def serve(self) -> None:
+        """Handle requests in the background."""
+        serve = self._server.serve_forever
+        thread = threading.Thread(target=serve, args=(SHUTDOWN_POLL,), name="management")
+        thread.daemon = True
+        thread.start()
+
+    def close(self) -> None:
+        """Stop."""
+        self._server.shutdown()
+        self._server.server_close()
+
+
+class _Server(socketserver.ThreadingTCPServer):
+    # http.server's own class looks up the name of this machine when it starts.
+    allow_reuse_address = True
+    daemon_threads = True
+    request_queue_size = 64
+
+    def get_request(self) -> tuple[socket.socket, Any]:
+        try:
+            return super().get_request()
+        except OSError:
+            time.sleep(ACCEPT_PAUSE)
+            raise
+
+    def handle_error(self, *_: object) -> None:
+        log.exception("a request to the management port failed")  # noqa: LOG004  called in one
+
+
+class _Handler(BaseHTTPRequestHandler):
+    timeout = CLIENT_TIMEOUT
+
+    def __init__(self, probes: Probes, *arguments: Any) -> None:  # noqa: ANN401  passed on
+        self._probes = probes
+        super().__init__(*arguments)
+
+    def do_GET(self) -> None:
+        status, content_type, content = self._response()
+        with suppress(ConnectionError):  # a probe may disconnect once it has read the status
+            self.send_response(status)
+            self.send_header("Content-Type", content_type)
+            self.send_header("Content-Length", str(len(content)))
+            self.end_headers()
+            self.wfile.write(content)
+
+    def _response(self) -> tuple[int, str, bytes]:
+        """Return the status, the content type and the body."""
+        if self.path == "/metrics":
+            return 200, *self._probes.metrics(self.headers.get("Accept", ""))
+        probe = {"/health": self._probes.health, "/ready": self._probes.ready}.get(self.path)
+        status, body = probe() if probe else (404, {"status": "there is nothing at this address"})
+        return status, "application/json", json.dumps(body).encode("utf-8")
+
+    def version_string(self) -> str:
+        return "management"
+
+    def log_message(self, format: str, *arguments: object) -> None:  # noqa: A002  its name
+        log.debug("management request", line=format % arguments)
