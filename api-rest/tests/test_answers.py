@@ -64,10 +64,12 @@ def test_the_id_is_on_the_log_lines_of_its_request_only(
     service: Service, caplog: pytest.LogCaptureFixture, structured: Structured
 ) -> None:
     with caplog.at_level(logging.INFO):
-        service.http.get("/things/a", headers={"X-Request-ID": "one"})
+        headers = {"X-Request-ID": "one"}
+        service.http.get("/things/a", headers=headers, extra_environ={"REMOTE_ADDR": "192.0.2.7"})
         service.http.get("/things/b")
     first, second = structured(caplog)
     assert (first["path"], first["status"]) == ("/things/a", 200)
+    assert first["address"] == "192.0.2.7"
     assert second["event"] == "request"
     assert structlog.contextvars.get_contextvars()["request_id"] != "one"
 

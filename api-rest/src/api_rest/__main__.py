@@ -94,6 +94,7 @@ def _load(settings: Settings, tokens: Tokens | None, server: Server, closing: Ex
     from .app import create_app  # noqa: PLC0415
     from .backends import Backends  # noqa: PLC0415
     from .metrics import Metrics  # noqa: PLC0415
+    from .proxies import ProxyHeaders  # noqa: PLC0415
     from .readiness import Readiness  # noqa: PLC0415
     from .tokens import AccessPlugin  # noqa: PLC0415
 
@@ -127,7 +128,7 @@ def _load(settings: Settings, tokens: Tokens | None, server: Server, closing: Ex
         access=AccessPlugin(tokens, protect_reads=settings.protect_reads) if tokens else None,
     )
     log.info("serving", host=settings.http_host, port=server.port)
-    return app, state
+    return ProxyHeaders(app, settings.trusted_proxies), state
 
 
 def _stop(number: int, stopping: threading.Event, server: Server) -> None:

@@ -137,6 +137,7 @@ class AnswerPlugin:
             "request",
             method=request.method,
             path=request.path,
+            address=request.environ.get("REMOTE_ADDR", ""),
             status=status,
             duration_ms=round(seconds * 1000, 1),
         )

@@ -5,6 +5,8 @@ from dataclasses import dataclass
 from ledger.broker_security import BrokerSettings
 from ledger.config import FLAG, OPTIONAL_TEXT, OPTIONAL_URL, TEXT, choice, integer, setting
 
+from .proxies import NETWORKS, Network
+
 __all__ = ["Settings"]
 
 
@@ -75,6 +77,11 @@ class Settings(BrokerSettings):
         default="",
     )
     protect_reads: bool = setting(FLAG, "whether reading needs a token too", default="false")
+    trusted_proxies: tuple[Network, ...] = setting(
+        NETWORKS,
+        "CIDR list of proxies whose X-Forwarded-* headers are believed, or * for all",
+        default="",
+    )
     otel_exporter_otlp_endpoint: str = setting(
         OPTIONAL_URL,
         "where traces go, by OTLP over HTTP; the SDK reads its other OTEL_* variables itself",
