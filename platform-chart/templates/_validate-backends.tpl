@@ -4,7 +4,6 @@
 {{- if .Values.kafka.enabled -}}
 {{- include "platform.validate.kafka.copies" . -}}
 {{- include "platform.validate.kafka.security" . -}}
-{{- include "platform.validate.kafka.unchanged" . -}}
 {{- else -}}
 {{- include "platform.validate.externalKafka" . -}}
 {{- end -}}
@@ -85,26 +84,6 @@ kafka.tls: existingSecret and certManager are set; keep one
 {{- end -}}
 {{- if and $tls.certManager.enabled (not $tls.certManager.issuerRef.name) }}
 kafka.tls.certManager.issuerRef.name: it is empty; name an Issuer or ClusterIssuer
-{{- end -}}
-{{- end -}}
-
-{{/*
-What cannot change while the brokers restart one by one. `helm template` has no cluster to compare
-with, so it accepts every value. (root)
-*/}}
-{{- define "platform.validate.kafka.unchanged" -}}
-{{- $name := include "platform.kafka.name" . -}}
-{{- $current := lookup "apps/v1" "StatefulSet" .Release.Namespace $name -}}
-{{- $annotations := dig "metadata" "annotations" dict $current -}}
-{{- $replicas := get $annotations "platform/kafka-replicas" -}}
-{{- if and $replicas (ne $replicas (toString .Values.kafka.replicas)) }}
-kafka.replicas: it was {{ $replicas }} at the first install and cannot change (README, "Kafka")
-{{- end -}}
-{{- $protocol := get $annotations "platform/kafka-protocol" -}}
-{{- $requested := include "platform.kafka.protocol" . -}}
-{{- if and $protocol (ne $protocol $requested) }}
-kafka.auth, kafka.tls: the brokers use {{ $protocol }}, which cannot change to {{ $requested }}
-{{- print " while they restart one by one (README, \"Kafka\")" }}
 {{- end -}}
 {{- end -}}
 

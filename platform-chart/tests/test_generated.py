@@ -1,0 +1,78 @@
+"""templates/_generated.tpl: what the chart generates once, and how to forbid it."""
+
+from __future__ import annotations
+
+import pytest
+from live import upgraded
+from support import CHART, fails, find, helm, helms, load, of_kind, render, secret, values_option
+
+# What production generates, each with the values that replace it.
+NEEDED = {
+    "tls.selfSigned": "tls: {existingSecret: a, selfSigned: {enabled: false}}",
+    "kafka.auth.existingSecret": "kafka: {auth: {existingSecret: b}}",
+    "kafka.tls.existingSecret": "kafka: {tls: {existingSecret: c}}",
+    "database.existingSecret": "database: {existingSecret: d}",
+    "database.accounts.reader.existingSecret": (
+        "database: {accounts: {reader: {existingSecret: e}}}"
+    ),
+}
+SECURE = "kafka: {auth: {enabled: true}, tls: {enabled: true}}"
+GIVEN = """
+generateSecrets: false
+tls: {existingSecret: a, selfSigned: {enabled: false}}
+kafka: {auth: {existingSecret: b}, tls: {existingSecret: c}}
+database: {existingSecret: d, accounts: {reader: {existingSecret: e}}}
+"""
+
+
+@pytest.mark.parametrize("program", helms())
+def test_an_upgrade_keeps_what_was_generated(program: str) -> None:
+    live = render(SECURE)
+    after = upgraded(live, SECURE, program)
+    before = {each["metadata"]["name"]: each["data"] for each in of_kind(live, "Secret")}
+    assert len(before) >= 7
+    assert {each["metadata"]["name"]: each["data"] for each in of_kind(after, "Secret")} == before
+
+
+def test_without_the_objects_it_is_generated_again() -> None:
+    name = "platform-database"
+    assert secret(upgraded([]), name) != secret(render(), name)
+
+
+def test_a_refusal_to_generate_names_each_value_to_give_instead() -> None:
+    error = fails(f"generateSecrets: false\n{SECURE}")
+    for path in NEEDED:
+        assert f"- {path}: generateSecrets is false; " in error
+    assert f"{len(NEEDED)} mistakes" in error
+
+
+def test_what_is_not_generated_is_not_needed() -> None:
+    error = fails("generateSecrets: false")
+    assert "kafka" not in error
+    assert "one mistake" in fails(
+        "generateSecrets: false\n"
+        "tls: {selfSigned: {enabled: false}, existingSecret: a}\n"
+        "database: {existingSecret: d}"
+    )
+    given = load(GIVEN)
+    given["database"]["accounts"]["reader"] = {"password": "given"}
+    reader = secret(render(given, "values-production.yaml"), "platform-database-reader")
+    assert reader["password"] == "given"
+
+
+@pytest.mark.parametrize("program", helms())
+def test_two_runs_then_render_the_same(program: str) -> None:
+    arguments = ["template", "platform", str(CHART), values_option("values-production.yaml")]
+    first, second = (
+        helm(*arguments, "--values", "-", program=program, stdin=GIVEN) for _ in range(2)
+    )
+    assert first.returncode == 0, first.stderr
+    assert first.stdout == second.stdout
+    assert "kind: Secret\n" not in first.stdout
+
+
+def test_every_given_secret_is_used() -> None:
+    documents = render(GIVEN, "values-production.yaml")
+    objects = str([each for each in documents if each["kind"] != "Secret"])
+    assert all(f"'{name}'" in objects for name in "abcde")
+    assert find(documents, "StatefulSet", "platform-kafka")
