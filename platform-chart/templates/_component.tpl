@@ -60,6 +60,29 @@ in the user's values is empty, or removed. Every port is {port, protocol}. (root
 {{- ternary .component.scaling.min .component.replicas .component.scaling.enabled -}}
 {{- end -}}
 
+{{/*
+The number of pods that a workload is set to; nothing if only its autoscaler sets it. When scaling
+is enabled for a workload that has run with a fixed number, a manifest without `replicas` would mean
+one pod until the autoscaler acts. So it keeps what runs, within the limits. Helm 3 would also set
+one pod at a later upgrade that leaves `replicas` out again: the annotation tells that an earlier one
+had it. (dict root name component)
+*/}}
+{{- define "platform.component.replicas" -}}
+{{- $scaling := .component.scaling -}}
+{{- if $scaling.enabled -}}
+{{- $name := include "platform.name" . -}}
+{{- $namespace := .root.Release.Namespace -}}
+{{- $live := lookup "apps/v1" .component.kind $namespace $name -}}
+{{- $scaler := lookup "autoscaling/v2" "HorizontalPodAutoscaler" $namespace $name -}}
+{{- $kept := hasKey (dig "metadata" "annotations" dict $live) "platform/replicas" -}}
+{{- if and $live (or $kept (not $scaler)) -}}
+{{- min (max (int $live.spec.replicas) (int $scaling.min)) (int $scaling.max) -}}
+{{- end -}}
+{{- else -}}
+{{- .component.replicas -}}
+{{- end -}}
+{{- end -}}
+
 {{/* The name of a component's service account. (dict root name component) */}}
 {{- define "platform.component.serviceAccount" -}}
 {{- $default := ternary (include "platform.name" .) "default" .component.serviceAccount.create -}}

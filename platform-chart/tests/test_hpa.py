@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from support import alone, find, render
+import pytest
+from live import upgraded
+from support import Document, alone, find, of_kind, render
 
 
 def test_scaling_is_a_horizontal_pod_autoscaler() -> None:
@@ -39,3 +41,41 @@ def test_memory_other_metrics_and_behavior() -> None:
         "External",
     ]
     assert spec["behavior"] == behavior
+
+
+def scaled(live: list[Document], kind: str = "Deployment", *, replicas: int = 0) -> Document:
+    """Return the workload after an upgrade to 3 to 6 pods; `replicas` is what runs."""
+    if replicas:
+        find(live, kind, "platform-web")["spec"]["replicas"] = replicas
+    scaling = {"enabled": True, "min": 3, "max": 6}
+    return find(upgraded(live, alone(kind=kind, scaling=scaling)), kind, "platform-web")
+
+
+@pytest.mark.parametrize("kind", ["Deployment", "StatefulSet"])
+@pytest.mark.parametrize(("running", "expected"), [(4, 4), (1, 3), (9, 6)])
+def test_pods_of_a_fixed_number_stay_until_the_autoscaler_acts(
+    kind: str, running: int, expected: int
+) -> None:
+    live = render(alone(kind=kind, replicas=running))
+    assert scaled(live, kind)["spec"]["replicas"] == expected
+
+
+def test_later_upgrades_keep_what_the_autoscaler_has_set() -> None:
+    first = scaled(render(alone(replicas=4)))
+    live = [first, *of_kind(render(alone(scaling={"enabled": True})), "HorizontalPodAutoscaler")]
+    assert scaled(live, replicas=5)["spec"]["replicas"] == 5
+
+
+def test_what_has_always_been_scaled_has_no_number() -> None:
+    first, live = (render(alone(scaling={"enabled": True, "min": 3})) for _ in range(2))
+    # Without a cluster too: `kubectl apply` would set the number again each time.
+    for workload in (find(first, "Deployment", "platform-web"), scaled(live, replicas=5)):
+        assert "replicas" not in workload["spec"]
+        assert "annotations" not in workload["metadata"]
+
+
+def test_a_fixed_number_again_ends_it() -> None:
+    live = [scaled(render(alone(replicas=4)))]
+    fixed = find(upgraded(live, alone(replicas=2)), "Deployment", "platform-web")
+    assert fixed["spec"]["replicas"] == 2
+    assert "annotations" not in fixed["metadata"]
