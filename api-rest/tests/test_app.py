@@ -182,7 +182,7 @@ def test_an_accepted_event_is_on_kafka_before_the_answer(
     response = service.post(deployment, status=202)
     ((key, event),) = service.kafka.published
     assert key == "api-rest"
-    assert event == {**deployment, **response.json}
+    assert event == {**deployment, **response.json, "actor": None}
     assert set(response.json) == {"id", "received_at"}
     assert response.headers["Location"] == f"/deployments/{event['id']}"
 
@@ -333,7 +333,8 @@ def test_the_same_key_and_body_get_the_same_event(
     again = keyed(service, dict(reversed(deployment.items())), "k")
     assert (again.json, again.headers["Location"]) == (first.json, first.headers["Location"])
     # Published each time: the worker stores an id once.
-    assert [event for _, event in service.kafka.published] == [{**deployment, **first.json}] * 2
+    event = {**deployment, **first.json, "actor": None}
+    assert [published for _, published in service.kafka.published] == [event] * 2
 
 
 def test_a_used_key_with_another_body_is_422_and_not_published(
@@ -375,7 +376,7 @@ def test_only_requests_with_a_key_need_the_database(
     service.post(deployment, status=202)
 
 
-def test_posts_need_a_token_and_each_client_has_its_own_keys(
+def test_posts_need_a_token_which_names_the_actor_and_has_its_own_keys(
     tmp_path: Path, deployment: dict[str, Any]
 ) -> None:
     file = tmp_path / "tokens"
@@ -387,6 +388,8 @@ def test_posts_need_a_token_and_each_client_has_its_own_keys(
         for token in ("aaaa-0123456789abc", "bbbb-0123456789abc", "aaaa-0123456789abc")
     }
     assert len(ids) == 2
+    service.post(deployment, status=202, headers={"Authorization": "Bearer aaaa-0123456789abc"})
+    assert [event["actor"] for _, event in service.kafka.published] == ["a", "b", "a", "a"]
     assert service.http.get("/openapi.json").json["paths"]["/deployments"]["post"]["security"] == [
         {"token": []}
     ]
@@ -702,7 +705,7 @@ def test_environments_list_the_running_versions_with_their_stages(service: Servi
     )
     since = start + timedelta(seconds=90)
     service.database.places = [
-        Running("prod", "api", "1", since, "Zoë", run),
+        Running("prod", "api", "1", since, "Zoë", run, "jenkins"),
         Running("prod", "web", "2", since, "ana", None),
         Running("test", "api", "3", since, "ana", None),
     ]
@@ -712,6 +715,7 @@ def test_environments_list_the_running_versions_with_their_stages(service: Servi
         "version": "1",
         "since": "2026-01-01T12:01:30.000000Z",
         "responsible": "Zoë",
+        "actor": "jenkins",
         "stages": [
             {
                 "stage": "deploy",

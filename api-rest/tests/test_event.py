@@ -4,7 +4,7 @@ from datetime import datetime, timedelta, timezone
 from typing import Any
 
 import pytest
-from api_rest.event import FIELDS, FILTERS, Field, accept, encode, parse_json, validate
+from api_rest.event import ACTOR, FIELDS, FILTERS, Field, accept, encode, parse_json, validate
 from ledger.event_rules import DETAILS_BYTES
 
 
@@ -41,6 +41,7 @@ def test_every_missing_field_is_named() -> None:
         ("details", {"pipeline": 7}),
         ("id", str(uuid.uuid4())),
         ("received_at", "2026-01-01T00:00:00Z"),
+        ("actor", "jenkins"),
         ("colour", "red"),
     ],
 )
@@ -50,7 +51,7 @@ def test_only_the_wrong_field_is_named(
     assert list(validate({**deployment, name: value})) == [name]
 
 
-@pytest.mark.parametrize("field", FIELDS, ids=lambda field: field.name)
+@pytest.mark.parametrize("field", [*FIELDS, ACTOR], ids=lambda field: field.name)
 def test_every_example_is_a_good_value(field: Field) -> None:
     assert field.check(field.example) is None
 
@@ -66,7 +67,7 @@ def test_an_unprintable_name_is_escaped(deployment: dict[str, Any]) -> None:
 
 
 def test_filters_are_fields() -> None:
-    assert set(FILTERS) < {field.name for field in FIELDS}
+    assert set(FILTERS) < {field.name for field in (*FIELDS, ACTOR)}
 
 
 @pytest.mark.parametrize(
@@ -98,6 +99,13 @@ def test_the_server_sets_the_id_and_the_time_in_utc(deployment: dict[str, Any]) 
 
 def test_a_given_id_is_kept(deployment: dict[str, Any]) -> None:
     assert accept(deployment, event_id="a")["id"] == "a"
+
+
+@pytest.mark.parametrize(("actor", "stored"), [("jenkins", "jenkins"), ("", None)])
+def test_the_event_has_its_actor(
+    deployment: dict[str, Any], actor: str, stored: str | None
+) -> None:
+    assert accept(deployment, actor=actor)["actor"] == stored
 
 
 def test_the_event_is_encoded_as_utf_8_json(deployment: dict[str, Any]) -> None:

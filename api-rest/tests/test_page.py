@@ -196,6 +196,16 @@ def test_a_cell_shows_no_other_run(service: Service, recent: Run) -> None:
     assert service.shows([running()], [recent]).texts("td")[0] == "1.2.3 3 h agoZoë"
 
 
+def test_the_actor_stands_beside_the_responsible(service: Service) -> None:
+    known: Any = {"actor": "jenkins"}
+    shown = run(stage("build", "succeeded"), **known)
+    page = service.shows([replace(running(), **known), running("production")], [shown])
+    assert page.texts("span", class_="who") == ["Zoë via jenkins", "Zoë", "Ana via jenkins"]
+    assert [title for title in page.values("span", "title") if "Ana" in title] == [
+        "Ana via jenkins"
+    ]
+
+
 def test_a_cell_shows_only_the_newest_run(service: Service) -> None:
     older = run(stage("test", "failed"), started_at=ago(minutes=50))
     page = service.shows([running()], [run(stage("deploy", "succeeded")), older])
@@ -391,7 +401,7 @@ def test_durations_as_text(seconds: float, text: str) -> None:
 # ---- hostile text
 
 
-@pytest.mark.parametrize("field", ["component", "version", "environment", "responsible"])
+@pytest.mark.parametrize("field", ["component", "version", "environment", "responsible", "actor"])
 def test_markup_in_a_field_is_text(service: Service, field: str) -> None:
     hostile: Any = {field: HOSTILE}
     shown = run(stage("build", "failed"), **hostile)

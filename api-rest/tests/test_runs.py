@@ -35,8 +35,8 @@ def statuses(run: Run) -> dict[str, str]:
 def test_a_run_has_the_start_and_the_end_of_each_stage() -> None:
     (run,) = runs(
         [
-            event(0, "build", "started"),
-            event(30, "build", "succeeded", responsible="Jenkins"),
+            event(0, "build", "started", actor="jenkins"),
+            event(30, "build", "succeeded", responsible="Jenkins", actor="other"),
             event(31, "deploy", "started"),
             event(41.5, "deploy", "succeeded"),
         ]
@@ -52,6 +52,7 @@ def test_a_run_has_the_start_and_the_end_of_each_stage() -> None:
             StageTime("build", "succeeded", at(0), at(30)),
             StageTime("deploy", "succeeded", at(31), at(41.5)),
         ),
+        "jenkins",
     )
     assert [stage.seconds for stage in run.stages] == [30, 10.5]
     assert (run.status, run.seconds) == ("succeeded", 41.5)
@@ -346,12 +347,13 @@ def deploy(seconds: float, status: str, version: str = "2.1", **changes: str) ->
 def test_a_rollback_undoes_only_the_last_deploy_of_its_version(stage: str) -> None:
     events = [
         deploy(0, "succeeded", "2.0"),
-        deploy(1, "succeeded", responsible="Ana"),
+        deploy(1, "succeeded", responsible="Ana", actor="jenkins"),
         deploy(2, "succeeded"),
         event(3, stage, "rolled-back", version="2.1"),
     ]
     (found,) = running(events)
-    assert (found.version, found.since, found.responsible) == ("2.1", at(1), "Ana")
+    assert (found.version, found.since) == ("2.1", at(1))
+    assert (found.responsible, found.actor) == ("Ana", "jenkins")
     assert found.run == runs(events)[1]
     assert [run.status for run in runs(events)] == ["rolled-back", "succeeded", "succeeded"]
 

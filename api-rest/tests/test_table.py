@@ -21,6 +21,7 @@ def event(**changes: object) -> dict[str, Any]:
         "version": "1.2.3",
         "environment": "staging",
         "responsible": "Zoë",
+        "actor": "jenkins",
         "stage": "deploy",
         "status": "succeeded",
         **changes,
@@ -39,7 +40,7 @@ def cell(**changes: object) -> str:
 
 
 def test_the_bytes_of_an_empty_table() -> None:
-    names = "id,received_at,component,version,environment,responsible,stage,status,details"
+    names = "id,received_at,component,version,environment,responsible,actor,stage,status,details"
     expected = b"\xef\xbb\xbf" + f"{names}\r\n".encode()
     assert head() == expected
 

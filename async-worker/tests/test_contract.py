@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from async_worker import event
 from async_worker.errors import Undecodable
-from ledger.event_rules import DETAILS_LEVELS, LENGTHS
+from ledger.event_rules import ACTOR_LENGTH, DETAILS_LEVELS, LENGTHS
 
 APP = Path(__file__).parents[1]
 API_REST = APP.parent / "api-rest"
@@ -41,13 +41,13 @@ def test_the_largest_event_of_the_api_is_stored(api_event: Any) -> None:
         "details": {"text": "é" * 1000, "number": 1e300},
     }
     assert api_event.validate(payload) == {}
-    accepted = api_event.accept(payload)
+    accepted = api_event.accept(payload, actor="x" * ACTOR_LENGTH)
     row = event.decode(api_event.encode(accepted))._asdict()
     assert {name: row[name] for name in payload if name != "details"} == {
         name: value for name, value in payload.items() if name != "details"
     }
     assert json.loads(row["details"]) == payload["details"]
-    assert row["id"] == accepted["id"]
+    assert (row["id"], row["actor"]) == (accepted["id"], accepted["actor"])
     assert row["received_at"].replace(" ", "T") + "Z" == accepted["received_at"]
 
 

@@ -21,7 +21,21 @@ def test_an_event_becomes_a_row(deployment: dict[str, Any]) -> None:
         "at": "2026-01-02 03:04:05.000678",
         "pipeline": None,
         "step": None,
+        "actor": None,
     }
+
+
+def test_an_actor_has_a_column(deployment: dict[str, Any]) -> None:
+    assert decode(encoded({**deployment, "actor": "jenkins"})).actor == "jenkins"
+    assert decode(encoded({**deployment, "actor": None})).actor is None
+
+
+@pytest.mark.parametrize("actor", ["", "x" * 257, ["jenkins"], "\ud800"])
+def test_an_actor_that_has_no_column_is_undecodable(
+    deployment: dict[str, Any], actor: object
+) -> None:
+    with pytest.raises(Undecodable, match=r"^actor must"):
+        decode(encoded({**deployment, "actor": actor}))
 
 
 @pytest.mark.parametrize("size", [0, 32_000])

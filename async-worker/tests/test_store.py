@@ -52,12 +52,13 @@ def stored(engine: Engine) -> dict[str, str]:
 def test_rows_are_stored(store: Store, engine: Engine) -> None:
     earlier = (NOW - timedelta(hours=1)).isoformat(sep=" ", timespec="microseconds")
     run = {"at": earlier, "pipeline": "https://ci/1", "step": "inv deploy"}
-    added = store.add([row("a"), row("b", details='{"who":"Zoë"}', **run)])
+    added = store.add([row("a"), row("b", details='{"who":"Zoë"}', actor="jenkins", **run)])
     assert (added.rejected, added.duplicates) == ([], 0)
     assert stored(engine) == {"a": "1", "b": "1"}
     with engine.connect() as connection:
         rows = connection.execute(select(deployments).order_by(deployments.c.id)).all()
     assert [row.details for row in rows] == [None, {"who": "Zoë"}]
+    assert [row.actor for row in rows] == [None, "jenkins"]
     assert rows[0].received_at == NOW
     assert [(row.at, row.pipeline, row.step) for row in rows] == [
         (NOW, None, None),

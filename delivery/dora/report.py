@@ -27,6 +27,7 @@ _EVENT = (
     "version",
     "environment",
     "responsible",
+    "actor",
     "stage",
     "status",
     "details",

@@ -93,7 +93,7 @@ class Ledger:
         wrong = validate(payload)
         if wrong or not isinstance(payload, dict):
             raise _invalid_fields(wrong)
-        event = accept(payload) if key is None else self._reserved(key, payload)
+        event = accept(payload, actor=client()) if key is None else self._reserved(key, payload)
         body = encode(event)
         self._publish(payload["component"], body, event["id"])
         # On the log line of the request: a second line would double the cost of a request.
@@ -121,7 +121,8 @@ class Ledger:
                 "idempotency-key-reused",
                 "another body was sent with this Idempotency-Key before",
             )
-        return accept(payload, event_id=first.event_id, now=first.received_at.replace(tzinfo=UTC))
+        received_at = first.received_at.replace(tzinfo=UTC)
+        return accept(payload, actor=client(), event_id=first.event_id, now=received_at)
 
     def _publish(self, component: str, body: bytes, event_id: object) -> None:
         """Publish an event with headers that connect the worker's logs and spans to it."""
@@ -335,6 +336,7 @@ def _running(running: Running) -> dict[str, Any]:
         "version": running.version,
         "since": rfc3339(running.since),
         "responsible": running.responsible,
+        "actor": running.actor,
         "stages": [
             {
                 "stage": stage.stage,

@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from ledger.event_rules import (
+    ACTOR_LENGTH,
     DETAILS_BYTES,
     DETAILS_LEVELS,
     LENGTHS,
@@ -22,6 +23,7 @@ from ledger.event_rules import (
 from ledger.run_details import RUN_PROPERTIES, check_run_details
 
 __all__ = [
+    "ACTOR",
     "FIELDS",
     "FILTERS",
     "STAGES",
@@ -102,9 +104,15 @@ FIELDS = (
         required=False,
     ),
 )
-FILTERS = ("component", "environment", "version", "status", "stage", "responsible")
+ACTOR = Field(
+    "actor",
+    "the name of the token that it was sent with; null without one, set by the server",
+    *_text(ACTOR_LENGTH, *PRINTABLE),
+    "jenkins",
+)
+FILTERS = ("component", "environment", "version", "status", "stage", "responsible", "actor")
 _BY_NAME = {field.name: field for field in FIELDS}
-_SET_BY_SERVER = ("id", "received_at")
+_SET_BY_SERVER = ("id", "received_at", ACTOR.name)
 
 
 def parse_json(body: bytes) -> object:
@@ -151,12 +159,17 @@ def validate(payload: object) -> dict[str, str]:
 
 
 def accept(
-    payload: dict[str, object], *, event_id: str | None = None, now: datetime | None = None
+    payload: dict[str, object],
+    *,
+    actor: str = "",
+    event_id: str | None = None,
+    now: datetime | None = None,
 ) -> dict[str, object]:
-    """Return the event of a valid payload, with the id and the time that the server sets."""
+    """Return the event of a valid payload, with what the server sets."""
     return {
         "id": event_id or str(uuid.uuid4()),
         **payload,
+        "actor": actor or None,
         "received_at": rfc3339((now or datetime.now(UTC)).astimezone(UTC).replace(tzinfo=None)),
     }
 

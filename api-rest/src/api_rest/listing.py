@@ -14,7 +14,7 @@ from urllib.parse import parse_qsl, urlencode
 from ledger.run_details import parse_time
 
 from .errors import Problem
-from .event import FIELDS, FILTERS
+from .event import ACTOR, FIELDS, FILTERS
 
 __all__ = [
     "Batch",
@@ -112,7 +112,7 @@ def parameters(*, limit_default: int, limit_max: int) -> tuple[Parameter, ...]:
                 text_parser(entry.check),
                 entry.example,
             )
-            for entry in FIELDS
+            for entry in (*FIELDS, ACTOR)
             if entry.name in FILTERS
         ),
         Parameter(

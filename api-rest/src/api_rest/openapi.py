@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from .badge import PARAMETERS
-from .event import FIELDS, STAGES, STATUSES
+from .event import ACTOR, FIELDS, STAGES, STATUSES
 from .idempotency import HEADER, KEY_LIMIT, KEY_PATTERN
 from .listing import CURSOR_PATTERN
 from .table import COLUMNS
@@ -23,7 +23,7 @@ EXAMPLE_ID = "0b1e1a5c-6f0d-4f6e-9f57-3f6d1f2f7a11"
 EXAMPLE_TIME = "2026-01-31T12:00:00.000000Z"
 EXAMPLE_EVENT: Json = {
     "id": EXAMPLE_ID,
-    **{field.name: field.example for field in FIELDS},
+    **{field.name: field.example for field in (*FIELDS, ACTOR)},
     "received_at": EXAMPLE_TIME,
 }
 # What uuid.UUID() reads, without braces and urn:uuid:.
@@ -496,6 +496,7 @@ def _schemas() -> Json:
         name: {"type": schema["type"], "description": schema["description"]}
         for name, schema in fields.items()
     }
+    stored["actor"] = {"type": ["string", "null"], "description": ACTOR.help}
     stage = _object(
         {
             "stage": {"type": "string", "enum": list(STAGES)},
@@ -511,6 +512,7 @@ def _schemas() -> Json:
             "version": stored["version"],
             "since": instant,
             "responsible": stored["responsible"],
+            "actor": stored["actor"],
             "stages": {"type": "array", "items": stage},
         }
     )
@@ -518,7 +520,9 @@ def _schemas() -> Json:
     environment = _object(
         {"environment": stored["environment"], "components": {"type": "array", "items": running}}
     )
-    deployment = _object({**set_by_server, **stored}, required=["id", *required, "received_at"])
+    deployment = _object(
+        {**set_by_server, **stored}, required=["id", *required, "actor", "received_at"]
+    )
     example = {name: value for name, value in EXAMPLE_EVENT.items() if name in fields}
     return {
         "NewDeployment": {**_object(fields, required=required), "examples": [example]},

@@ -52,6 +52,7 @@ class Run:
     started_at: datetime
     updated_at: datetime
     stages: tuple[StageTime, ...]
+    actor: str | None = None
 
     @property
     def status(self) -> str:
@@ -93,6 +94,7 @@ class Running:
     since: datetime
     responsible: str
     run: Run | None
+    actor: str | None = None
 
 
 def runs(events: Iterable[Mapping[str, Any]]) -> list[Run]:
@@ -121,7 +123,9 @@ def running(events: Iterable[Mapping[str, Any]]) -> list[Running]:
         place = deploy["environment"], deploy["component"]
         version, since, responsible = deploy["version"], deploy["at"], deploy["responsible"]
         newest[place] = (
-            None if _removes(deploy) else Running(*place, version, since, responsible, run.build())
+            None
+            if _removes(deploy)
+            else Running(*place, version, since, responsible, run.build(), deploy.get("actor"))
         )
     return [running for place in sorted(newest) if (running := newest[place])]
 
@@ -263,6 +267,7 @@ class _Run:
             first["at"],
             self.updated_at,
             stages,
+            first.get("actor"),
         )
 
 

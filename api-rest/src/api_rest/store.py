@@ -142,10 +142,15 @@ def _ping_if_idle(connection: Any, record: Any, _: object) -> None:  # noqa: ANN
 
 
 _NEWEST_FIRST = (deployments.c.received_at.desc(), deployments.c.id.desc())
-_EVENT = tuple(column for column in deployments.c if column.name not in {"at", "pipeline", "step"})
+_HIDDEN = {"at", "pipeline", "step"}
+# `recent` replaces the details, which come last.
+_EVENT = (
+    *(column for column in deployments.c if column.name not in {*_HIDDEN, "details"}),
+    deployments.c.details,
+)
 _FIND = select(*_EVENT).where(deployments.c.id == bindparam("event_id"))
 # Reads a column of the last migration: without it, the app cannot serve.
-_CHECK = select(func.count()).select_from(select(deployments.c.at).limit(1).subquery())
+_CHECK = select(func.count()).select_from(select(deployments.c.actor).limit(1).subquery())
 # The columns that `runs` needs.
 _RUN_COLUMNS = tuple(
     column for column in deployments.c if column.name not in {"received_at", "details"}
@@ -166,7 +171,7 @@ _RESERVE = {
 # Small details, or whether there are large ones.
 _LISTED_DETAILS = func.length(deployments.c.details) <= LISTED_DETAILS
 _LISTED = (
-    *(column for column in _EVENT if column.name != "details"),
+    *_EVENT[:-1],
     case((_LISTED_DETAILS, deployments.c.details)),
     ~_LISTED_DETAILS,
 )
@@ -280,7 +285,7 @@ def _deploys(places: Select[str, str]) -> Select[Any]:
         newest.c.environment,
         newest.c.component,
         newest.c.newest,
-        *(deploy.c[name] for name in ("id", "version", "at", "responsible")),
+        *(deploy.c[name] for name in ("id", "version", "at", "responsible", "actor")),
     ).outerjoin_from(newest, deploy, deploy.c.id == newest.c.certain)
 
 
@@ -457,6 +462,7 @@ class Store:
             Running(
                 *(row.environment, row.component, row.version, row.at, row.responsible),
                 run_of.get((row.environment, row.component)),
+                row.actor,
             )
             for row in certain
         ]

@@ -29,6 +29,7 @@ COLUMNS = (
     "version",
     "environment",
     "responsible",
+    "actor",
     "stage",
     "status",
     "details",

@@ -308,6 +308,7 @@ _WORDS = {
     "status": ("succeeded", "removed"),
     "stage": ("build", "deploy"),
     "responsible": ("me", "you"),
+    "actor": ("jenkins", "inv"),
 }
 
 

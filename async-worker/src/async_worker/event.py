@@ -10,6 +10,7 @@ from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
 from ledger.event_rules import (
+    ACTOR_LENGTH,
     LENGTHS,
     STAGES,
     STATUSES,
@@ -86,6 +87,7 @@ class Deployment(NamedTuple):
     at: str
     pipeline: str | None = None
     step: str | None = None
+    actor: str | None = None
 
 
 @dataclass(frozen=True)
@@ -119,6 +121,10 @@ def decode(value: bytes | None) -> Deployment:
         raise Undecodable(f"stage must be one of {', '.join(STAGES)}")
     if status not in STATUSES:
         raise Undecodable(f"status must be one of {', '.join(STATUSES)}")
+    # Events of an earlier api-rest, and of other producers, have none.
+    actor = get("actor")
+    if actor is not None and (reason := check_storable_text(actor, ACTOR_LENGTH)):
+        raise Undecodable(f"actor {reason}")
     row = Deployment(
         _parse_uuid(get("id")),
         payload["component"],
@@ -130,6 +136,7 @@ def decode(value: bytes | None) -> Deployment:
         received_at := _parse_time(get("received_at")),
         None if details is None else _encode_details(details),
         received_at,
+        actor=actor,
     )
     return row if details is None else _with_run_columns(row, details)
 

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from typing import Any
 
 __all__ = [
+    "ACTOR_LENGTH",
     "DETAILS_BYTES",
     "DETAILS_LEVELS",
     "LENGTHS",
@@ -29,6 +30,8 @@ STAGES = ("prepare", "test", "plan", "build", "scan", "push", "deploy", "verify"
 STATUSES = ("started", "succeeded", "failed", "rolled-back", "removed")
 # The widths of the table's columns.
 LENGTHS = {"component": 128, "version": 128, "environment": 64, "responsible": 256}
+# Of the name of who sent the event, which api-rest sets.
+ACTOR_LENGTH = 256
 
 # Each has a pattern and its description.
 _SEGMENT = r"\.*[A-Za-z0-9_-][A-Za-z0-9._-]*"

@@ -3,7 +3,7 @@
 from sqlalchemy import JSON, Column, DateTime, Index, Integer, MetaData, String, Table
 from sqlalchemy.dialects import mysql
 
-from .event_rules import LENGTHS
+from .event_rules import ACTOR_LENGTH, LENGTHS
 from .run_details import TEXT_LENGTHS
 
 __all__ = ["INSTANT", "deployments", "idempotency_keys", "metadata", "notifications"]
@@ -29,11 +29,14 @@ deployments = Table(
     Column("at", INSTANT, nullable=False),
     Column("pipeline", String(TEXT_LENGTHS["pipeline"])),
     Column("step", String(TEXT_LENGTHS["step"])),
+    # The name of the token that the event was sent with; null without one.
+    Column("actor", String(ACTOR_LENGTH)),
     Index("ix_deployments_received_at", "received_at", "id"),
     Index("ix_deployments_component_newest", "component", "received_at", "id"),
     Index("ix_deployments_environment_newest", "environment", "received_at", "id"),
     Index("ix_deployments_version", "version", "received_at", "id"),
     Index("ix_deployments_responsible", "responsible", "received_at", "id"),
+    Index("ix_deployments_actor", "actor", "received_at", "id"),
     Index("ix_deployments_stage", "stage", "received_at", "id"),
     Index("ix_deployments_status", "status", "received_at", "id"),
     Index("ix_deployments_deploys", "stage", "status", "environment", "component", "at"),
