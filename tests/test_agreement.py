@@ -16,6 +16,7 @@ from delivery.project.declaration import image_variable
 from delivery.project.files import ROOT, load_declaration
 from delivery.records.deployment import Action, Contents, Deployment, Outcome
 from delivery.records.events import STAGES, Details, Origin, Record, Run, ended, started
+from delivery.registry import mirroring
 from tests import yaml_strict
 
 UPSTREAM = load_declaration().upstream
@@ -88,6 +89,16 @@ def test_every_upstream_image_has_a_recipe_that_is_described() -> None:
     }
     assert missing(UPSTREAM, sources) == {}
     assert missing(rows, {"delivery.toml": UPSTREAM}) == {}
+
+
+def test_the_chart_runs_the_declared_patches() -> None:
+    values = yaml_strict.load(text("platform-chart/values.yaml"))
+    images = {key: values[key]["image"] for key in mirroring.IMAGES}
+    assert {key: f"{image['repository']}:{image['tag']}" for key, image in images.items()} == {
+        key: UPSTREAM[name].image for key, name in mirroring.IMAGES.items()
+    }
+    versions = {key: image["tag"].split(".") for key, image in images.items()}
+    assert {key: len(version) for key, version in versions.items()} == dict.fromkeys(versions, 3)
 
 
 def test_the_health_check_of_an_image_runs_a_source_that_it_copies() -> None:

@@ -11,10 +11,10 @@ from delivery.project.declaration import Declaration, is_local
 from delivery.registry.client import Registry, login
 from delivery.retry import with_retries
 
-__all__ = ["mirror", "push_from_engine"]
+__all__ = ["IMAGES", "mirror", "push_from_engine"]
 
 # The upstream images that the chart runs: key in its values → name in the declaration.
-_IMAGES = {"kafka": "kafka", "database": "database", "proxy": "haproxy"}
+IMAGES = {"kafka": "kafka", "database": "database", "proxy": "haproxy"}
 
 
 def mirror(
@@ -30,7 +30,7 @@ def mirror(
     mirrored: dict[str, tuple[str, str]] = {}
     pushed = []
     with console.step("upstream images for the cluster") as step:
-        for key, name in _IMAGES.items():
+        for key, name in IMAGES.items():
             if name not in declaration.upstream:
                 continue
             image = declaration.upstream[name].image

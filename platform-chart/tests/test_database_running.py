@@ -16,7 +16,7 @@ from test_proxy_running import docker, until
 
 pytestmark = pytest.mark.engine
 
-IMAGE = os.environ.get("DATABASE_IMAGE", "mariadb:11.8")
+IMAGE = os.environ.get("DATABASE_IMAGE", "mariadb:11.8.9")
 OWNER, READER = "platform-database", "platform-database-reader"
 NO_ACCESS, DENIED, MISSING = 1045, 1142, 1146
 

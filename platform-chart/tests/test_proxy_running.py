@@ -23,7 +23,7 @@ from test_monitoring import PROXY_METRICS
 
 pytestmark = pytest.mark.engine
 
-IMAGE = os.environ.get("HAPROXY_IMAGE", "haproxy:3.0")
+IMAGE = os.environ.get("HAPROXY_IMAGE", "haproxy:3.0.11")
 PYTHON_IMAGE = os.environ.get("PYTHON_IMAGE", "")
 NAME = "platform-web.test.svc"
 WEB = {**SECURED, "ports": {"http": 8000}, "shutdown": {"linger": 1}}

@@ -39,7 +39,8 @@ from tests.ports import free_port
 from tests.registries import MANIFEST
 from tests.waiting import wait_for
 
-KAFKA, DATABASE, REGISTRY = "apache/kafka:4.1.1", "mariadb:11.8", "registry:2.8.3"
+KAFKA, DATABASE, REGISTRY = "apache/kafka:4.1.1", "mariadb:11.8.9", "registry:2.8.3"
+HAPROXY = "haproxy:3.0.11"
 PROMETHEUS = "prom/prometheus:v2.53.3"
 RECIPES = Path(__file__).parents[2] / "ops" / "upstream"
 KAFKA_BIN = "/opt/kafka/bin"
@@ -104,6 +105,20 @@ def put(container: Container, path: str, content: str | bytes) -> None:
 @pytest.fixture(scope="module")
 def client(engine: Engine) -> docker.DockerClient:
     return engine.client
+
+
+@pytest.mark.parametrize(
+    ("image", "program", "option"),
+    [(DATABASE, "mariadbd", "--version"), (HAPROXY, "haproxy", "-v")],
+)
+def test_the_tag_is_the_version_that_runs(
+    client: docker.DockerClient, image: str, program: str, option: str
+) -> None:
+    output = client.containers.run(image, [option], entrypoint=program, remove=True)
+    version = re.search(r"\d+\.\d+\.\d+", output.decode())
+    assert version
+    # Debian has a newer one: ops/upstream/README.md, "Change a version".
+    assert image.endswith(f":{version[0]}")
 
 
 @pytest.fixture(scope="module")
@@ -458,9 +473,7 @@ def database(run: Run) -> Container:
 
 def test_database_makes_the_user_its_database_and_nothing_else(database: Container) -> None:
     query(database, "CREATE TABLE mine (a INT)")
-    assert query(database, "SELECT @@character_set_database, VERSION() LIKE '11.8.%%'") == (
-        ("utf8mb4", 1),
-    )
+    assert query(database, "SELECT @@character_set_database") == (("utf8mb4",),)
     for forbidden in ("SELECT * FROM mysql.global_priv", "CREATE DATABASE other"):
         with pytest.raises(pymysql.err.OperationalError, match="denied"):
             query(database, forbidden)
