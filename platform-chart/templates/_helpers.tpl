@@ -29,14 +29,27 @@ app.kubernetes.io/name: {{ .name }}
 app.kubernetes.io/instance: {{ .root.Release.Name }}
 {{- end -}}
 
-{{/*
-The labels of every object. The chart's version is not among them: pods have these labels, and a
-changed label restarts them. (dict root name)
-*/}}
+{{/* The labels of every object but pods. (dict root name) */}}
 {{- define "platform.labels" -}}
-{{ include "platform.selectorLabels" . }}
+{{ include "platform.podLabels" . }}
+app.kubernetes.io/component: {{ .name }}
+app.kubernetes.io/version: {{ .root.Chart.AppVersion | quote }}
+helm.sh/chart: {{ printf "%s-%s" .root.Chart.Name .root.Chart.Version | replace "+" "_" }}
+{{- end -}}
+
+{{/* The labels of a component's pods: none that changes with the chart and restarts them. */}}
+{{- define "platform.podLabels" -}}
+{{ include "platform.backendPodLabels" . }}
 app.kubernetes.io/part-of: {{ include "platform.fullname" .root }}
 app.kubernetes.io/managed-by: {{ .root.Release.Service }}
+{{- end -}}
+
+{{/* The labels of the pods of Kafka and the database. (dict root name) */}}
+{{- define "platform.backendPodLabels" -}}
+{{ include "platform.selectorLabels" . }}
+{{- with .root.Values.commonLabels }}
+{{ include "platform.texts" . | fromJson | toYaml }}
+{{- end }}
 {{- end -}}
 
 {{/* An object's name, by default that of its part, and its labels. (dict root name object) */}}
@@ -46,12 +59,26 @@ labels:
   {{- include "platform.labels" . | nindent 2 }}
 {{- end -}}
 
-{{/* An image's reference: by digest if it has one, else by tag. (dict image) */}}
+{{/* An image's reference: by digest if it has one, else by tag. (dict root image) */}}
 {{- define "platform.image" -}}
+{{- $reference := printf "%s:%s" .image.repository (.image.tag | toString) -}}
 {{- if .image.digest -}}
-{{- printf "%s@%s" .image.repository .image.digest -}}
+{{- $reference = printf "%s@%s" .image.repository .image.digest -}}
+{{- end -}}
+{{- include "platform.mirrored" (dict "root" .root "reference" $reference) -}}
+{{- end -}}
+
+{{/*
+A reference to an image, with image.registry instead of its own registry. Its first part is a
+registry if it has a dot or a port, or is localhost. (dict root reference)
+*/}}
+{{- define "platform.mirrored" -}}
+{{- $registry := .root.Values.image.registry -}}
+{{- if $registry -}}
+{{- $own := regexFind "^(localhost|[^/]*[.:][^/]*)/" .reference -}}
+{{- printf "%s/%s" $registry (trimPrefix $own .reference) -}}
 {{- else -}}
-{{- printf "%s:%s" .image.repository (.image.tag | toString) -}}
+{{- .reference -}}
 {{- end -}}
 {{- end -}}
 

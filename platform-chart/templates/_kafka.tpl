@@ -90,6 +90,16 @@ ssl.enabled.protocols=TLSv1.3,TLSv1.2
 {{- end }}
 {{- end -}}
 
+{{/* The brokers' files, as the data of a ConfigMap. */}}
+{{- define "platform.kafka.files" -}}
+server.properties: |
+  {{- include "platform.kafka.properties" . | nindent 2 }}
+{{- range $file := list "start.sh" "state.sh" "log4j2.yaml" }}
+{{ $file }}: |
+  {{- $.Files.Get (printf "files/kafka/%s" $file) | nindent 2 }}
+{{- end }}
+{{- end -}}
+
 {{/* The variables of a component that uses Kafka. */}}
 {{- define "platform.kafka.env" -}}
 {{- if .Values.kafka.enabled -}}
@@ -193,7 +203,7 @@ set {{ $name }} {{ $key }}={{ include "platform.text" $value }}
 {{- $name := include "platform.name" (dict "root" . "name" "kafka-topics") -}}
 metadata:
   labels:
-    {{- include "platform.selectorLabels" (dict "root" . "name" "kafka-topics") | nindent 4 }}
+    {{- include "platform.backendPodLabels" (dict "root" . "name" "kafka-topics") | nindent 4 }}
   annotations:
     checksum/topics: {{ include "platform.kafka.topics" . | sha256sum }}
     checksum/script: {{ .Files.Get "files/kafka/topics.sh" | sha256sum }}
@@ -215,7 +225,7 @@ spec:
   {{- end }}
   containers:
     - name: topics
-      image: {{ include "platform.image" (dict "image" $kafka.image) }}
+      image: {{ include "platform.image" (dict "root" . "image" $kafka.image) }}
       imagePullPolicy: {{ .Values.image.pullPolicy }}
       command: [bash, /etc/kafka/chart/topics.sh]
       env:

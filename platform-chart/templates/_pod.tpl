@@ -5,7 +5,7 @@
 {{- $checksums := include "platform.component.checksums" . | fromJson -}}
 metadata:
   labels:
-    {{- include "platform.labels" . | nindent 4 }}
+    {{- include "platform.podLabels" . | nindent 4 }}
     {{- with .component.podLabels }}
     {{- include "platform.texts" . | fromJson | toYaml | nindent 4 }}
     {{- end }}
@@ -82,7 +82,7 @@ topologySpreadConstraints:
 hostAliases:
   {{- toYaml . | nindent 2 }}
 {{- end }}
-{{- $init := include "platform.hardened" $component.initContainers | fromJsonArray }}
+{{- $init := include "platform.hardened" (dict "root" .root "containers" $component.initContainers) | fromJsonArray }}
 {{- if $component.tls.enabled }}
 {{- /* Last: the other init containers run before the app, and need no proxy. */}}
 {{- $init = concat $init (include "platform.tls.sidecar" . | fromYamlArray) }}
@@ -93,7 +93,7 @@ initContainers:
 {{- end }}
 containers:
   {{- include "platform.component.container" . | nindent 2 }}
-  {{- with include "platform.hardened" $component.extraContainers | fromJsonArray }}
+  {{- with include "platform.hardened" (dict "root" .root "containers" $component.extraContainers) | fromJsonArray }}
   {{- toYaml . | nindent 2 }}
   {{- end }}
 {{- with include "platform.component.volumes" . | fromJsonArray }}
@@ -106,7 +106,7 @@ volumes:
 {{- define "platform.component.container" -}}
 {{- $component := .component -}}
 - name: {{ .name }}
-  image: {{ include "platform.image" (dict "image" $component.image) }}
+  image: {{ include "platform.image" (dict "root" .root "image" $component.image) }}
   imagePullPolicy: {{ .root.Values.image.pullPolicy }}
   {{- with $component.command }}
   command: {{ toJson . }}
@@ -156,15 +156,17 @@ volumes:
 
 {{/*
 The user's own containers, as JSON: each with the security context that Pod Security "restricted"
-requires, except where it sets its own. (list)
+requires, except where it sets its own. (dict root containers)
 */}}
 {{- define "platform.hardened" -}}
 {{- $hardened := list -}}
-{{- range . -}}
+{{- range .containers -}}
 {{- $security := include "platform.containerSecurityContext" $ | fromYaml -}}
 {{- $container := deepCopy . -}}
 {{- $merged := mergeOverwrite $security ($container.securityContext | default dict) -}}
-{{- $hardened = append $hardened (set $container "securityContext" $merged) -}}
+{{- $_ := set $container "securityContext" $merged -}}
+{{- $image := include "platform.mirrored" (dict "root" $.root "reference" .image) -}}
+{{- $hardened = append $hardened (set $container "image" $image) -}}
 {{- end -}}
 {{- toJson $hardened -}}
 {{- end -}}

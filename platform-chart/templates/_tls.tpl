@@ -65,7 +65,7 @@ has accepted by then. (HAProxy's own `grace` would leave idle connections open.)
 {{- $linger := int64 .component.shutdown.linger -}}
 {{- $milliseconds := div (mul 2000 $linger) 3 -}}
 - name: proxy
-  image: {{ include "platform.image" (dict "image" $proxy.image) }}
+  image: {{ include "platform.image" (dict "root" .root "image" $proxy.image) }}
   imagePullPolicy: {{ .root.Values.image.pullPolicy }}
   restartPolicy: Always
   {{- /* Not the image's entrypoint, which starts a master process to reload it. */}}

@@ -22,6 +22,7 @@ import yaml
 __all__ = [
     "CHART",
     "EXAMPLES",
+    "MIRROR",
     "SECURED",
     "VALUES_FILES",
     "Document",
@@ -56,6 +57,8 @@ CHART = Path(__file__).parents[1]
 VALUES_FILES = [
     f"values-{environment}.yaml" for environment in ("local", "develop", "staging", "production")
 ]
+# Merged over another file; alone it is valid too.
+MIRROR = "values-mirror.yaml"
 EXAMPLES = sorted(f"examples/{file.name}" for file in (CHART / "examples").glob("*.yaml"))
 WORKLOADS = ("StatefulSet", "Deployment", "DaemonSet", "Job")
 # A component with TLS.

@@ -14,6 +14,7 @@ import yaml
 from support import (
     CHART,
     EXAMPLES,
+    MIRROR,
     VALUES_FILES,
     container,
     find,
@@ -31,11 +32,11 @@ from support import (
 
 OLDEST = 29  # Chart.yaml's kubeVersion
 NEWEST = int(kubernetes_validate.latest_version().split(".")[1])
-EVERYTHING = ["", *VALUES_FILES, *EXAMPLES]
+EVERYTHING = ["", *VALUES_FILES, MIRROR, *EXAMPLES]
 UNITS = {"m": 0.001, "Ki": 2**10, "Mi": 2**20, "Gi": 2**30, "": 1}
 
 
-@pytest.mark.parametrize("file", ["Chart.yaml", "values.yaml", *VALUES_FILES, *EXAMPLES])
+@pytest.mark.parametrize("file", ["Chart.yaml", "values.yaml", *VALUES_FILES, MIRROR, *EXAMPLES])
 def test_no_file_has_a_duplicate_key(file: str) -> None:
     assert load((CHART / file).read_text(encoding="utf-8"))
 

@@ -32,7 +32,7 @@ spec:
     {{- include "platform.podSecurityContext" (dict "user" 65532) | nindent 4 }}
   containers:
     - name: test
-      image: {{ include "platform.image" (dict "image" $image) }}
+      image: {{ include "platform.image" (dict "root" .root "image" $image) }}
       imagePullPolicy: {{ .root.Values.image.pullPolicy }}
       {{- /* The script is an argument: `helm test --logs` fails if a hook is a ConfigMap. */}}
       {{- $script := .root.Files.Get (printf "files/helm-test/%s" .script) }}
