@@ -155,8 +155,8 @@ class Helm:
         self._watch(argv, f"remove {RELEASE}", watcher)
 
     def test(self, *, seconds: int, watcher: Watcher) -> None:
-        """Run the chart's tests; helm prints their logs."""
-        argv = ["test", RELEASE, "--logs", f"--timeout={seconds}s"]
+        """Run the chart's tests; helm prints their logs, by an annotation of the pods."""
+        argv = ["test", RELEASE, f"--timeout={seconds}s"]
         self._watch(argv, f"test {RELEASE}", watcher)
 
     def _apply_flags(self) -> list[str]:

@@ -13,7 +13,7 @@ from types import ModuleType
 from typing import Any
 
 import pytest
-from support import CHART, SECURED, alone, by_name, find, of_kind, render, secret
+from support import CHART, SECURED, alone, by_name, find, names, of_kind, render, secret
 
 EVENT_ID = "5d4e8a54-0000-4000-8000-000000000000"
 
@@ -48,14 +48,16 @@ def load_script(name: str) -> ModuleType:
 # The pods.
 
 
-def test_they_are_hooks_that_stay_until_the_next_test() -> None:
+def test_they_are_hooks_that_are_deleted_once_their_log_is_printed() -> None:
     hooks = [each for each in render() if "helm.sh/hook" in each["metadata"].get("annotations", {})]
-    # `helm test --logs` needs a pod for every hook.
     assert [each["kind"] for each in hooks] == ["Pod", "Pod"]
     for each in hooks:
         annotations = each["metadata"]["annotations"]
         assert annotations["helm.sh/hook"] == "test"
-        assert annotations["helm.sh/hook-delete-policy"] == "before-hook-creation"
+        # A failed one stays until the next test.
+        policy = annotations["helm.sh/hook-delete-policy"].split(",")
+        assert policy == ["before-hook-creation", "hook-succeeded"]
+        assert annotations["helm.sh/hook-output-log-policy"] == "hook-succeeded,hook-failed"
         assert each["spec"]["restartPolicy"] == "Never"
     # An event needs TLS, so that is tested first.
     weights = {
@@ -63,6 +65,16 @@ def test_they_are_hooks_that_stay_until_the_next_test() -> None:
         for each in hooks
     }
     assert weights["platform-test-tls"] < weights["platform-test-event"]
+
+
+def test_they_have_an_account_of_their_own_without_a_token() -> None:
+    account = find(render(), "ServiceAccount", "platform-test")
+    assert account["automountServiceAccountToken"] is False
+    for name in ("platform-test-tls", "platform-test-event"):
+        spec = hook(name)["spec"]
+        assert spec["serviceAccountName"] == "platform-test"
+        assert spec["automountServiceAccountToken"] is False
+    assert "platform-test" not in names(render({"tests": {"enabled": False}}), "ServiceAccount")
 
 
 def test_tls_is_tested_by_every_name_of_the_service() -> None:

@@ -89,7 +89,7 @@ def test_uninstalls_and_waits(helm: Helm, wait: str, fp: FakeProcess) -> None:
 
 
 def test_tests_and_passes_on_the_output(fp: FakeProcess) -> None:
-    line = ["helm", "test", "platform", "--logs", "--timeout=90s", *SCOPE]
+    line = ["helm", "test", "platform", "--timeout=90s", *SCOPE]
     fp.register(line, stdout=["Phase: Succeeded"])
     lines: list[str] = []
     FOUR.test(seconds=90, watcher=Watcher(lines.append, lambda: None))

@@ -7,8 +7,9 @@ true
 {{- end -}}
 
 {{/*
-A pod of `helm test` that runs a script of files/helm-test. It stays until the next test, so that
-its log can be read. (dict root name weight script args)
+A pod of `helm test` that runs a script of files/helm-test. Helm prints its log, by the output
+policy, and deletes it if it succeeded; a failed one stays until the next test.
+(dict root name weight script args)
 */}}
 {{- define "platform.tests.pod" -}}
 {{- $tests := .root.Values.tests -}}
@@ -24,9 +25,11 @@ metadata:
   annotations:
     helm.sh/hook: test
     helm.sh/hook-weight: {{ .weight | quote }}
-    helm.sh/hook-delete-policy: before-hook-creation
+    helm.sh/hook-delete-policy: before-hook-creation,hook-succeeded
+    helm.sh/hook-output-log-policy: hook-succeeded,hook-failed
 spec:
   restartPolicy: Never
+  serviceAccountName: {{ include "platform.name" (dict "root" .root "name" "test") }}
   {{- include "platform.podDefaults" .root | nindent 2 }}
   securityContext:
     {{- include "platform.podSecurityContext" (dict "user" 65532) | nindent 4 }}
@@ -34,7 +37,7 @@ spec:
     - name: test
       image: {{ include "platform.image" (dict "root" .root "image" $image) }}
       imagePullPolicy: {{ .root.Values.image.pullPolicy }}
-      {{- /* The script is an argument: `helm test --logs` fails if a hook is a ConfigMap. */}}
+      {{- /* The script is an argument: a ConfigMap would be one more hook, or part of the release. */}}
       {{- $script := .root.Files.Get (printf "files/helm-test/%s" .script) }}
       command: {{ concat (list "python3" "-I" "-u" "-c" $script) .args | toJson }}
       env:
