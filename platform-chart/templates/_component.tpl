@@ -64,8 +64,8 @@ in the user's values is empty, or removed. Every port is {port, protocol}. (root
 The number of pods that a workload is set to; nothing if only its autoscaler sets it. When scaling
 is enabled for a workload that has run with a fixed number, a manifest without `replicas` would mean
 one pod until the autoscaler acts. So it keeps what runs, within the limits. Helm 3 would also set
-one pod at a later upgrade that leaves `replicas` out again: the annotation tells that an earlier one
-had it. (dict root name component)
+one pod at a later upgrade that leaves `replicas` out again: the annotation tells that an earlier
+one had it. (dict root name component)
 */}}
 {{- define "platform.component.replicas" -}}
 {{- $scaling := .component.scaling -}}

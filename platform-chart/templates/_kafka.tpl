@@ -151,8 +151,11 @@ server.properties: |
 {{- define "platform.kafka.caSecret" -}}
 {{- if not .Values.kafka.enabled -}}
 {{- .Values.externalKafka.caSecret -}}
-{{- else if .Values.kafka.tls.enabled -}}
+{{- else if not .Values.kafka.tls.enabled -}}
+{{- else if or .Values.kafka.tls.existingSecret .Values.kafka.tls.certManager.enabled -}}
 {{- include "platform.kafka.tlsSecret" . -}}
+{{- else -}}
+{{- include "platform.name" (dict "root" . "name" "kafka-ca") -}}
 {{- end -}}
 {{- end -}}
 

@@ -44,6 +44,7 @@
 {{- $names := list -}}
 {{- if .Values.kafka.enabled -}}
 {{- $names = concat $names (list "kafka" "kafka-headless" "kafka-topics") -}}
+{{- $names = concat $names (list "kafka-ca" "kafka-ca-key" "kafka-tls") -}}
 {{- end -}}
 {{- if .Values.database.enabled -}}
 {{- $names = concat $names (list "database" "database-headless") -}}

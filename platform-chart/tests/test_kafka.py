@@ -5,10 +5,12 @@ from __future__ import annotations
 import base64
 import re
 import subprocess
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
+from live import upgraded
 from support import (
     Document,
     by_name,
@@ -233,15 +235,50 @@ def test_a_component_gets_address_login_and_ca() -> None:
     }
     spec = pod(documents, WORKER)
     assert by_name(spec["volumes"])["kafka-ca"]["secret"] == {
-        "secretName": "platform-kafka-tls",
+        "secretName": "platform-kafka-ca",
         "items": [{"key": "ca.crt", "path": "ca.crt"}],
     }
     mounts = by_name(spec["containers"][0]["volumeMounts"])
     assert mounts["kafka-ca"]["mountPath"] == "/etc/platform/kafka"
 
 
-def test_no_pod_mounts_the_key_of_the_ca() -> None:
-    assert "ca.key" not in str([each for each in kafka(SECURE) if each["kind"] != "Secret"])
+def test_no_pod_mounts_the_secret_with_the_key_of_the_ca() -> None:
+    documents = kafka(SECURE)
+    assert secret(documents, "platform-kafka-ca").keys() == {"ca.crt"}
+    assert secret(documents, "platform-kafka-tls").keys() == {"ca.crt", "tls.crt", "tls.key"}
+    ca_key = secret(documents, "platform-kafka-ca-key")
+    assert ca_key["tls.crt"] == secret(documents, "platform-kafka-ca")["ca.crt"]
+    others = str([each for each in documents if each["kind"] != "Secret"])
+    assert "platform-kafka-ca-key" not in others
+
+
+def test_an_upgrade_keeps_the_ca_of_an_earlier_chart() -> None:
+    documents = kafka(SECURE)
+    keys, name = find(documents, "Secret", "platform-kafka-ca-key")["data"], "platform-kafka-tls"
+    earlier = find(documents, "Secret", name)
+    earlier["data"] |= {"ca.crt": keys["tls.crt"], "ca.key": keys["tls.key"]}
+    made = f"{datetime.now(UTC) - timedelta(days=300):%Y-%m-%dT%H:%M:%SZ}"
+    earlier["metadata"] = {
+        "name": name,
+        "creationTimestamp": made,
+        "labels": earlier["metadata"]["labels"],
+        "annotations": {"platform/names": "a hash"},
+    }
+    earlier["type"] = "Opaque"
+    documents = upgraded([earlier], f"kafka: {{{SECURE}}}")
+    new_keys, new = (find(documents, "Secret", each) for each in ("platform-kafka-ca-key", name))
+    assert new_keys["data"] == keys
+    # The type of a Secret cannot change, and the key of the CA leaves it.
+    assert new["type"] == "Opaque"
+    assert "ca.key" not in new["data"]
+    assert new["data"]["ca.crt"] == keys["tls.crt"]
+    assert new["data"]["tls.crt"] != earlier["data"]["tls.crt"]
+
+
+def test_an_existing_certificate_brings_its_own_ca() -> None:
+    documents = kafka("tls: {enabled: true, existingSecret: own}")
+    assert by_name(pod(documents, WORKER)["volumes"])["kafka-ca"]["secret"]["secretName"] == "own"
+    assert not [name for name in names(documents, "Secret") if "kafka" in name]
 
 
 def test_the_certificate_names_every_broker_and_the_service(tmp_path: Path) -> None:
