@@ -213,7 +213,7 @@ def test_a_wrong_event_is_422_with_every_wrong_field_and_not_published(
     service: Service, deployment: dict[str, Any]
 ) -> None:
     del deployment["version"]
-    response = service.post({**deployment, "stage": "pray", "colour": "red"}, status=422)
+    response = service.post({**deployment, "stage": "Pray", "colour": "red"}, status=422)
     assert code(response) == "invalid-fields"
     assert set(response.json["error"]["fields"]) == {"version", "stage", "colour"}
     assert service.kafka.published == []
@@ -363,7 +363,7 @@ def test_a_wrong_key_is_400_before_the_body_is_read(service: Service, key: str) 
 
 
 def test_a_wrong_body_does_not_use_up_its_key(service: Service, deployment: dict[str, Any]) -> None:
-    keyed(service, {**deployment, "stage": "pray"}, "k", status=422)
+    keyed(service, {**deployment, "stage": "Pray"}, "k", status=422)
     keyed(service, deployment, "k")
 
 

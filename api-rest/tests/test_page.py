@@ -10,9 +10,18 @@ from api_rest.answers import AnswerPlugin, QueryPlugin
 from api_rest.errors import Busy, Unavailable
 from api_rest.lag import Lag
 from api_rest.metrics import Metrics
-from api_rest.page import Overview, age, duration, in_pipeline_order, mount, view
-from api_rest.runs import STAGES, Run, Running, StageTime, runs
+from api_rest.page import (
+    STAGE_COLUMNS,
+    Overview,
+    age,
+    duration,
+    in_pipeline_order,
+    mount,
+    view,
+)
+from api_rest.runs import Run, Running, StageTime, runs
 from bottle import Bottle
+from ledger.event_rules import STAGES
 from ledger.tracing import Tracing
 from webtest import TestApp
 
@@ -280,6 +289,13 @@ def test_reported_stages_are_columns_in_order(
         none,
         none,
     ]
+
+
+def test_other_stages_are_the_last_columns_up_to_a_limit(service: Service) -> None:
+    many = [stage(f"s{number:02}", "succeeded") for number in range(STAGE_COLUMNS)]
+    page = service.shows([], [run(stage("deploy", "succeeded"), *many)])
+    shown = page.texts("th", class_="stage")
+    assert (shown[:2], len(shown)) == (["deploy", "s00"], STAGE_COLUMNS)
 
 
 def test_the_empty_page_names_every_stage(service: Service) -> None:

@@ -2,7 +2,8 @@ from datetime import datetime, timedelta
 
 import pytest
 from api_rest.results import is_under_way, newer_run, result
-from api_rest.runs import STAGES, Run, Running, StageTime
+from api_rest.runs import Run, Running, StageTime
+from ledger.event_rules import STAGES
 
 NOW = datetime(2026, 1, 10, 12)  # noqa: DTZ001  the column holds UTC without a zone
 DAY = timedelta(days=1)
@@ -22,6 +23,21 @@ def test_every_stage_has_its_words(stage: str) -> None:
     (doing, done) = (result(run((stage, status)), NOW)[1] for status in ("started", "succeeded"))
     assert doing.endswith("ing")
     assert done.endswith(("ed", "lt"))
+
+
+@pytest.mark.parametrize(
+    ("stages", "words"),
+    [
+        ((("push", "succeeded"), ("smoke-test", "started")), "In smoke-test"),
+        ((("deploy", "succeeded"), ("smoke-test", "failed")), "Failed in smoke-test"),
+        ((("push", "succeeded"), ("smoke-test", "succeeded")), "Pushed"),
+        ((("smoke-test", "succeeded"),), "Succeeded"),
+    ],
+)
+def test_another_stage_is_named_while_it_runs_and_when_it_failed(
+    stages: tuple[tuple[str, str], ...], words: str
+) -> None:
+    assert result(run(*stages), NOW)[1] == words
 
 
 def test_a_run_under_way_is_named_by_its_last_started_stage() -> None:

@@ -216,7 +216,7 @@ def test_only_one_worker_claims_a_notification_until_its_lease_ends(
     notifying: Store,
 ) -> None:
     notifying.add([row("a")])
-    soon, until = NOW + timedelta(minutes=1), NOW + timedelta(minutes=2)
+    soon, until = NOW + timedelta(hours=1), NOW + timedelta(hours=2)
     notification = only_due(notifying, soon)
     assert notifying.claim(notification, until)
     assert not notifying.claim(notification, until), "two workers have it"

@@ -8,14 +8,21 @@ from ledger.event_rules import (
     DETAILS_LEVELS,
     LENGTHS,
     NAME,
+    STAGES,
     check_details,
     check_storable_text,
     check_text,
     details_json,
     json_reader,
+    stage_order,
 )
 
 read = json_reader()
+
+
+def test_known_stages_come_in_their_order_then_others_by_name() -> None:
+    stages = ["smoke-test", *reversed(STAGES), "approve"]
+    assert sorted(stages, key=stage_order) == [*STAGES, "approve", "smoke-test"]
 
 
 def nested(levels: int, *brackets: str) -> dict[str, Any]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from .badge import PARAMETERS
-from .event import ACTOR, FIELDS, STAGES, STATUSES
+from .event import ACTOR, FIELDS, STATUSES
 from .idempotency import HEADER, KEY_LIMIT, KEY_PATTERN
 from .listing import CURSOR_PATTERN
 from .table import COLUMNS
@@ -499,7 +499,7 @@ def _schemas() -> Json:
     stored["actor"] = {"type": ["string", "null"], "description": ACTOR.help}
     stage = _object(
         {
-            "stage": {"type": "string", "enum": list(STAGES)},
+            "stage": stored["stage"],
             "status": {"type": "string", "enum": list(STATUSES)},
             "started_at": maybe_instant,
             "ended_at": maybe_instant,
@@ -575,7 +575,7 @@ def _schemas() -> Json:
                     "error": {
                         "code": "invalid-fields",
                         "message": "some fields are wrong",
-                        "fields": {"stage": f"must be one of {', '.join(STAGES)}"},
+                        "fields": {"status": f"must be one of {', '.join(STATUSES)}"},
                     }
                 }
             ],

@@ -12,13 +12,14 @@ from typing import Any
 
 import structlog
 from bottle import Bottle, HTTPResponse, SimpleTemplate, request
+from ledger.event_rules import STAGES, stage_order
 
 from .answers import query
 from .errors import Busy, Problem, Unavailable
 from .lag import Lag
 from .listing import Parameter
 from .results import NewerRun, is_under_way, newer_run, result
-from .runs import STAGES, Run, Running, StageTime
+from .runs import Run, Running, StageTime
 
 __all__ = ["Overview", "mount"]
 
@@ -42,6 +43,8 @@ MEDIA_TYPES = {
     "page.js": "text/javascript",
 }
 ASSET_PARAMETERS = (Parameter("v", "the digest of the page", {"type": "string"}, str, "0123abcd"),)
+# Whoever may write may also invent stages.
+STAGE_COLUMNS = 20
 REFRESH_SECONDS = 30
 RETRY_SECONDS = 10
 # A page with a run under way gets a new ETag this often, for its elapsed times.
@@ -171,7 +174,7 @@ def view(overview: Overview, origin: str) -> dict[str, Any]:
     longest = _longest(overview)
     # A stage that no run reports has no column.
     reported = {stage.stage for run in overview.recent for stage in run.stages}
-    columns = [stage for stage in STAGES if stage in reported]
+    columns = sorted(reported, key=stage_order)[:STAGE_COLUMNS]
     recent = [_run_row(run, overview.now, columns, longest) for run in overview.recent]
     return {
         "title": "Deployment ledger",
@@ -276,7 +279,7 @@ def _stage_cell(
         stage.status,
         words,
         took=duration(seconds),
-        share=f"{100 * seconds / longest[name]:.1f}" if longest[name] else "0",
+        share=f"{100 * seconds / longest[name]:.1f}" if longest.get(name) else "0",
         elapsed_since=_iso(stage.started_at) if is_running and stage.started_at else "",
     )
 
@@ -289,11 +292,12 @@ def _elapsed(stage: StageTime, now: datetime) -> float | None:
 
 def _longest(overview: Overview) -> dict[str, float]:
     """Return the longest time of each stage, which is the full width of its column's bars."""
-    longest = dict.fromkeys(STAGES, 0.0)
+    longest: dict[str, float] = {}
     for run in overview.recent:
         for stage in run.stages:
             if stage.status != "started" or is_under_way(run, overview.now):
-                longest[stage.stage] = max(longest[stage.stage], _elapsed(stage, overview.now) or 0)
+                seconds = _elapsed(stage, overview.now) or 0
+                longest[stage.stage] = max(longest.get(stage.stage, 0), seconds)
     return longest
 
 

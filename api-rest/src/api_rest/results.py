@@ -52,7 +52,7 @@ def result(run: Run, now: datetime) -> tuple[str, str]:
         return "silent", "No end recorded"
     if run.status == "started":
         stage = next(stage.stage for stage in reversed(run.stages) if stage.status == "started")
-        return "started", _WORDS[stage][0]
+        return "started", _WORDS.get(stage, (f"In {stage}",))[0]
     if run.status == "failed":
         stage = next(stage.stage for stage in run.stages if stage.status == "failed")
         return "failed", f"Failed in {stage}"
@@ -60,7 +60,8 @@ def result(run: Run, now: datetime) -> tuple[str, str]:
         return "rolled-back", "Rolled back"
     if run.status == "removed":
         return "removed", "Removed"
-    return "succeeded", _WORDS[run.stages[-1].stage][1]
+    known = [stage.stage for stage in run.stages if stage.stage in _WORDS]
+    return "succeeded", _WORDS[known[-1]][1] if known else "Succeeded"
 
 
 def is_under_way(run: Run, now: datetime) -> bool:

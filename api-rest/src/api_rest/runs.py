@@ -8,19 +8,19 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from .event import STAGES
+from ledger.event_rules import stage_order
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
     from datetime import datetime
 
-__all__ = ["STAGES", "Run", "Running", "StageTime", "running", "runs"]
+__all__ = ["Run", "Running", "StageTime", "running", "runs"]
 
 # The status of several stages or steps together is the first of these that one of them has.
 WORST_FIRST = ("rolled-back", "failed", "removed", "started", "succeeded")
 # The order of events of the same time: a start, its end, a rollback, a removal.
 RANKS = {"started": 0, "succeeded": 1, "failed": 1, "rolled-back": 2, "removed": 3}
-DEPLOYED = STAGES.index("deploy")
+DEPLOYED = stage_order("deploy")
 
 
 @dataclass(frozen=True)
@@ -65,7 +65,7 @@ class Run:
         statuses = {
             stage.stage: stage.status
             for stage in self.stages
-            if STAGES.index(stage.stage) >= DEPLOYED
+            if stage_order(stage.stage) >= DEPLOYED
         }
         return "deploy" in statuses and set(statuses.values()) == {"succeeded"}
 
@@ -137,8 +137,8 @@ def _grouped(events: Iterable[Mapping[str, Any]]) -> list[_Run]:
     # The run that last began to deploy each version.
     deploying: dict[tuple[str, str, str], _Run] = {}
     by_pipeline: dict[tuple[str, str, str, str], _Run] = {}
-    # After a rollback of this app, the table may have stages and statuses of a later version.
-    known = (event for event in events if event["stage"] in STAGES and event["status"] in RANKS)
+    # After a rollback of this app, the table may have statuses of a later version.
+    known = (event for event in events if event["status"] in RANKS)
     for event in sorted(known, key=_order):
         if _removes(event):
             # A removal concerns the place, so it is a run of its own.
@@ -258,7 +258,8 @@ class _Run:
     def build(self) -> Run:
         """Return the run of the events so far."""
         first = self.first
-        stages = tuple(self.stages[name].build(name) for name in STAGES if name in self.stages)
+        names = sorted(self.stages, key=stage_order)
+        stages = tuple(self.stages[name].build(name) for name in names)
         return Run(
             first["component"],
             first["version"],

@@ -18,8 +18,9 @@ from api_rest.errors import Unavailable
 from api_rest.lag import Lag
 from api_rest.metrics import Metrics
 from api_rest.page import Overview, age, duration, mount
-from api_rest.runs import STAGES, Run, Running, StageTime
+from api_rest.runs import Run, Running, StageTime
 from bottle import Bottle
+from ledger.event_rules import STAGES
 from ledger.tracing import Tracing
 from playwright.sync_api import Browser, BrowserContext, Page, Playwright, expect, sync_playwright
 

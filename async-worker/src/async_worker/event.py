@@ -12,7 +12,6 @@ from typing import Any, NamedTuple
 from ledger.event_rules import (
     ACTOR_LENGTH,
     LENGTHS,
-    STAGES,
     STATUSES,
     check_storable_text,
     details_json,
@@ -116,9 +115,7 @@ def decode(value: bytes | None) -> Deployment:
     for name, limit in LENGTHS.items():
         if reason := check_storable_text(get(name), limit):
             raise Undecodable(f"{name} {reason}")
-    stage, status, details = get("stage"), get("status"), get("details")
-    if stage not in STAGES:
-        raise Undecodable(f"stage must be one of {', '.join(STAGES)}")
+    status, details = get("status"), get("details")
     if status not in STATUSES:
         raise Undecodable(f"status must be one of {', '.join(STATUSES)}")
     # Events of an earlier api-rest, and of other producers, have none.
@@ -131,7 +128,7 @@ def decode(value: bytes | None) -> Deployment:
         payload["version"],
         payload["environment"],
         payload["responsible"],
-        stage,
+        payload["stage"],
         status,
         received_at := _parse_time(get("received_at")),
         None if details is None else _encode_details(details),

@@ -31,7 +31,7 @@ def bodies(scenario: Scenario) -> dict[str, tuple[bytes, str | None]]:
         "empty object": (b"{}", "component must be"),
         "wrong type": (text(component=1), "component must be"),
         "wrong id": (text(id="1"), "id must be a UUID"),
-        "wrong word": (text(stage="pray"), "stage must be one of"),
+        "wrong word": (text(status="maybe"), "status must be one of"),
         "wrong time": (text(received_at="2026-02-30T00:00:00Z"), "received_at must be"),
         "NaN": (text(details={"x": 0}).replace(b'{"x": 0}', b'{"x": NaN}'), "not JSON"),
         "infinite": (
@@ -139,7 +139,7 @@ def test_the_largest_message_of_kafka(scenario: Scenario, old_topic: bool) -> No
 
 
 def test_each_redrive_sends_a_dead_letter_back_once(scenario: Scenario) -> None:
-    wrong = {**scenario.event("1"), "stage": "pray"}
+    wrong = {**scenario.event("1"), "status": "maybe"}
     scenario.publish(wrong, b"{", scenario.event("2"))
     worker = scenario.start()
     scenario.letters(2)
@@ -164,18 +164,18 @@ def test_each_redrive_sends_a_dead_letter_back_once(scenario: Scenario) -> None:
     assert [[name for name, _ in letter.headers].count("reason") for letter in again] == [1, 1]
 
 
-# A version of the worker that knows five stages.
-OLDER = 'event.STAGES = ("build", "test", "push", "deploy", "verify")'
+# A version of the worker that knows four statuses.
+OLDER = 'event.STATUSES = ("started", "succeeded", "failed", "rolled-back")'
 
 
-def test_after_a_redrive_a_newer_worker_stores_events_of_a_new_stage(
+def test_after_a_redrive_a_newer_worker_stores_events_of_a_new_status(
     scenario: Scenario,
 ) -> None:
-    scan = {**scenario.event("2"), "stage": "scan"}
-    scenario.publish(scenario.event("1"), scan, scenario.event("3"))
+    removed = {**scenario.event("2"), "status": "removed"}
+    scenario.publish(scenario.event("1"), removed, scenario.event("3"))
     older = scenario.start(OLDER)
     (letter,) = scenario.letters(1)
-    assert b"stage must be one of build, test" in dict(letter.headers)["reason"]
+    assert b"status must be one of started" in dict(letter.headers)["reason"]
     eventually(lambda: scenario.versions() == ["1", "3"], "the events that it knows are not stored")
     assert older.stop(signal.SIGTERM) == 0
 
@@ -183,7 +183,7 @@ def test_after_a_redrive_a_newer_worker_stores_events_of_a_new_stage(
     code, printed = scenario.redrive()
     assert (code, "1 were put back, 0 cannot be." in printed) == (0, True), printed
     eventually(lambda: scenario.versions() == ["1", "2", "3"], "what was put back is not stored")
-    assert scan["id"] in scenario.ids(received_at=scan["received_at"])
+    assert removed["id"] in scenario.ids(received_at=removed["received_at"])
 
 
 def test_a_redrive_of_many_letters_moves_each_once(scenario: Scenario) -> None:

@@ -16,6 +16,7 @@ __all__ = [
     "LENGTHS",
     "NAME",
     "PRINTABLE",
+    "STAGE",
     "STAGES",
     "STATUSES",
     "check_details",
@@ -23,13 +24,15 @@ __all__ = [
     "check_text",
     "details_json",
     "json_reader",
+    "stage_order",
     "write_json",
 ]
 
+# The stages of this project's pipeline. An event may have any other.
 STAGES = ("prepare", "test", "plan", "build", "scan", "push", "deploy", "verify", "record")
 STATUSES = ("started", "succeeded", "failed", "rolled-back", "removed")
 # The widths of the table's columns.
-LENGTHS = {"component": 128, "version": 128, "environment": 64, "responsible": 256}
+LENGTHS = {"component": 128, "version": 128, "environment": 64, "responsible": 256, "stage": 16}
 # Of the name of who sent the event, which api-rest sets.
 ACTOR_LENGTH = 256
 
@@ -51,6 +54,8 @@ PRINTABLE = (
     "printable, with no space at either end",
 )
 
+STAGE = (r"^[a-z][a-z0-9-]*$", "lower-case letters, digits and - only, a letter first")
+
 DETAILS_BYTES = 32_768
 # `details` itself is the first. MariaDB accepts 31 levels of JSON, MySQL 100.
 DETAILS_LEVELS = 30
@@ -64,6 +69,11 @@ _DOUBLE_DIGITS = 308
 
 # json.dumps with options makes a new encoder at each call.
 write_json = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode
+
+
+def stage_order(stage: str) -> tuple[int, str]:
+    """Return the sort key of a stage: known ones in their order, then others by name."""
+    return (STAGES.index(stage) if stage in STAGES else len(STAGES)), stage
 
 
 def json_reader(pairs_hook: _PairsHook | None = None) -> Callable[[str], Any]:
