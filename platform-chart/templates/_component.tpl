@@ -57,7 +57,11 @@ in the user's values is empty, or removed. Every port is {port, protocol}. (root
 
 {{/* The lowest number of pods that a component may have. (dict component) */}}
 {{- define "platform.component.minReplicas" -}}
+{{- if has .component.kind (list "Deployment" "StatefulSet") -}}
 {{- ternary .component.scaling.min .component.replicas .component.scaling.enabled -}}
+{{- else -}}
+1
+{{- end -}}
 {{- end -}}
 
 {{/*
@@ -69,7 +73,8 @@ one had it. (dict root name component)
 */}}
 {{- define "platform.component.replicas" -}}
 {{- $scaling := .component.scaling -}}
-{{- if $scaling.enabled -}}
+{{- if eq .component.kind "DaemonSet" -}}
+{{- else if $scaling.enabled -}}
 {{- $name := include "platform.name" . -}}
 {{- $namespace := .root.Release.Namespace -}}
 {{- $live := lookup "apps/v1" .component.kind $namespace $name -}}
@@ -107,14 +112,24 @@ The text of each entry of `secrets` that a Secret of the chart holds, as JSON: v
 {{- toJson $values -}}
 {{- end -}}
 
+{{/* The fields of a Service that are copied as they are. */}}
+{{- define "platform.serviceFields" -}}
+loadBalancerClass loadBalancerSourceRanges externalTrafficPolicy internalTrafficPolicy
+{{- print " trafficDistribution ipFamilyPolicy ipFamilies sessionAffinity" }}
+{{- end -}}
+
 {{/*
-The ports of a component's Service, as JSON: name to {port, targetPort, protocol}.
+The ports of a component's Service, as JSON: name to {port, targetPort, protocol} and, if set,
+nodePort and appProtocol. With TLS, `https` may have these two.
 (dict component)
 */}}
 {{- define "platform.component.servicePorts" -}}
 {{- $ports := dict -}}
 {{- if .component.tls.enabled -}}
-{{- $_ := set $ports "https" (dict "port" 443 "targetPort" "https" "protocol" "TCP") -}}
+{{- $https := get (.component.service.ports | default dict) "https" | default dict -}}
+{{- $own := pick (ternary $https dict (kindIs "map" $https)) "nodePort" "appProtocol" -}}
+{{- $fixed := dict "port" 443 "targetPort" "https" "protocol" "TCP" -}}
+{{- $_ := set $ports "https" (merge $fixed $own) -}}
 {{- else -}}
 {{- range $name, $value := .component.service.ports | default .component.ports -}}
 {{- $settings := deepCopy (ternary $value (dict "port" $value) (kindIs "map" $value)) -}}

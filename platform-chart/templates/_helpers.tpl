@@ -52,11 +52,15 @@ app.kubernetes.io/managed-by: {{ .root.Release.Service }}
 {{- end }}
 {{- end -}}
 
-{{/* An object's name, by default that of its part, and its labels. (dict root name object) */}}
+{{/*
+An object's name, by default that of its part, and its labels, of which `labels` has more.
+(dict root name object labels)
+*/}}
 {{- define "platform.metadata" -}}
 name: {{ .object | default (include "platform.name" .) }}
 labels:
-  {{- include "platform.labels" . | nindent 2 }}
+  {{- $own := include "platform.texts" (.labels | default dict) | fromJson }}
+  {{- merge (include "platform.labels" . | fromYaml) $own | toYaml | nindent 2 }}
 {{- end -}}
 
 {{/* An image's reference: by digest if it has one, else by tag. (dict root image) */}}

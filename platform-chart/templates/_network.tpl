@@ -36,6 +36,18 @@
 {{- $rule := include "platform.backend.egress" (dict "root" $.root "name" .) | fromJson -}}
 {{- $rules = append $rules $rule -}}
 {{- end -}}
+{{- if .component.serviceAccount.automountServiceAccountToken -}}
+{{- $server := .root.Values.networkPolicy.apiServer -}}
+{{- $ports := list -}}
+{{- range $server.ports -}}
+{{- $ports = append $ports (dict "port" . "protocol" "TCP") -}}
+{{- end -}}
+{{- $rule := dict "ports" $ports -}}
+{{- with $server.to -}}
+{{- $_ := set $rule "to" . -}}
+{{- end -}}
+{{- $rules = append $rules $rule -}}
+{{- end -}}
 {{- with .component.networkPolicy.to -}}
 {{- $peers := include "platform.peers" (dict "root" $.root "names" .) | fromJsonArray -}}
 {{- $rules = append $rules (dict "to" $peers) -}}

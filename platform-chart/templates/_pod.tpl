@@ -14,7 +14,15 @@ metadata:
     {{- toYaml . | nindent 4 }}
   {{- end }}
 spec:
-  {{- include "platform.component.podSpec" . | nindent 2 }}
+  {{- $spec := include "platform.component.podSpec" . }}
+  {{- $own := deepCopy .component.podSpec }}
+  {{- if .component.serviceAccount.automountServiceAccountToken }}
+  {{- $own = merge $own (dict "automountServiceAccountToken" true) }}
+  {{- end }}
+  {{- with $own }}
+  {{- $spec = mergeOverwrite (fromYaml $spec) . | toYaml }}
+  {{- end }}
+  {{- $spec | nindent 2 }}
 {{- end -}}
 
 {{/*
@@ -54,6 +62,9 @@ change.
 {{- $shutdown := $component.shutdown -}}
 serviceAccountName: {{ include "platform.component.serviceAccount" . }}
 {{ include "platform.podDefaults" .root }}
+{{- if hasSuffix "Job" $component.kind }}
+restartPolicy: OnFailure
+{{- end }}
 {{- with $component.priorityClassName }}
 priorityClassName: {{ . }}
 {{- end }}
@@ -82,7 +93,7 @@ topologySpreadConstraints:
 hostAliases:
   {{- toYaml . | nindent 2 }}
 {{- end }}
-{{- $init := include "platform.hardened" (dict "root" .root "containers" $component.initContainers) | fromJsonArray }}
+{{- $init := include "platform.hardened" (merge (dict "key" "initContainers") .) | fromJsonArray }}
 {{- if $component.tls.enabled }}
 {{- /* Last: the other init containers run before the app, and need no proxy. */}}
 {{- $init = concat $init (include "platform.tls.sidecar" . | fromYamlArray) }}
@@ -93,7 +104,7 @@ initContainers:
 {{- end }}
 containers:
   {{- include "platform.component.container" . | nindent 2 }}
-  {{- with include "platform.hardened" (dict "root" .root "containers" $component.extraContainers) | fromJsonArray }}
+  {{- with include "platform.hardened" (merge (dict "key" "extraContainers") .) | fromJsonArray }}
   {{- toYaml . | nindent 2 }}
   {{- end }}
 {{- with include "platform.component.volumes" . | fromJsonArray }}
@@ -156,11 +167,11 @@ volumes:
 
 {{/*
 The user's own containers, as JSON: each with the security context that Pod Security "restricted"
-requires, except where it sets its own. (dict root containers)
+requires, except where it sets its own. (dict root component key)
 */}}
 {{- define "platform.hardened" -}}
 {{- $hardened := list -}}
-{{- range .containers -}}
+{{- range get .component .key -}}
 {{- $security := include "platform.containerSecurityContext" $ | fromYaml -}}
 {{- $container := deepCopy . -}}
 {{- $merged := mergeOverwrite $security ($container.securityContext | default dict) -}}
@@ -379,7 +390,7 @@ component's own pods, unless it has a selector.
 {{- $volumes = append $volumes $volume -}}
 {{- end -}}
 {{- range $name, $claim := .component.claims -}}
-{{- if or $claim.existingClaim (eq $.component.kind "Deployment") -}}
+{{- if or $claim.existingClaim (ne $.component.kind "StatefulSet") -}}
 {{- $claimName := $claim.existingClaim | default (printf "%s-%s" $prefix $name) -}}
 {{- $reference := dict "claimName" $claimName -}}
 {{- $volumes = append $volumes (dict "name" $name "persistentVolumeClaim" $reference) -}}

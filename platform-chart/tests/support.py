@@ -60,7 +60,7 @@ VALUES_FILES = [
 # Merged over another file; alone it is valid too.
 MIRROR = "values-mirror.yaml"
 EXAMPLES = sorted(f"examples/{file.name}" for file in (CHART / "examples").glob("*.yaml"))
-WORKLOADS = ("StatefulSet", "Deployment", "DaemonSet", "Job")
+WORKLOADS = ("StatefulSet", "Deployment", "DaemonSet", "Job", "CronJob")
 # A component with TLS.
 SECURED: dict[str, Any] = {
     "ports": {"http": 5000},
@@ -254,7 +254,7 @@ def pods(documents: Iterable[Document]) -> Iterator[tuple[str, Document]]:
     for document in documents:
         name = f"{document['kind']}/{document['metadata']['name']}"
         if document["kind"] in WORKLOADS:
-            yield name, document["spec"]["template"]["spec"]
+            yield name, _template_of(document)["spec"]
         elif document["kind"] == "Pod":
             yield name, document["spec"]
 
@@ -282,5 +282,10 @@ def _pod_template(documents: Iterable[Document], name: str) -> Document:
         each for each in documents if each["kind"] in WORKLOADS and each["metadata"]["name"] == name
     ]
     assert len(matches) == 1, f"{len(matches)} workloads {name}"
-    template: Document = matches[0]["spec"]["template"]
+    return _template_of(matches[0])
+
+
+def _template_of(workload: Document) -> Document:
+    spec = workload["spec"].get("jobTemplate", workload)["spec"]
+    template: Document = spec["template"]
     return template

@@ -1,7 +1,8 @@
-"""templates/components/claim.yaml: the claims of Deployments."""
+"""templates/components/claim.yaml, and what becomes of claims."""
 
 from __future__ import annotations
 
+import pytest
 from support import alone, find, names, pod, render
 
 KIND = "PersistentVolumeClaim"
@@ -48,3 +49,23 @@ def test_several_pods_share_a_claim_that_several_nodes_can_mount() -> None:
         ["ReadWriteMany"],
         "nfs",
     )
+
+
+def test_an_uninstall_deletes_claims_that_are_not_to_be_kept() -> None:
+    policy = {"whenDeleted": "Delete", "whenScaled": "Retain"}
+    values = {"claims": {"data": DATA}, "persistentVolumeClaimRetentionPolicy": policy}
+    stateful = find(render(alone(kind="StatefulSet", **values)), "StatefulSet", "platform-web")
+    assert stateful["spec"]["persistentVolumeClaimRetentionPolicy"] == policy
+    claim = find(
+        render(alone(rollout={"strategy": "Recreate"}, **values)), KIND, "platform-web-data"
+    )
+    assert "annotations" not in claim["metadata"]
+
+
+@pytest.mark.parametrize("backend", ["kafka", "database"])
+def test_the_claims_of_a_backend_have_a_policy_if_they_ask(backend: str) -> None:
+    policy = {"whenDeleted": "Delete"}
+    key = "persistentVolumeClaimRetentionPolicy"
+    for own, expected in (({}, None), ({key: policy}, policy)):
+        spec = find(render({backend: own}), "StatefulSet", f"platform-{backend}")["spec"]
+        assert spec.get(key) == expected

@@ -97,6 +97,15 @@ def test_other_dns_servers() -> None:
     assert {each["port"] for each in rule["ports"]} == {5353}
 
 
+def test_a_component_with_a_token_may_reach_kubernetes_api() -> None:
+    token = {"serviceAccount": {"automountServiceAccountToken": True}}
+    ports = [{"port": port, "protocol": "TCP"} for port in (443, 6443)]
+    assert policy(alone(**token))["egress"] == [DNS, {"ports": ports}]
+    to = [{"ipBlock": {"cidr": "10.0.0.1/32"}}]
+    values = {**alone(**token), "networkPolicy": {"apiServer": {"to": to, "ports": [6443]}}}
+    assert policy(values)["egress"] == [DNS, {"ports": ports[1:], "to": to}]
+
+
 def test_policies_can_be_disabled() -> None:
     assert names(render(alone(networkPolicy={"enabled": False})), KIND) == []
     assert "platform-api-rest" not in names(render({"networkPolicy": {"enabled": False}}), KIND)

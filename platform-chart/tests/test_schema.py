@@ -47,7 +47,13 @@ def test_an_object_with_fixed_keys_is_closed(name: str) -> None:
 # A component's values, and the message. test_an_object_with_fixed_keys_is_closed covers more keys.
 MISTAKES = [
     ("replica: 2", "additional properties 'replica' not allowed"),
-    ("kind: DaemonSet", "value must be one of 'Deployment', 'StatefulSet'"),
+    ("kind: ReplicaSet", "value must be one of 'Deployment', 'StatefulSet'"),
+    ("cronjob: {cron: '* * * * *'}", "additional properties 'cron' not allowed"),
+    ("job: {backoffLimit: -1}", "minimum: got -1, want 0"),
+    ("persistentVolumeClaimRetentionPolicy: {whenDeleted: Keep}", "one of 'Retain', 'Delete'"),
+    ("podSpec: {containers: []}", "'containers'"),
+    ("serviceAccount: {rules: [{verbs: [get]}]}", "missing properties"),
+    ("service: {ports: {http: {port: 80, nodePort: 70000}}}", "got 70,000, want 65,535"),
     ("image: {repository: Upper/Case}", "does not match pattern"),
     ("image: {repository: 'web:1.0'}", "does not match pattern"),
     ("image: {repository: web, digest: 'sha256:abc'}", "does not match pattern"),

@@ -96,3 +96,33 @@ def test_type_annotations_and_unready_addresses_are_copied() -> None:
     assert own["spec"]["type"] == "LoadBalancer"
     assert own["spec"]["publishNotReadyAddresses"] is True
     assert own["metadata"]["annotations"] == {"a": "true"}
+
+
+def test_other_fields_are_copied() -> None:
+    fields = {
+        "type": "LoadBalancer",
+        "loadBalancerClass": "example.com/internal",
+        "loadBalancerSourceRanges": ["10.0.0.0/8"],
+        "externalTrafficPolicy": "Local",
+        "internalTrafficPolicy": "Cluster",
+        "trafficDistribution": "PreferClose",
+        "ipFamilyPolicy": "PreferDualStack",
+        "ipFamilies": ["IPv6", "IPv4"],
+        "sessionAffinity": "ClientIP",
+    }
+    own = spec(ports={"http": 80}, service={"enabled": True, **fields})
+    assert fields.items() <= own.items()
+
+
+def test_a_label_is_added() -> None:
+    labels = service(ports={"http": 80}, service={"enabled": True, "labels": {"a": 1}})["metadata"]
+    assert labels["labels"]["a"] == "1"
+    assert labels["labels"]["app.kubernetes.io/name"] == "web"
+
+
+def test_a_port_may_have_a_node_port_and_an_application_protocol() -> None:
+    port = {"port": 80, "nodePort": 30080, "appProtocol": "kubernetes.io/h2c"}
+    own = spec(
+        ports={"http": 5000}, service={"enabled": True, "type": "NodePort", "ports": {"http": port}}
+    )
+    assert port.items() <= own["ports"][0].items()
