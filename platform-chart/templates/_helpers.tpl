@@ -3,14 +3,25 @@ Names, labels and what all pods share.
 The parentheses at the end of a comment name the argument: (root), or the keys of a dict.
 */}}
 
-{{/* The prefix of every object's name. (root) */}}
+{{/*
+The prefix of every object's name: at most 40 characters, since the longest name of the chart has 23
+more. A longer one ends in its hash, so that two releases that begin alike stay two. (root)
+*/}}
 {{- define "platform.fullname" -}}
-{{- .Values.fullnameOverride | default .Release.Name | trunc 40 | trimSuffix "-" -}}
+{{- $name := .Values.fullnameOverride | default .Release.Name -}}
+{{- if gt (len $name) 40 -}}
+{{- printf "%s-%s" (trunc 31 $name | trimSuffix "-") (sha256sum $name | trunc 8) -}}
+{{- else -}}
+{{- trimSuffix "-" $name -}}
+{{- end -}}
 {{- end -}}
 
-{{/* The name of an object: platform-kafka. (dict root name) */}}
+{{/*
+The name of an object: platform-kafka. The schema and the validation refuse one of more than 63
+characters. (dict root name)
+*/}}
 {{- define "platform.name" -}}
-{{- printf "%s-%s" (include "platform.fullname" .root) .name | trunc 63 | trimSuffix "-" -}}
+{{- printf "%s-%s" (include "platform.fullname" .root) .name -}}
 {{- end -}}
 
 {{/* The host names of a Service, as a JSON list. (dict root name domain) */}}

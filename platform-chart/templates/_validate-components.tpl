@@ -55,6 +55,12 @@
 {{- if include "platform.tls.components" . | fromJsonArray -}}
 {{- $names = concat $names (list "tls" "ca" "ca-key" "proxy") -}}
 {{- end -}}
+{{- if include "platform.tests.enabled" . -}}
+{{- $names = append $names "test" -}}
+{{- end -}}
+{{- if .Values.monitoring.dashboard.enabled -}}
+{{- $names = append $names "dashboard" -}}
+{{- end -}}
 {{- toJson $names -}}
 {{- end -}}
 

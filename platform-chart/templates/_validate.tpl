@@ -6,7 +6,7 @@ one a line as `path: what is wrong; what to do`. All are reported together.
 {{/* Fails with every mistake, or prints nothing. (root) */}}
 {{- define "platform.validate" -}}
 {{- $mistakes := list -}}
-{{- range $part := list "tls" "tests" "components" "backends" "generated" "live" -}}
+{{- range $part := list "tls" "tests" "components" "names" "backends" "generated" "live" -}}
 {{- range include (printf "platform.validate.%s" $part) $ | splitList "\n" -}}
 {{- with trim . -}}
 {{- $mistakes = append $mistakes (printf "  - %s" .) -}}
