@@ -1,4 +1,4 @@
-{{/* Objects of one kind and name, of which only the last would exist, one mistake a line. (root) */}}
+{{/* Objects of one kind and name, of which the last one wins, one mistake a line. (root) */}}
 {{- define "platform.validate.names" -}}
 {{- $paths := dict -}}
 {{- range $object := include "platform.objects" . | fromJsonArray -}}
