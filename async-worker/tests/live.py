@@ -226,6 +226,7 @@ class Scenario:
         def kill() -> None:
             if worker.process.returncode is None:
                 worker.stop(signal.SIGKILL)
+            print(*worker.lines, sep="\n")  # noqa: T201  pytest shows it when the test fails
 
         self._stack.callback(kill)
         return worker
@@ -252,7 +253,8 @@ class Scenario:
     def letters(self, count: int, topic: str | None = None) -> list[Any]:
         """Wait for that many dead letters and return all."""
         consumer = open_client(KafkaConsumer, self.settings, auto_offset_reset="earliest")
-        consumer.subscribe([topic or self.settings.dead_letter_topic])
+        # subscribe() may get no partitions for as long as the metadata is valid.
+        consumer.assign([TopicPartition(topic or self.settings.dead_letter_topic, 0)])
         letters: list[Any] = []
 
         def all_read() -> bool:

@@ -99,6 +99,7 @@ class Consumer:
     def __init__(self, **options: object) -> None:
         self.options: dict[str, Any] = options
         self.topics: list[str] = []
+        self.left = 0
         self.assigned = {FIRST, SECOND}
         self.records: dict[TopicPartition, list[Any]] = {}
         self.committed: dict[TopicPartition, OffsetAndMetadata] = {}
@@ -125,6 +126,10 @@ class Consumer:
 
     def subscribe(self, topics: list[str]) -> None:
         self.topics = topics
+
+    def unsubscribe(self) -> None:
+        self.topics = []
+        self.left += 1
 
     def assignment(self) -> set[TopicPartition]:
         return set(self.assigned)
@@ -575,6 +580,23 @@ def test_delivering_is_the_result_of_the_last_heartbeat(connected: KafkaBroker) 
     connected._producer.deliveries[-1].success(None)
     results.append(connected.delivering)
     assert results == [True, False, True]
+
+
+def test_a_join_that_takes_too_long_is_repeated(connected: KafkaBroker, clock: Clock) -> None:
+    consumer = connected._consumer
+    clock.now += 2 * broker.REJOIN_AFTER
+    connected.poll(0)
+    consumer.state = MemberState.REBALANCING
+    clock.now += broker.REJOIN_AFTER
+    connected.poll(0)
+    assert consumer.left == 0
+    for _ in range(2):
+        clock.now += 1
+        connected.poll(0)
+    assert (consumer.left, consumer.topics) == (1, ["deployments"])
+    clock.now += broker.REJOIN_AFTER
+    connected.poll(0)
+    assert consumer.left == 2
 
 
 @pytest.mark.parametrize(

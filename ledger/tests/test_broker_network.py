@@ -89,9 +89,16 @@ def test_a_client_gets_the_settings_and_its_own_options(
     options = open_client(lambda **options: options, settings, acks="all")
     assert {
         name: options[name]
-        for name in ("bootstrap_servers", "security_protocol", "sasl_plain_username", "acks")
+        for name in (
+            "bootstrap_servers",
+            "metadata_max_age_ms",
+            "security_protocol",
+            "sasl_plain_username",
+            "acks",
+        )
     } == {
         "bootstrap_servers": ["a:9092", "b:1"],
+        "metadata_max_age_ms": 10_000,
         "security_protocol": "SASL_PLAINTEXT",
         "sasl_plain_username": "u",
         "acks": "all",

@@ -15,7 +15,7 @@ from typing import Any
 
 import pymysql
 import pytest
-from kafka import KafkaAdminClient, KafkaConsumer, KafkaProducer
+from kafka import KafkaAdminClient, KafkaConsumer, KafkaProducer, TopicPartition
 from kafka.errors import KafkaTimeoutError
 
 from tests.ports import free_port
@@ -138,12 +138,10 @@ def test_this_machine_reaches_both(project: Project) -> None:
     with closing(KafkaProducer(bootstrap_servers=project.broker, acks="all")) as producer:
         producer.send("from-here", b"greeting").get(timeout=30)
     consumer = KafkaConsumer(
-        "from-here",
-        bootstrap_servers=project.broker,
-        auto_offset_reset="earliest",
-        consumer_timeout_ms=15000,
+        bootstrap_servers=project.broker, auto_offset_reset="earliest", consumer_timeout_ms=15000
     )
     with closing(consumer):
+        consumer.assign([TopicPartition("from-here", 0)])
         assert next(consumer).value == b"greeting"
     assert project.query("SELECT CURRENT_USER(), @@character_set_database") == (
         ("ledger@%", "utf8mb4"),

@@ -224,17 +224,16 @@ def produce(broker: str, topic: str, *values: bytes) -> None:
 def consume(broker: str, topic: str) -> list[bytes]:
     """All values in a topic."""
     consumer = KafkaConsumer(
-        topic,
-        bootstrap_servers=broker,
-        auto_offset_reset="earliest",
-        group_id=None,
-        consumer_timeout_ms=5000,
+        bootstrap_servers=broker, auto_offset_reset="earliest", consumer_timeout_ms=5000
     )
     with closing(consumer):
         # Up to the known end, without a timeout.
         eventually(lambda: consumer.partitions_for_topic(topic), f"{topic} has partitions")
-        consumer.poll(0)
-        ends = consumer.end_offsets(consumer.assignment())
+        partitions = [
+            TopicPartition(topic, number) for number in consumer.partitions_for_topic(topic)
+        ]
+        consumer.assign(partitions)
+        ends = consumer.end_offsets(partitions)
         values: list[bytes] = []
         while len(values) < sum(ends.values()):
             values.append(next(consumer).value)

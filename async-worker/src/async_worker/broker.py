@@ -55,6 +55,9 @@ HEARTBEAT_INTERVAL_MS = 2_000
 HEARTBEAT_AGE = "last-heartbeat-seconds-ago"
 # Pauses between two polls while Kafka does not answer a heartbeat: the first, and the longest.
 PAUSES = (0.001, 0.1)
+# kafka-python may forget a join that outlasts a poll (docs/kafka-python.md). Joining takes longer
+# only while another worker does not answer.
+REJOIN_AFTER = 30.0
 # A broker accepts messages of 1 MiB by default, and the headers make a dead letter larger.
 DEAD_LETTER_BYTES = 2_097_152
 # Headers of a dead letter. A redrive removes them.
@@ -93,6 +96,8 @@ class KafkaBroker:
         self._commit_deadline = 0.0
         # The offset of the next message.
         self._positions: dict[TopicPartition, int] = {}
+        # When this worker was last in its group, or joined it again.
+        self._last_joined = time.monotonic()
         with ExitStack() as resources:
             _create_topics(settings)
             self._producer = connect_producer(settings)
@@ -134,6 +139,7 @@ class KafkaBroker:
 
     def poll(self, timeout: float) -> list[Message]:
         """Return the next messages, in the order of each partition; none after the timeout."""
+        self._rejoin_when_forgotten()
         if self._uncommitted:
             try:
                 self._commit_uncommitted()
@@ -169,6 +175,16 @@ class KafkaBroker:
                 return polled
             time.sleep(min(pause, remaining))
             pause = min(2 * pause, longest)
+
+    def _rejoin_when_forgotten(self) -> None:
+        now = time.monotonic()
+        if self.joined:
+            self._last_joined = now
+        elif now - self._last_joined > REJOIN_AFTER:
+            log.warning("not in the group, joining it again", seconds=REJOIN_AFTER)
+            self._last_joined = now
+            self._consumer.unsubscribe()
+            self._consumer.subscribe([self._settings.topic])
 
     def _until_heartbeat(self) -> float:
         """Return the seconds until the consumer's next heartbeat."""

@@ -74,6 +74,31 @@ Fetcher.fetch_records, broker.KafkaBroker.poll = counted, watched
 """
 
 
+# Subscribes while the consumer's first metadata request, which names no topic, is in flight: its
+# response clears the request for the topic. And assignments take longer than a poll.
+LATE = """
+import time
+from kafka import KafkaConsumer
+from kafka.coordinator.consumer import ConsumerCoordinator
+
+broker.REJOIN_AFTER = 1
+subscribe, assign = KafkaConsumer.subscribe, ConsumerCoordinator._perform_assignment
+
+def subscribe_late(consumer, topics):
+    while not consumer._cluster.metadata_refresh_in_progress:
+        time.sleep(0.001)
+    subscribe(consumer, topics)
+    KafkaConsumer.subscribe = subscribe
+
+def assign_slowly(*arguments):
+    time.sleep(0.2)
+    return assign(*arguments)
+
+KafkaConsumer.subscribe = subscribe_late
+ConsumerCoordinator._perform_assignment = assign_slowly
+"""
+
+
 def start_faulty(scenario: Scenario, fault: str) -> Worker:
     """Start a worker, and make it fail once it is ready."""
     worker = scenario.start(FAULTY.replace("{fault}", fault))
@@ -155,3 +180,11 @@ def test_a_second_signal_exits_immediately(scenario: Scenario) -> None:
 
     eventually(ended, "it does not end")
     assert worker.stop(signal.SIGTERM) == 1
+
+
+def test_a_join_that_kafka_python_forgets_is_repeated(scenario: Scenario) -> None:
+    scenario.publish(scenario.event("1"))
+    worker = scenario.start(LATE)
+    eventually(lambda: scenario.count() == 1, "the event is not stored")
+    eventually(worker.ready, "it is not ready")
+    assert worker.stop(signal.SIGTERM) == 0

@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 __all__ = ["Network", "ProducerNetwork", "open_client"]
 
 RECONNECT_BACKOFF_MAX_MS = 2_000
+# A request for a topic's partitions gets lost when another one is in flight. The default is 5 min.
+METADATA_MAX_AGE_MS = 10_000
 # kafka-python waits up to 30 s for a host that drops packets.
 CONNECT_TIMEOUTS = {
     "socket_connection_setup_timeout_ms": 2_000,
@@ -55,6 +57,7 @@ def open_client(
         return client(
             bootstrap_servers=list(settings.broker_url),
             reconnect_backoff_max_ms=RECONNECT_BACKOFF_MAX_MS,
+            metadata_max_age_ms=METADATA_MAX_AGE_MS,
             kafka_client=network,
             **client_options(settings),
             **options,
