@@ -395,6 +395,22 @@ def test_posts_need_a_token_which_names_the_actor_and_has_its_own_keys(
     ]
 
 
+def test_a_token_writes_within_its_scope_only(tmp_path: Path, deployment: dict[str, Any]) -> None:
+    file = tmp_path / "tokens"
+    file.write_text("ci write:*@staging,web@* aaaa-0123456789abc", encoding="utf-8")
+    service = Service(tokens=Tokens(str(file)))
+    headers = {"Authorization": "Bearer aaaa-0123456789abc", "Idempotency-Key": "k"}
+    refused = service.post({**deployment, "environment": "production"}, status=403, headers=headers)
+    assert code(refused) == "forbidden"
+    assert refused.json["error"]["message"] == (
+        "the token ci may write *@staging,web@* only, not api-rest@production"
+    )
+    assert 'error="insufficient_scope"' in refused.headers["WWW-Authenticate"]
+    assert service.database.keys == {}
+    assert service.kafka.published == []
+    service.post(deployment, status=202, headers=headers)
+
+
 def stored(number: int, **changes: object) -> dict[str, Any]:
     return {
         "id": str(uuid.UUID(int=number)),

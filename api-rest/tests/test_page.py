@@ -434,6 +434,17 @@ def test_markup_in_a_field_is_text(service: Service, field: str) -> None:
     assert any(HOSTILE in "".join(texts) for _, _, texts in page.elements)
 
 
+def test_the_user_that_a_proxy_names_is_shown_and_shared_with_nobody(
+    service: Service, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert "Signed in" not in service.http.get("/")
+    for name in (HOSTILE, "Zoë"):
+        monkeypatch.setattr("api_rest.page.user", lambda name=name: name)
+        page = Page(service.http.get("/").text)
+        assert page.texts("p", class_="muted")[-1] == f"Signed in as {name}"
+        assert page.texts("script") == [""]
+
+
 def test_the_template_never_writes_unescaped() -> None:
     template = resources.files("api_rest").joinpath("assets", "page.html").read_text("utf-8")
     assert "{{!" not in template

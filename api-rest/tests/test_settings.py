@@ -1,8 +1,9 @@
 from collections.abc import Callable
 from pathlib import Path
 
+import pytest
 from api_rest.settings import Settings
-from ledger.config import reference
+from ledger.config import SettingsError, reference
 
 README = Path(__file__).parents[1] / "README.md"
 
@@ -24,3 +25,22 @@ def test_the_largest_body_fits_into_one_kafka_message(
     make_settings: Callable[..., Settings],
 ) -> None:
     assert make_settings(MAX_BODY_BYTES="900000").max_body_bytes < 1_000_000
+
+
+@pytest.mark.parametrize(
+    ("changes", "problem"),
+    [
+        ({"PROTECT_READS": "true"}, "PROTECT_READS: it needs a TOKENS_FILE"),
+        ({"USER_HEADER": "X-User"}, "USER_HEADER: it needs TRUSTED_PROXIES"),
+        ({"USER_HEADER": "X_User", "TRUSTED_PROXIES": "*"}, "USER_HEADER: it must be letters"),
+        ({"USER_HEADER": "X-User", "TRUSTED_PROXIES": "nowhere"}, "TRUSTED_PROXIES: "),
+        ({"BROKER_USERNAME": "me"}, "BROKER_USERNAME"),
+    ],
+)
+def test_settings_that_contradict_each_other_are_problems(
+    make_settings: Callable[..., Settings], changes: dict[str, str], problem: str
+) -> None:
+    with pytest.raises(SettingsError) as caught:
+        make_settings(**changes)
+    assert len(caught.value.problems) == 1
+    assert caught.value.problems[0].startswith(problem)

@@ -1,14 +1,13 @@
 import logging
 import os
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 from api_rest.answers import AnswerPlugin, answer
 from api_rest.metrics import Metrics
-from api_rest.settings import Settings
-from api_rest.tokens import AccessPlugin, Tokens, client, configured, parse
+from api_rest.proxies import NETWORKS, ProxyHeaders
+from api_rest.tokens import AccessPlugin, Tokens, actor, parse, user
 from bottle import Bottle
 from ledger.config import SettingsError
 from ledger.tracing import Tracing
@@ -70,7 +69,11 @@ def test_a_client_may_have_two_tokens() -> None:
         ("# nothing\n", ["holds no token"]),
         ("ci write", ["line 1"]),
         (f"ci write {WRITER} more", ["line 1"]),
-        (f"ci admin {WRITER}", ["scope must be read or write"]),
+        (f"ci admin {WRITER}", ["scope must be read, write or"]),
+        (f"ci read:*@* {WRITER}", ["scope must be read, write or"]),
+        (f"ci write: {WRITER}", ["after write: must stand COMPONENT@ENVIRONMENT"]),
+        (f"ci write:*@a,api-rest {WRITER}", ["after write: must stand COMPONENT@ENVIRONMENT"]),
+        (f"ci write:[a]@b {WRITER}", ["after write: must stand COMPONENT@ENVIRONMENT"]),
         (f"c:i write {WRITER}", ["name must be"]),
         ("ci write 0123456789abcde", ["16 to 512"]),
         ("ci write é123456789abcdef", ["16 to 512"]),
@@ -175,16 +178,25 @@ def test_a_wrong_new_file_is_ignored_and_logged_once(
     assert names(tokens, NEW) == ["new"]
 
 
-def test_settings_without_a_file_have_no_tokens(
-    make_settings: Callable[..., Settings], file: Path
+@pytest.mark.parametrize(
+    ("scope", "place", "may"),
+    [
+        ("write", ("api-rest", "production"), True),
+        ("read", ("api-rest", "production"), False),
+        ("write:*@staging", ("team/api-rest", "staging"), True),
+        ("write:*@staging", ("api-rest", "production"), False),
+        ("write:*@staging,*@production", ("api-rest", "production"), True),
+        ("write:api-*@prod-?", ("api-rest", "prod-1"), True),
+        ("write:api-*@prod-?", ("web", "prod-1"), False),
+        ("write:api-*@prod-?", ("api-rest", "prod-12"), False),
+        ("write:api-rest@*", ("API-rest", "staging"), False),
+    ],
+)
+def test_a_scope_names_components_and_environments(
+    scope: str, place: tuple[str, str], *, may: bool
 ) -> None:
-    assert configured(make_settings()) is None
-    assert configured(make_settings(TOKENS_FILE=str(file))) is not None
-
-
-def test_protected_reads_need_a_file(make_settings: Callable[..., Settings]) -> None:
-    with pytest.raises(SettingsError, match="PROTECT_READS"):
-        configured(make_settings(PROTECT_READS="true"))
+    (token,) = parse(f"ci {scope} {WRITER}")
+    assert token.may_write(*place) is may
 
 
 @pytest.fixture(params=[False, True])
@@ -198,8 +210,8 @@ def http(tokens: Tokens, *, protect_reads: bool) -> TestApp:
     app.install(AnswerPlugin(Metrics("1"), Tracing()))
     app.install(AccessPlugin(tokens, protect_reads=protect_reads))
     for path in ("/", "/deployments", "/metrics", "/openapi.json", "/assets/<name>"):
-        app.route(path, ["GET"], lambda name="": answer(200, {"client": client(), "name": name}))
-    app.route("/deployments", ["POST"], lambda: answer(202, {"client": client()}))
+        app.route(path, ["GET"], lambda name="": answer(200, {"actor": actor(), "name": name}))
+    app.route("/deployments", ["POST"], lambda: answer(202, {"actor": actor()}))
     return TestApp(app)
 
 
@@ -207,10 +219,10 @@ def authorization(token: str, scheme: str = "Bearer") -> dict[str, str]:
     return {"Authorization": f"{scheme} {token}"}
 
 
-def test_a_write_token_may_post_and_names_its_client(http: TestApp) -> None:
-    assert http.post("/deployments", headers=authorization(WRITER)).json == {"client": "ci"}
+def test_a_write_token_may_post_and_names_the_actor(http: TestApp) -> None:
+    assert http.post("/deployments", headers=authorization(WRITER)).json == {"actor": "ci"}
     assert http.post("/deployments", headers=authorization(WRITER, "bEaReR")).json == {
-        "client": "ci"
+        "actor": "ci"
     }
 
 
@@ -236,6 +248,7 @@ def test_without_a_known_token_a_post_is_401(
 def test_a_read_token_may_not_post(http: TestApp) -> None:
     response = http.post("/deployments", headers=authorization(READER), status=403)
     assert 'error="insufficient_scope"' in response.headers["WWW-Authenticate"]
+    assert response.json["error"]["message"] == "the token dashboard may only read"
 
 
 @pytest.mark.parametrize("path", ["/", "/deployments"])
@@ -273,7 +286,7 @@ def test_a_refused_body_is_not_read(http: TestApp) -> None:
     http.post("/deployments", status=401, extra_environ={"wsgi.input": Body()})
 
 
-def test_the_log_has_the_client_and_no_token(
+def test_the_log_has_the_actor_and_no_token(
     http: TestApp, caplog: pytest.LogCaptureFixture
 ) -> None:
     bound: list[dict[str, Any]] = []
@@ -292,6 +305,61 @@ def test_the_log_has_the_client_and_no_token(
             http.post("/deployments", headers=authorization("nobody-0123456789"), status=401)
     finally:
         logging.getLogger("api_rest.answers").removeHandler(handler)
-    assert [line.get("client") for line in bound] == ["ci", None]
+    assert [line.get("actor") for line in bound] == ["ci", None]
     assert WRITER not in str(bound)
     assert "nobody-0123456789" not in str(bound)
+
+
+# ---- users that a proxy names
+
+PROXY, STRANGER = "10.0.0.1", "192.0.2.1"
+USER = {"X-Forwarded-User": "ana@example.com"}
+
+
+def behind_proxy(tokens: Tokens | None = None, *, user_header: str = "X-Forwarded-User") -> TestApp:
+    app = Bottle()
+    app.install(AnswerPlugin(Metrics("1"), Tracing()))
+    app.install(AccessPlugin(tokens, protect_reads=tokens is not None, user_header=user_header))
+    app.route("/", ["GET", "POST"], lambda: answer(200, {"actor": actor(), "user": user()}))
+    return TestApp(ProxyHeaders(app, NETWORKS.parse("10.0.0.0/8")))
+
+
+@pytest.mark.parametrize("method", ["GET", "POST"])
+def test_a_user_that_a_trusted_proxy_names_is_the_actor(method: str) -> None:
+    environ = {"REMOTE_ADDR": PROXY}
+    shown = behind_proxy().request("/", method=method, headers=USER, environ=environ).json
+    assert shown == {"actor": "ana@example.com", "user": "ana@example.com"}
+
+
+@pytest.mark.parametrize(
+    ("address", "user_header"),
+    [(STRANGER, "X-Forwarded-User"), (PROXY, ""), (PROXY, "X-Remote-User")],
+)
+def test_nobody_else_can_name_a_user(tokens: Tokens, address: str, user_header: str) -> None:
+    sent: dict[str, Any] = {"headers": USER, "extra_environ": {"REMOTE_ADDR": address}}
+    shown = behind_proxy(user_header=user_header).get("/", **sent).json
+    assert shown == {"actor": "", "user": ""}
+    behind_proxy(tokens, user_header=user_header).get("/", **sent, status=401)
+
+
+def test_a_user_may_read_what_is_protected_and_writes_with_a_token_only(tokens: Tokens) -> None:
+    app = behind_proxy(tokens)
+    proxied = {"REMOTE_ADDR": PROXY}
+    app.get("/", headers=USER, extra_environ=proxied, status=200)
+    app.post("/", headers=USER, extra_environ=proxied, status=401)
+    both = {**USER, **authorization(WRITER)}
+    assert app.post("/", headers=both, extra_environ=proxied).json == {
+        "actor": "ci",
+        "user": "ana@example.com",
+    }
+
+
+@pytest.mark.parametrize("name", ["", "a\u00a0b", "x" * 257])
+def test_what_the_ledger_cannot_show_is_no_user(name: str) -> None:
+    environ = {"REMOTE_ADDR": PROXY, "HTTP_X_FORWARDED_USER": name.encode().decode("latin-1")}
+    assert behind_proxy().get("/", extra_environ=environ).json["user"] == ""
+
+
+def test_a_user_is_utf_8() -> None:
+    environ = {"REMOTE_ADDR": PROXY, "HTTP_X_FORWARDED_USER": "Zoë".encode().decode("latin-1")}
+    assert behind_proxy().get("/", extra_environ=environ).json["user"] == "Zoë"

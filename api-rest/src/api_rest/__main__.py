@@ -48,11 +48,11 @@ def main(arguments: Sequence[str] | None = None, environ: Mapping[str, str] | No
 
 
 def _tokens(settings: Settings) -> Tokens | None:
-    if not (settings.tokens_file or settings.protect_reads):
+    if not settings.tokens_file:
         return None
-    from .tokens import configured  # noqa: PLC0415  only with tokens
+    from .tokens import Tokens  # noqa: PLC0415  only with tokens
 
-    return configured(settings)
+    return Tokens(settings.tokens_file)
 
 
 def _serve(settings: Settings, tokens: Tokens | None) -> int:
@@ -125,7 +125,9 @@ def _load(settings: Settings, tokens: Tokens | None, server: Server, closing: Ex
         max_body_bytes=settings.max_body_bytes,
         metrics=metrics,
         tracing=traces,
-        access=AccessPlugin(tokens, protect_reads=settings.protect_reads) if tokens else None,
+        access=AccessPlugin(
+            tokens, protect_reads=settings.protect_reads, user_header=settings.user_header
+        ),
     )
     log.info("serving", host=settings.http_host, port=server.port)
     return ProxyHeaders(app, settings.trusted_proxies), state

@@ -23,7 +23,7 @@ from .event import accept, encode, parse_json, rfc3339, validate
 from .idempotency import Reservation
 from .listing import next_link, parameters, parse
 from .page import Overview, mount
-from .tokens import client
+from .tokens import AccessPlugin, actor, check_scope
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -34,7 +34,6 @@ if TYPE_CHECKING:
     from .listing import Batch, Listing
     from .metrics import Metrics
     from .runs import Run, Running
-    from .tokens import AccessPlugin
 
 __all__ = ["create_app"]
 
@@ -93,7 +92,8 @@ class Ledger:
         wrong = validate(payload)
         if wrong or not isinstance(payload, dict):
             raise _invalid_fields(wrong)
-        event = accept(payload, actor=client()) if key is None else self._reserved(key, payload)
+        check_scope(payload["component"], payload["environment"])
+        event = accept(payload, actor=actor()) if key is None else self._reserved(key, payload)
         body = encode(event)
         self._publish(payload["component"], body, event["id"])
         # On the log line of the request: a second line would double the cost of a request.
@@ -113,7 +113,7 @@ class Ledger:
         id once.
         """
         new = Reservation(idempotency.fingerprint(payload), str(uuid.uuid4()), _now())
-        key_hash = idempotency.key_hash(client(), key)
+        key_hash = idempotency.key_hash(actor(), key)
         first = self._store.use(lambda store: store.reserve(key_hash, new))
         if first.fingerprint != new.fingerprint:
             raise Problem(
@@ -122,7 +122,7 @@ class Ledger:
                 "another body was sent with this Idempotency-Key before",
             )
         received_at = first.received_at.replace(tzinfo=UTC)
-        return accept(payload, actor=client(), event_id=first.event_id, now=received_at)
+        return accept(payload, actor=actor(), event_id=first.event_id, now=received_at)
 
     def _publish(self, component: str, body: bytes, event_id: object) -> None:
         """Publish an event with headers that connect the worker's logs and spans to it."""
@@ -263,8 +263,8 @@ def create_app(
     app = Bottle()
     answers = AnswerPlugin(metrics, tracing)
     app.install(answers)
-    if access is not None:
-        app.install(access)
+    access = access or AccessPlugin()
+    app.install(access)
     # The last plugin: its errors list the parameters, which clients without a token must not see.
     app.install(QueryPlugin())
     app.default_error_handler = answers.framework_error
@@ -281,7 +281,7 @@ def create_app(
     return app
 
 
-def _contract(max_body_bytes: int, access: AccessPlugin | None) -> dict[str, Any]:
+def _contract(max_body_bytes: int, access: AccessPlugin) -> dict[str, Any]:
     from ledger import version  # noqa: PLC0415
 
     from . import openapi  # noqa: PLC0415  rarely used
@@ -291,8 +291,8 @@ def _contract(max_body_bytes: int, access: AccessPlugin | None) -> dict[str, Any
         max_body_bytes=max_body_bytes,
         listed=LIST_PARAMETERS,
         exported=EXPORT_PARAMETERS,
-        protect_writes=access is not None,
-        protect_reads=access is not None and access.protect_reads,
+        protect_writes=access.protect_writes,
+        protect_reads=access.protect_reads,
     )
 
 

@@ -54,9 +54,9 @@ def parse_key(header: str | None) -> str | None:
     return header
 
 
-def key_hash(client: str, key: str) -> str:
-    """Return the hash under which a client's key is stored. Clients do not share keys."""
-    return hashlib.sha256(f"{client}\n{key}".encode()).hexdigest()
+def key_hash(actor: str, key: str) -> str:
+    """Return the hash under which an actor's key is stored. Actors do not share keys."""
+    return hashlib.sha256(f"{actor}\n{key}".encode()).hexdigest()
 
 
 def fingerprint(payload: Mapping[str, object]) -> str:

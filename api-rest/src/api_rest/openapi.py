@@ -42,7 +42,7 @@ Every error has the same shape, also 404 and 405 for unknown addresses and metho
 REFUSALS = {
     "400": "The request is malformed, its body is not JSON, or the Idempotency-Key is invalid",
     "401": "The token is missing or unknown",
-    "403": "The token may only read",
+    "403": "The token may only read, or not write about this component in this environment",
     "404": "There is no such deployment, it is not stored yet, or the name is invalid",
     "413": "The body is too large",
     "415": "The headers do not declare uncompressed JSON in UTF-8",

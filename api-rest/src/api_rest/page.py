@@ -11,7 +11,7 @@ from importlib import resources
 from typing import Any
 
 import structlog
-from bottle import Bottle, HTTPResponse, SimpleTemplate, request
+from bottle import Bottle, HTTPResponse, SimpleTemplate, html_escape, request
 from ledger.event_rules import STAGES, stage_order
 
 from .answers import query
@@ -20,6 +20,7 @@ from .lag import Lag
 from .listing import Parameter
 from .results import NewerRun, is_under_way, newer_run, result
 from .runs import Run, Running, StageTime
+from .tokens import user
 
 __all__ = ["Overview", "mount"]
 
@@ -49,6 +50,8 @@ REFRESH_SECONDS = 30
 RETRY_SECONDS = 10
 # A page with a run under way gets a new ETag this often, for its elapsed times.
 TICK_SECONDS = 10
+# Replaced in each answer, since all users get the same rendered page.
+USER_MARK = "<!-- user -->"
 AWAY = "The database behind it does not answer."
 BUSY = "The database behind it has too much to do."
 
@@ -149,7 +152,8 @@ def mount(app: Bottle, overview: Callable[[], Overview]) -> None:
         if request.environ.get("HTTP_IF_NONE_MATCH") == rendered.etag:
             headers = {"ETag": rendered.etag, "Cache-Control": "no-store", **SECURITY_HEADERS}
             return HTTPResponse(status=304, headers=headers)
-        return _html(200, rendered.body, {"ETag": rendered.etag})
+        body = rendered.body.replace(USER_MARK, _signed_in(user()))
+        return _html(200, body, {"ETag": rendered.etag})
 
     def asset(name: str) -> HTTPResponse:
         if name not in assets:
@@ -352,6 +356,10 @@ def _etag(overview: Overview, build: str) -> str:
 def _digest(*parts: str | bytes) -> str:
     whole = b"\0".join(part.encode() if isinstance(part, str) else part for part in parts)
     return hashlib.sha256(whole).hexdigest()[:16]
+
+
+def _signed_in(user: str) -> str:
+    return f'<p class="muted">Signed in as <bdi>{html_escape(user)}</bdi></p>' if user else ""
 
 
 def _origin() -> str:

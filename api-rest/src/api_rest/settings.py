@@ -1,13 +1,22 @@
 """Every setting of this app, declared once."""
 
+import re
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from ledger.broker_security import BrokerSettings
-from ledger.config import FLAG, OPTIONAL_TEXT, OPTIONAL_URL, TEXT, choice, integer, setting
+from ledger.config import FLAG, OPTIONAL_TEXT, OPTIONAL_URL, TEXT, Kind, choice, integer, setting
 
 from .proxies import NETWORKS, Network
 
 __all__ = ["Settings"]
+
+
+def _header(text: str) -> str:
+    if not re.fullmatch(r"[A-Za-z0-9-]*", text):
+        raise ValueError("it must be letters, digits and -")
+    return text
 
 
 @dataclass(frozen=True)
@@ -82,8 +91,23 @@ class Settings(BrokerSettings):
         "CIDR list of proxies whose X-Forwarded-* headers are believed, or * for all",
         default="",
     )
+    user_header: str = setting(
+        Kind("header", _header),
+        "the header in which TRUSTED_PROXIES name the user who logged in, such as X-Forwarded-User",
+        default="",
+    )
     otel_exporter_otlp_endpoint: str = setting(
         OPTIONAL_URL,
         "where traces go, by OTLP over HTTP; the SDK reads its other OTEL_* variables itself",
         default="",
     )
+
+    @staticmethod
+    def conflicts(values: Mapping[str, Any]) -> list[str]:
+        """Return the problems between settings; `values` has only those that are valid alone."""
+        problems = BrokerSettings.conflicts(values)
+        if values.get("protect_reads") and not values["tokens_file"]:
+            problems.append("PROTECT_READS: it needs a TOKENS_FILE")
+        if values.get("user_header") and not values.get("trusted_proxies", "invalid"):
+            problems.append("USER_HEADER: it needs TRUSTED_PROXIES, or anybody could send it")
+        return problems

@@ -1,4 +1,4 @@
-"""Bearer tokens from a file, which allow to write or to read."""
+"""Who sends a request and what they may do: bearer tokens, and users that a proxy names."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import re
 import threading
 import time
 from dataclasses import dataclass
+from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,20 +18,21 @@ from bottle import request
 from ledger.config import SettingsError
 
 from .errors import Problem
+from .event import ACTOR
+from .proxies import is_trusted
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from bottle import HTTPResponse, Route
 
-    from .settings import Settings
-
-__all__ = ["AccessPlugin", "Token", "Tokens", "client", "configured", "parse"]
+__all__ = ["AccessPlugin", "Token", "Tokens", "actor", "check_scope", "parse", "user"]
 
 log = structlog.stdlib.get_logger(__name__)
 
 READ, WRITE = "read", "write"
-SCOPES = (READ, WRITE)
+# A component and an environment, either with * and ?, as in `api-*@staging`.
+GLOB = re.compile(r"[A-Za-z0-9._/*?-]+@[A-Za-z0-9._/*?-]+")
 NAME = re.compile(r"[A-Za-z0-9._-]{1,64}")
 SECRET = re.compile(r"[!-~]{16,512}")
 # How many seconds to wait between two checks for a changed file.
@@ -39,18 +41,25 @@ FIELDS = 3
 # Machines read these without a token, and the page needs its assets.
 OPEN = ("/metrics", "/openapi.json")
 OPEN_BELOW = "/assets/"
-_CLIENT = "api_rest.client"
+_TOKEN, _USER = "api_rest.token", "api_rest.user"
 
 
 @dataclass(frozen=True)
 class Token:
     """One token of the file."""
 
-    # Its owner.
+    # Its owner, the actor of the events that it writes.
     name: str
+    # `read`, `write`, or `write:GLOBS` for those components and environments only.
     scope: str
     # The SHA-256 of the token.
     digest: bytes
+
+    def may_write(self, component: str, environment: str) -> bool:
+        """Return whether its scope covers a component in an environment."""
+        kind, _, globs = self.scope.partition(":")
+        place = f"{component}@{environment}"
+        return kind == WRITE and any(fnmatchcase(place, glob) for glob in (globs or "*").split(","))
 
 
 def parse(text: str) -> tuple[Token, ...]:
@@ -86,8 +95,11 @@ def _problem(fields: list[str]) -> str | None:
         return "it must be `name scope token`"
     if not NAME.fullmatch(fields[0]):
         return "the name must be 1 to 64 letters, digits and ._-"
-    if fields[1] not in SCOPES:
-        return f"the scope must be {' or '.join(SCOPES)}"
+    kind, colon, globs = fields[1].partition(":")
+    if kind not in {READ, WRITE} or (colon and kind == READ):
+        return "the scope must be read, write or write:COMPONENT@ENVIRONMENT,…"
+    if colon and not all(map(GLOB.fullmatch, globs.split(","))):
+        return "after write: must stand COMPONENT@ENVIRONMENT, with * and ?, several with commas"
     if not SECRET.fullmatch(fields[2]):
         return "the token must be 16 to 512 printable ASCII characters"
     return None
@@ -158,23 +170,22 @@ def _read(path: str) -> str:
         raise SettingsError([f"TOKENS_FILE: cannot read {path} ({reason})"]) from None
 
 
-def configured(settings: Settings) -> Tokens | None:
-    """Return the tokens of the settings' file, None without one; raise SettingsError if wrong."""
-    if settings.tokens_file:
-        return Tokens(settings.tokens_file)
-    if settings.protect_reads:
-        raise SettingsError(["PROTECT_READS: it needs a TOKENS_FILE"])
-    return None
-
-
 class AccessPlugin:
-    """The Bottle plugin that checks the tokens of requests."""
+    """The Bottle plugin that finds out who sends a request, and refuses what they may not do.
+
+    tokens: None lets everybody write
+    user_header: where a trusted proxy names the user who logged in to it; empty for none
+    """
 
     name = "access"
     api = 2
 
-    def __init__(self, tokens: Tokens, *, protect_reads: bool) -> None:
+    def __init__(
+        self, tokens: Tokens | None = None, *, protect_reads: bool = False, user_header: str = ""
+    ) -> None:
         self._tokens = tokens
+        self._user_variable = f"HTTP_{user_header.upper().replace('-', '_')}"
+        self.protect_writes = tokens is not None
         self.protect_reads = protect_reads
 
     def apply(
@@ -184,37 +195,68 @@ class AccessPlugin:
         if route.rule in OPEN or route.rule.startswith(OPEN_BELOW):
             return handler
         writes = route.method != "GET"
-        if not writes and not self.protect_reads:
-            return handler
 
         def admitted(**arguments: Any) -> HTTPResponse:  # noqa: ANN401  the route's
-            self._check(writes=writes)
+            request.environ[_USER] = user = self._user()
+            token = None
+            if self._tokens and (writes or (self.protect_reads and not user)):
+                request.environ[_TOKEN] = token = _presented(self._tokens)
+            if name := actor():
+                structlog.contextvars.bind_contextvars(actor=name)
+            if token and writes and token.scope == READ:
+                raise _forbidden(token, "may only read")
             return handler(**arguments)
 
         return admitted
 
-    def _check(self, *, writes: bool) -> None:
-        presented = _bearer(request.environ.get("HTTP_AUTHORIZATION", ""))
-        if presented is None:
-            raise Problem(
-                401, "unauthorized", "send a token: `Authorization: Bearer …`", headers=_challenge()
-            )
-        token = self._tokens.find(presented)
-        if token is None:
-            raise Problem(
-                401, "unauthorized", "nobody has this token", headers=_challenge("invalid_token")
-            )
-        structlog.contextvars.bind_contextvars(client=token.name)
-        request.environ[_CLIENT] = token.name
-        if writes and token.scope != WRITE:
-            headers = _challenge("insufficient_scope")
-            raise Problem(403, "forbidden", "this token may only read", headers=headers)
+    def _user(self) -> str:
+        """Return the user that a trusted proxy names, or nothing."""
+        if not is_trusted(request.environ):
+            return ""
+        name: str = request.environ.get(self._user_variable, "")
+        # WSGI decodes headers as Latin-1.
+        name = name.encode("latin-1").decode("utf-8", "replace")
+        return "" if ACTOR.check(name) else name
 
 
-def client() -> str:
-    """Return the owner of the current request's token; empty if none was needed."""
-    name: str = request.environ.get(_CLIENT, "")
+def _presented(tokens: Tokens) -> Token:
+    """Return the token that the current request presents, or raise a Problem."""
+    presented = _bearer(request.environ.get("HTTP_AUTHORIZATION", ""))
+    if presented is None:
+        raise Problem(
+            401, "unauthorized", "send a token: `Authorization: Bearer …`", headers=_challenge()
+        )
+    token = tokens.find(presented)
+    if token is None:
+        raise Problem(
+            401, "unauthorized", "nobody has this token", headers=_challenge("invalid_token")
+        )
+    return token
+
+
+def check_scope(component: str, environment: str) -> None:
+    """Raise a Problem unless the current request may write about a component."""
+    token: Token | None = request.environ.get(_TOKEN)
+    if token and not token.may_write(component, environment):
+        globs = token.scope.removeprefix(f"{WRITE}:")
+        raise _forbidden(token, f"may write {globs} only, not {component}@{environment}")
+
+
+def actor() -> str:
+    """Return who sends the current request: the token's name, or the user; empty if unknown."""
+    token: Token | None = request.environ.get(_TOKEN)
+    return token.name if token else user()
+
+
+def user() -> str:
+    """Return the user of the current request that a trusted proxy names; empty if unknown."""
+    name: str = request.environ.get(_USER, "")
     return name
+
+
+def _forbidden(token: Token, reason: str) -> Problem:
+    headers = _challenge("insufficient_scope")
+    return Problem(403, "forbidden", f"the token {token.name} {reason}", headers=headers)
 
 
 def _bearer(authorization: str) -> str | None:
