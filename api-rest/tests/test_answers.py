@@ -137,6 +137,12 @@ def test_an_outage_is_503_without_its_reason(service: Service) -> None:
     assert "root" not in response.text
 
 
+def test_what_everybody_may_know_of_an_outage_is_in_the_answer(service: Service) -> None:
+    service.error = Unavailable("root: no such table", plain="a table does not exist yet")
+    response = service.http.get("/things/a", status=503)
+    assert response.json["error"]["message"] == "a table does not exist yet; try again"
+
+
 def test_a_busy_database_is_503_with_its_own_code_and_a_logged_reason(
     service: Service, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -219,7 +219,7 @@ def test_a_wrong_event_is_422_with_every_wrong_field_and_not_published(
     assert service.kafka.published == []
 
 
-def test_an_event_that_kafka_refuses_is_503_with_retry_after(
+def test_an_event_that_kafka_does_not_acknowledge_is_503_with_retry_after(
     service: Service, deployment: dict[str, Any]
 ) -> None:
     service.kafka.error = Unavailable("kafka-0.internal refuses")

@@ -12,11 +12,16 @@ from api_rest.lag import Lag, LagMonitor
 from api_rest.settings import Settings
 from kafka import OffsetSpec, TopicPartition
 from kafka.errors import (
+    ClusterAuthorizationFailedError,
     GroupAuthorizationFailedError,
+    InvalidRecordError,
     KafkaError,
     KafkaTimeoutError,
     MessageSizeTooLargeError,
     NodeNotReadyError,
+    RecordListTooLargeError,
+    SaslAuthenticationFailedError,
+    TopicAuthorizationFailedError,
 )
 from kafka.structs import OffsetAndMetadata, OffsetAndTimestamp
 
@@ -25,8 +30,10 @@ class Future:
     def __init__(self, error: Exception | None) -> None:
         self.exception = error
 
-    def succeeded(self) -> bool:
-        return self.exception is None
+    def get(self, timeout: float) -> None:
+        assert timeout >= 0
+        if self.exception:
+            raise self.exception
 
 
 class Producer:
@@ -141,11 +148,58 @@ def test_an_event_without_acknowledgement_is_unavailable(
         connected.publish(key="api-rest", value=b"{}", headers={})
 
 
-def test_an_event_too_large_for_kafka_is_413(connected: KafkaBroker) -> None:
-    connected._producer.error = MessageSizeTooLargeError("max.message.bytes")
+@pytest.mark.parametrize(
+    "error", [MessageSizeTooLargeError("max.message.bytes"), RecordListTooLargeError("segment")]
+)
+def test_an_event_too_large_for_kafka_is_413(connected: KafkaBroker, error: KafkaError) -> None:
+    connected._producer.error = error
     with pytest.raises(Problem) as caught:
         connected.publish(key="api-rest", value=b"{}", headers={})
     assert (caught.value.status, caught.value.code) == (413, "too-large")
+
+
+@pytest.mark.parametrize(
+    ("error", "message"),
+    [
+        (TopicAuthorizationFailedError("deployments"), "may not write"),
+        (ClusterAuthorizationFailedError("idempotent"), "may not write"),
+        (InvalidRecordError("timestamp"), "refuses the event"),
+    ],
+)
+def test_an_event_that_kafka_refuses_is_a_503_that_says_so(
+    connected: KafkaBroker,
+    error: KafkaError,
+    message: str,
+    caplog: pytest.LogCaptureFixture,
+    structured: Callable[[pytest.LogCaptureFixture], list[dict[str, Any]]],
+) -> None:
+    connected._producer.error = error
+    with pytest.raises(Problem, match=message) as caught:
+        connected.publish(key="api-rest", value=b"{}", headers={})
+    assert (caught.value.status, caught.value.code) == (503, "refused-by-kafka")
+    assert "Retry-After" in caught.value.headers
+    assert [line["reason"] for line in structured(caplog)] == [repr(error)]
+
+
+def test_a_refused_login_is_no_refused_event(connected: KafkaBroker) -> None:
+    connected._producer.error = SaslAuthenticationFailedError("invalid credentials")
+    with pytest.raises(Unavailable, match="invalid credentials"):
+        connected.publish(key="api-rest", value=b"{}", headers={})
+
+
+def test_a_missing_topic_is_why_an_event_is_not_acknowledged(connected: KafkaBroker) -> None:
+    connected._producer.error = KafkaTimeoutError("no metadata")
+    connected._admin.topic = {"error_code": 3, "partitions": []}
+    with pytest.raises(Unavailable):
+        connected.check()
+    with pytest.raises(Unavailable, match="no metadata") as caught:
+        connected.publish(key="api-rest", value=b"{}", headers={})
+    assert caught.value.plain == "the topic deployments does not exist yet; async-worker creates it"
+    connected._admin.topic = Admin().topic
+    connected.check()
+    with pytest.raises(Unavailable) as caught:
+        connected.publish(key="api-rest", value=b"{}", headers={})
+    assert caught.value.plain == ""
 
 
 def test_the_check_fails_without_the_publishing_thread(connected: KafkaBroker) -> None:
@@ -159,18 +213,23 @@ def test_the_check_passes_if_every_partition_has_a_leader(connected: KafkaBroker
 
 
 @pytest.mark.parametrize(
-    "topic",
+    ("topic", "reason"),
     [
-        {"error_code": 3, "partitions": []},
-        {"error_code": 0, "partitions": []},
-        {"error_code": 0, "partitions": [{"partition_index": 0, "leader_id": -1}]},
+        ({"error_code": 3, "partitions": []}, "does not exist yet"),
+        ({"error_code": 29, "partitions": []}, "may not be used by api-rest's login"),
+        ({"error_code": 17, "partitions": []}, "Kafka's error 17"),
+        ({"error_code": 0, "partitions": []}, "cannot be used"),
+        (
+            {"error_code": 0, "partitions": [{"partition_index": 0, "leader_id": -1}]},
+            "have no leader",
+        ),
     ],
 )
 def test_the_check_fails_for_an_unusable_topic(
-    connected: KafkaBroker, topic: dict[str, Any]
+    connected: KafkaBroker, topic: dict[str, Any], reason: str
 ) -> None:
     connected._admin.topic = topic
-    with pytest.raises(Unavailable) as caught:
+    with pytest.raises(Unavailable, match=reason) as caught:
         connected.check()
     assert caught.value.plain == str(caught.value)
 

@@ -4,7 +4,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 
 import pytest
 from api_rest.concurrency import Admission, Gate, SharedValue
-from api_rest.errors import Busy, Unavailable
+from api_rest.errors import Busy, Problem, Unavailable
 
 READERS = 64
 LIMIT = 30
@@ -169,6 +169,23 @@ def test_a_bug_does_not_close_the_gate() -> None:
         raise KeyError
     with gate.passing(), gate.passing():
         pass
+
+
+def test_a_request_that_is_refused_alone_does_not_close_the_gate() -> None:
+    gate = Gate()
+    with pytest.raises(Problem), gate.passing():
+        raise Problem(413, "too-large", "Kafka takes no event as large as this")
+    with gate.passing(), gate.passing():
+        pass
+
+
+def test_a_closed_gate_repeats_what_everybody_may_know() -> None:
+    gate = Gate()
+    with pytest.raises(Unavailable), gate.checking():
+        raise Unavailable("kafka-0: no topic", plain="no topic")
+    with gate.passing(), pytest.raises(Unavailable) as caught, gate.passing():
+        pytest.fail("a second caller got in")
+    assert (str(caught.value), caught.value.plain) == ("kafka-0: no topic", "no topic")
 
 
 def test_a_check_is_never_refused_and_opens_the_gate_for_others() -> None:

@@ -8,16 +8,25 @@ from typing import Any
 import pytest
 from api_rest.errors import Unavailable
 from api_rest.publisher import Publisher
-from kafka.errors import KafkaError, KafkaTimeoutError, MessageSizeTooLargeError
+from kafka.errors import KafkaError, KafkaTimeoutError, MessageSizeTooLargeError, UnknownError
 
 
 class Future:
     def __init__(self) -> None:
-        self.done = False
+        self.asked = threading.Event()
+        self.answered = threading.Event()
         self.exception: Exception | None = None
 
-    def succeeded(self) -> bool:
-        return self.done and self.exception is None
+    def answer(self, error: Exception | None) -> None:
+        self.exception = error
+        self.answered.set()
+
+    def get(self, timeout: float) -> None:
+        self.asked.set()
+        if not self.answered.wait(timeout):
+            raise KafkaTimeoutError(f"after {timeout} s")
+        if self.exception:
+            raise self.exception
 
 
 class Producer:
@@ -55,8 +64,24 @@ class Producer:
         if self.broken:
             raise self.broken
         for value, future in batch:
-            future.exception = self.failed.get(value)
-            future.done = True
+            future.answer(self.failed.get(value))
+
+
+class Splitting(Producer):
+    """Splits each batch that has a large event, as kafka-python does: its flush() then fails."""
+
+    def flush(self, timeout: float) -> None:
+        if all(value not in self.failed for value, _ in self.open):
+            super().flush(timeout)
+            return
+        _, future = self.open[0]
+
+        def answer() -> None:
+            assert future.asked.wait(30)
+            super(Splitting, self).flush(timeout)
+
+        threading.Thread(target=answer).start()
+        raise UnknownError("Future not done")
 
 
 @pytest.fixture
@@ -109,6 +134,23 @@ def test_one_bad_event_fails_alone(publisher: Publisher, producer: Producer, how
     publish(publisher, b"2")
 
 
+def test_the_events_of_a_split_batch_get_their_own_answers() -> None:
+    producer = Splitting()
+    producer.failed[b"large"] = MessageSizeTooLargeError("too large")
+    publisher = Publisher(producer, "t", 1)
+    producer.go_on.clear()
+    with ThreadPoolExecutor(3) as pool:
+        pool.submit(publish, publisher, b"0")
+        assert producer.flushing.wait(30)
+        small, large = (pool.submit(publish, publisher, value) for value in (b"small", b"large"))
+        while publisher._waiting.qsize() < 2:
+            pass
+        producer.go_on.set()
+        assert small.exception() is None
+        assert isinstance(large.exception(), MessageSizeTooLargeError)
+    publisher.close()
+
+
 def test_an_event_without_an_answer_is_not_acknowledged(
     publisher: Publisher, producer: Producer
 ) -> None:
@@ -131,11 +173,11 @@ def test_an_exception_reaches_the_request_and_the_thread_goes_on(
 def test_an_unreadable_acknowledgement_is_an_error(
     publisher: Publisher, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def unreadable(_: Future) -> bool:
-        raise KeyError("done")
+    def unreadable(_: Future, timeout: float) -> None:
+        raise KeyError(timeout)
 
     with monkeypatch.context() as patched:
-        patched.setattr(Future, "succeeded", unreadable)
+        patched.setattr(Future, "get", unreadable)
         with pytest.raises(KeyError):
             publish(publisher, b"1")
     publish(publisher, b"2")

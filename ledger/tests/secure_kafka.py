@@ -22,7 +22,7 @@ from kafka.admin import UserScramCredentialUpsertion
 if TYPE_CHECKING:
     from pathlib import Path
 
-__all__ = ["PASSWORD", "SecureKafka"]
+__all__ = ["PASSWORD", "USERNAME", "SecureKafka"]
 
 IMAGE = "apache/kafka:4.1.1"
 USERNAME, PASSWORD = "led=ger", "pass=word of the ledger"

@@ -200,7 +200,7 @@ def _responding(handler: Callable[..., HTTPResponse]) -> Callable[..., HTTPRespo
         except Unavailable as error:
             log.warning("cannot serve", reason=str(error))
             # The answer does not include the reason, which may name hosts and users.
-            return _try_again("unavailable", "Kafka or the database is away")
+            return _try_again("unavailable", error.plain or "Kafka or the database is away")
         except Busy as error:
             log.warning("cannot serve in time", reason=str(error))
             return _try_again(error.code, error.plain)

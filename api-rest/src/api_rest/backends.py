@@ -45,7 +45,7 @@ class Broker(Backend, Protocol):
     """The event stream."""
 
     def publish(self, *, key: str, value: bytes, headers: Mapping[str, str]) -> None:
-        """Return once the event is replicated, or raise Unavailable."""
+        """Return once the event is replicated, or raise Unavailable, or Problem for this event."""
 
 
 class Reader(Backend, Protocol):

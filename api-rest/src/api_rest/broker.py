@@ -9,7 +9,15 @@ from typing import Any
 
 import structlog
 from kafka import KafkaAdminClient, KafkaProducer, OffsetSpec, TopicPartition
-from kafka.errors import KafkaError, MessageSizeTooLargeError, NodeNotReadyError
+from kafka.errors import (
+    AuthorizationError,
+    BrokerResponseError,
+    KafkaError,
+    MessageSizeTooLargeError,
+    NodeNotReadyError,
+    RecordListTooLargeError,
+    SaslAuthenticationFailedError,
+)
 from ledger.broker_network import open_client
 
 from .errors import Problem, Unavailable
@@ -32,6 +40,13 @@ SAMPLE_EVERY = 3.0
 # TLS, RuntimeError by its event loop and transports while they close, ValueError and TypeError by a
 # topic that is being recreated and has no partitions yet.
 RETRYABLE = (KafkaError, OSError, RuntimeError, ValueError, TypeError)
+# In seconds: only a change of Kafka's configuration helps against a refusal.
+RETRY_REFUSED_AFTER = "60"
+# By Kafka's error for a topic.
+TOPIC_PROBLEMS = {
+    3: "does not exist yet; async-worker creates it",
+    29: "may not be used by api-rest's login",
+}
 
 
 class KafkaBroker:
@@ -49,6 +64,8 @@ class KafkaBroker:
         self._sample_error = ""
         self._timeout = settings.delivery_timeout
         self._reason = "Kafka does not answer"
+        # Why the last check could not use the topic.
+        self._topic_problem = ""
         timeout_ms = settings.delivery_timeout * 1000
         # kafka-python retries until the delivery timeout. Without Kafka's idempotence a retry may
         # write an event twice, which the worker stores once. Starting saves a round trip.
@@ -74,7 +91,10 @@ class KafkaBroker:
         self._publisher = Publisher(self._producer, self._topic, self._timeout)
 
     def publish(self, *, key: str, value: bytes, headers: Mapping[str, str]) -> None:
-        """Return once every in-sync replica has the event, or raise Unavailable."""
+        """Return once every in-sync replica has the event, or raise Unavailable.
+
+        Raises a Problem for an event that Kafka refuses. Kafka answers, so others may still pass.
+        """
         component = key.encode("utf-8")
         record_headers = [
             KIND_HEADER,
@@ -82,10 +102,28 @@ class KafkaBroker:
         ]
         try:
             self._publisher.publish(component, value, record_headers)
-        except MessageSizeTooLargeError as error:
+        except (MessageSizeTooLargeError, RecordListTooLargeError) as error:
             raise Problem(413, "too-large", "Kafka takes no event as large as this") from error
         except RETRYABLE as error:
-            raise Unavailable(f"Kafka did not acknowledge the event: {error!r}") from error
+            if _is_refusal(error):
+                raise self._refused(error) from error
+            raise Unavailable(
+                f"Kafka did not acknowledge the event: {error!r}", plain=self._topic_problem
+            ) from error
+
+    def _refused(self, error: Exception) -> Problem:
+        log.warning("Kafka refuses an event", topic=self._topic, reason=repr(error))
+        message = (
+            f"api-rest may not write to Kafka's topic {self._topic}"
+            if isinstance(error, AuthorizationError)
+            else "Kafka refuses the event"
+        )
+        return Problem(
+            503,
+            "refused-by-kafka",
+            f"{message}; the operator finds the reason in api-rest's log",
+            headers={"Retry-After": RETRY_REFUSED_AFTER},
+        )
 
     def check(self) -> None:
         """Raise Unavailable unless events can be sent and every partition has a leader.
@@ -102,15 +140,9 @@ class KafkaBroker:
         except KafkaError as error:
             self._reason = f"Kafka does not answer: {error!r}"
             raise Unavailable(self._reason) from error
-        leaderless = [
-            entry["partition_index"] for entry in topic["partitions"] if entry["leader_id"] < 0
-        ]
-        if topic["error_code"] or not topic["partitions"]:
-            raise _unusable(
-                f"the topic {self._topic} cannot be used (Kafka's error {topic['error_code']})"
-            )
-        if leaderless:
-            raise _unusable(f"partitions {leaderless} of the topic {self._topic} have no leader")
+        self._topic_problem = _topic_problem(self._topic, topic)
+        if self._topic_problem:
+            raise Unavailable(self._topic_problem, plain=self._topic_problem)
         if (now := time.monotonic()) >= self._next_sample:
             self._next_sample = now + SAMPLE_EVERY
             self._sample(
@@ -157,8 +189,27 @@ class KafkaBroker:
         self._admin.close()
 
 
-def _unusable(reason: str) -> Unavailable:
-    return Unavailable(reason, plain=reason)
+def _is_refusal(error: Exception) -> bool:
+    """Return whether Kafka answered that it does not take the event, and a retry changes nothing.
+
+    A refused login is none: a connection comes before every event.
+    """
+    return (
+        isinstance(error, BrokerResponseError)
+        and not error.retriable
+        and not isinstance(error, SaslAuthenticationFailedError)
+    )
+
+
+def _topic_problem(name: str, topic: Mapping[str, Any]) -> str:
+    """Return why a topic, as Kafka describes it, cannot be used; nothing if it can."""
+    code, partitions = topic["error_code"], topic["partitions"]
+    if code or not partitions:
+        problem = TOPIC_PROBLEMS.get(code, f"cannot be used (Kafka's error {code})")
+        return f"the topic {name} {problem}"
+    if leaderless := [entry["partition_index"] for entry in partitions if entry["leader_id"] < 0]:
+        return f"partitions {leaderless} of the topic {name} have no leader"
+    return ""
 
 
 def _by_number(offsets: Mapping[TopicPartition, int]) -> dict[int, int]:

@@ -43,15 +43,16 @@ class Gate:
     """
 
     def __init__(self) -> None:
-        self._failure: str | None = None
+        self._failure: Unavailable | None = None
         self._trial = Lock()
 
     @contextmanager
     def passing(self) -> Iterator[None]:
         """Run the body, or raise Unavailable if another caller tries after a failure."""
-        trying = self._failure is not None
-        if trying and not self._trial.acquire(blocking=False):
-            raise Unavailable(self._failure)
+        failure = self._failure
+        trying = failure is not None
+        if failure is not None and not self._trial.acquire(blocking=False):
+            raise Unavailable(*failure.args, plain=failure.plain)
         try:
             with self.checking():
                 yield
@@ -63,12 +64,13 @@ class Gate:
     def checking(self) -> Iterator[None]:
         """Run the body in any case; its result opens or closes the gate.
 
-        Busy changes nothing: it says something about one request, not about the dependency.
+        Busy and Problem change nothing: they say something about one request, not about the
+        dependency.
         """
         try:
             yield
         except Unavailable as error:
-            self._failure = str(error)
+            self._failure = error
             raise
         else:
             self._failure = None

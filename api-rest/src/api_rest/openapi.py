@@ -44,12 +44,13 @@ REFUSALS = {
     "401": "The token is missing or unknown",
     "403": "The token may only read, or not write about this component in this environment",
     "404": "There is no such deployment, it is not stored yet, or the name is invalid",
-    "413": "The body is too large",
+    "413": "The body is too large, for the server or for Kafka",
     "415": "The headers do not declare uncompressed JSON in UTF-8",
     "422": "Fields or parameters are wrong, or the Idempotency-Key was used with another body",
     "500": "A bug; the log has the details",
-    "503": "Kafka or the database is away, there was no time for this request (`busy`, "
-    "`took-too-long`), the server is overloaded, or it shuts down",
+    "503": "Kafka or the database is away, Kafka does not take this event (`refused-by-kafka`), "
+    "there was no time for this request (`busy`, `took-too-long`), the server is overloaded, or it "
+    "shuts down",
 }
 
 

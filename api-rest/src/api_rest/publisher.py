@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import time
+from contextlib import suppress
 from queue import SimpleQueue
 from threading import Lock, Thread
 from typing import Any
 
-from kafka.errors import KafkaTimeoutError
+from kafka.errors import KafkaError, KafkaTimeoutError
 
 from .errors import Unavailable
 
@@ -43,15 +45,18 @@ class _Event:
         except Exception as error:  # noqa: BLE001  the request raises it
             self.error = error
 
-    def settle(self, failure: Exception | None) -> None:
-        """Wake the request, with the event's own error or the failure of its batch."""
+    def settle(self, failure: Exception | None, deadline: float) -> None:
+        """Wake the request once Kafka has answered, with the event's error if there is one.
+
+        failure: what ended the batch; then no more answers come
+        """
         try:
             if self._future is None:
                 self.error = self.error or failure or KafkaTimeoutError("it was not sent")
-            elif not self._future.succeeded():
-                self.error = (
-                    self._future.exception or failure or KafkaTimeoutError("no answer in time")
-                )
+            else:
+                self._future.get(timeout=0 if failure else max(0, deadline - time.monotonic()))
+        except KafkaTimeoutError:
+            self.error = self._future.exception or failure or KafkaTimeoutError("no answer in time")
         except Exception as error:  # noqa: BLE001  the request raises it
             self.error = error
         finally:
@@ -94,16 +99,21 @@ class Publisher:
 
     def _run(self) -> None:
         while batch := self._next():
-            failure: Exception | None = None
+            deadline = time.monotonic() + self._timeout
+            failure: Exception | None = KafkaTimeoutError("it was not sent")
             try:
                 for event in batch:
                     event.send(self._producer, self._topic)
-                self._producer.flush(timeout=self._timeout)
+                # Each event has its own error. This one may mean that Kafka found a batch too
+                # large: the producer splits it, and the answers are still to come.
+                with suppress(KafkaError):
+                    self._producer.flush(timeout=self._timeout)
+                failure = None
             except Exception as error:  # noqa: BLE001  the requests raise it
                 failure = error
             finally:
                 for event in batch:
-                    event.settle(failure)
+                    event.settle(failure, deadline)
 
     def _next(self) -> list[_Event]:
         """Wait for events and return them; return nothing once closed."""

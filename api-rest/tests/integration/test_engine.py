@@ -90,7 +90,7 @@ def test_a_topic_that_is_not_there_is_a_problem_within_the_delivery_timeout() ->
     broker = KafkaBroker(config.load(Settings, absent), LagMonitor())
     started = time.monotonic()
     try:
-        with pytest.raises(Unavailable, match="cannot be used"):
+        with pytest.raises(Unavailable, match="does not exist yet"):
             broker.check()
         with pytest.raises(Unavailable, match="did not acknowledge"):
             broker.publish(key="a", value=b"{}", headers={})

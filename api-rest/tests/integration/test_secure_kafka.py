@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -18,12 +19,13 @@ from api_rest.settings import Settings
 from kafka import KafkaConsumer, TopicPartition
 from kafka.admin import ACL, ACLOperation, ACLPermissionType, ResourcePattern, ResourceType
 from ledger.broker_network import open_client
-from secure_kafka import PASSWORD, SecureKafka
+from secure_kafka import PASSWORD, USERNAME, SecureKafka
 
 from ledger import config
 
 TIMEOUT = 120
 WRONG = "another password"
+LEDGER = f"User:{USERNAME}"
 TOKEN = "the-token-of-this-test"
 WRITES = {"Authorization": f"Bearer {TOKEN}"}
 
@@ -73,6 +75,12 @@ class Api:
             answer = requests.get(f"{self.url}/ready", headers=headers, timeout=10)
             return answer.status_code, answer.json()
         return 0, {}
+
+    def has_kafka(self) -> bool:
+        with contextlib.suppress(requests.ConnectionError):
+            metrics = requests.get(f"{self.url}/metrics", timeout=10).text
+            return 'api_rest_backend_up{backend="kafka"} 1.0' in metrics
+        return False
 
     def output(self) -> str:
         return self._log.read_text(encoding="utf-8")
@@ -136,9 +144,7 @@ def test_events_go_out_and_a_wrong_password_is_told_and_waited_out(
     refused = requests.post(f"{api.url}/deployments", json=deployment, headers=WRITES, timeout=30)
     assert (refused.status_code, refused.headers["Retry-After"]) == (503, "5")
     kafka.change_password(WRONG)
-    eventually(
-        lambda: "Kafka" not in str(api.ready()), "it does not log in once its password is right"
-    )
+    eventually(api.has_kafka, "it does not log in once its password is right")
     accepted = requests.post(f"{api.url}/deployments", json=deployment, headers=WRITES, timeout=30)
     assert accepted.status_code == 202, accepted.text
     kafka.change_password(PASSWORD)
@@ -150,6 +156,45 @@ def test_events_go_out_and_a_wrong_password_is_told_and_waited_out(
     assert "invalid credentials" in api.output()
     assert WRONG not in api.output()
     assert [event["id"] for event in read(kafka, "secured")] == [accepted.json()["id"]]
+
+
+def test_an_event_that_kafka_refuses_fails_alone(
+    kafka: SecureKafka, start: Callable[..., Api], deployment: dict[str, Any]
+) -> None:
+    small_events = {"max.message.bytes": "4000"}
+    with contextlib.closing(kafka.admin()) as admin:
+        admin.create_topics(
+            {"small": {"num_partitions": 1, "replication_factor": 1, "configs": small_events}},
+            wait_for_metadata=True,
+        )
+    api = start(TOPIC="small")
+    eventually(api.has_kafka, "Kafka counts as away")
+
+    def post(size: int) -> requests.Response:
+        event = {**deployment, "details": {"text": "x" * size}}
+        return requests.post(f"{api.url}/deployments", json=event, timeout=30)
+
+    # Sent together: Kafka refuses the batches that are too large as a whole.
+    sizes = [10, 8000, 1500] * 8
+    with ThreadPoolExecutor(len(sizes)) as pool:
+        answers = list(pool.map(post, sizes))
+    expected = [413 if size == 8000 else 202 for size in sizes]
+    assert [answer.status_code for answer in answers] == expected
+
+    with contextlib.closing(kafka.admin()) as admin:
+        topic = ResourcePattern(ResourceType.TOPIC, "small")
+        only_reading = ACL(LEDGER, "*", ACLOperation.DESCRIBE, ACLPermissionType.ALLOW, topic)
+        admin.create_acls([only_reading])
+        eventually(lambda: post(10).status_code == 503, "the ACL has no effect")
+        with ThreadPoolExecutor(len(sizes)) as pool:
+            refused = list(pool.map(post, [10] * len(sizes)))
+        assert {answer.json()["error"]["code"] for answer in refused} == {"refused-by-kafka"}
+        assert "may not write to Kafka's topic small" in refused[0].text
+        assert "localhost" not in refused[0].text
+        assert api.has_kafka()
+        admin.delete_acls([only_reading])
+    eventually(lambda: post(10).status_code == 202, "it does not go on")
+    assert "TopicAuthorizationFailedError" in api.output()
 
 
 def test_a_group_that_may_not_be_described_is_no_reason_not_to_serve(
@@ -167,7 +212,6 @@ def test_a_group_that_may_not_be_described_is_no_reason_not_to_serve(
     eventually(lambda: "not known how far events are stored" in api.output(), "it does not say so")
     assert "GroupAuthorizationFailedError" in api.output()
     # The check that said it has yet to end.
-    eventually(lambda: "Kafka" not in str(api.ready()), "Kafka counts as away")
+    eventually(api.has_kafka, "Kafka counts as away")
     metrics = requests.get(f"{api.url}/metrics", timeout=10).text
     assert "api_rest_store_delay_seconds NaN" in metrics
-    assert 'api_rest_backend_up{backend="kafka"} 1.0' in metrics
