@@ -141,6 +141,22 @@ nodePort and appProtocol. With TLS, `https` may have these two.
 {{- end -}}
 
 {{/*
+The name of the Service's port that an Ingress or HTTPRoute forwards to: https, http, or the only
+one. Empty if there are others only. (dict component)
+*/}}
+{{- define "platform.component.defaultPort" -}}
+{{- $names := include "platform.component.servicePorts" . | fromJson | keys -}}
+{{- range list "http" "https" -}}
+{{- if has . $names -}}
+{{- $names = list . -}}
+{{- end -}}
+{{- end -}}
+{{- if eq (len $names) 1 -}}
+{{- first $names -}}
+{{- end -}}
+{{- end -}}
+
+{{/*
 A port's number, from its name among the component's ports or the number itself. With TLS, https is
 the proxy's port. (dict component port)
 */}}

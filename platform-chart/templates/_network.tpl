@@ -8,6 +8,9 @@
 {{- with .component.networkPolicy.from -}}
 {{- $peers = include "platform.peers" (dict "root" $.root "names" .) | fromJsonArray -}}
 {{- end -}}
+{{- if or .component.ingress.enabled .component.route.enabled -}}
+{{- $peers = concat $peers .root.Values.networkPolicy.controllers -}}
+{{- end -}}
 {{- $ports := list -}}
 {{- range $port := include "platform.component.servicePorts" . | fromJson -}}
 {{- $target := dict "component" $.component "port" $port.targetPort -}}

@@ -4,7 +4,8 @@
 {{- range $name, $component := $components -}}
 {{- $part := dict "root" $ "name" $name "component" $component "components" $components -}}
 {{- $_ := set $part "path" (printf "components.%s" $name) -}}
-{{- range $check := list "identity" "ports" "service" "variables" "mounts" "scale" "peers" -}}
+{{- range $check := list "identity" "ports" "service" "variables" "mounts" "scale" "peers"
+  "kind" "routes" -}}
 {{- include (printf "platform.validate.component.%s" $check) $part -}}
 {{- end -}}
 {{- end -}}
@@ -260,8 +261,8 @@ the user's own containers. (dict component port path)
 {{- if gt (int $scaling.min) (int $scaling.max) }}
 {{ .path }}.scaling: min ({{ $scaling.min }}) is more than max ({{ $scaling.max }})
 {{- end -}}
-{{- if not (or $scaling.cpu $scaling.memory $scaling.metrics) }}
-{{ .path }}.scaling: set cpu, memory or metrics to scale by
+{{- if not (or $scaling.cpu $scaling.memory $scaling.metrics $scaling.kafka.topic) }}
+{{ .path }}.scaling: set cpu, memory, metrics or kafka to scale by
 {{- end -}}
 {{- range $resource := list "cpu" "memory" -}}
 {{- if and (get $scaling $resource) (not (dig "requests" $resource "" $component.resources)) }}

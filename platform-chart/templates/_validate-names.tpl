@@ -78,7 +78,7 @@ The objects of a component, as a JSON list of {kind, name, path}. (dict root nam
 {{- end -}}
 {{- end -}}
 {{- range $claim, $settings := $component.claims -}}
-{{- if and (eq $component.kind "Deployment") (not $settings.existingClaim) -}}
+{{- if and (ne $component.kind "StatefulSet") (not $settings.existingClaim) -}}
 {{- $own := dict "kind" "PersistentVolumeClaim" "name" (printf "%s-%s" $name $claim) -}}
 {{- $objects = append $objects (set $own "path" (printf "%s.claims.%s" $.path $claim)) -}}
 {{- end -}}

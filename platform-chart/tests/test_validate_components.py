@@ -100,7 +100,7 @@ MISTAKES = [
         ".claims.data: only one node can mount it, and the Deployment has several",
     ),
     ("scaling: {enabled: true, min: 4, max: 3}", ".scaling: min (4) is more than max (3)"),
-    ("scaling: {enabled: true, cpu: null}", ".scaling: set cpu, memory or metrics to scale by"),
+    ("scaling: {enabled: true, cpu: null}", ".scaling: set cpu, memory, metrics or kafka to"),
     (
         "scaling: {enabled: true}\nresources: {requests: {cpu: null}}",
         ".scaling.cpu: it needs resources.requests.cpu",
