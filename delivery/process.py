@@ -21,7 +21,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from queue import Empty, Full, Queue
 from types import FrameType
@@ -58,10 +58,11 @@ _Chunks = Queue[tuple[_Sink, bytes] | None]  # None: the end of an output
 
 @dataclass(frozen=True)
 class Options:
-    """The folder and the environment of a program."""
+    """The folder, the environment and the input of a program."""
 
     folder: Path | None = None  # default: this process' own
     env: Mapping[str, str] | None = None  # in addition to this process' own
+    text: str | None = field(default=None, repr=False)  # its standard input
 
 
 @dataclass(frozen=True)
@@ -77,7 +78,6 @@ class _Command:
     argv: Sequence[str]
     doing: str  # for errors: "cannot {doing}: …"
     options: Options = Options()
-    text: str | None = None  # its standard input
     prefix: Sequence[str] = ()  # the command line of the program that starts it
 
 
@@ -87,9 +87,8 @@ def capture(
     doing: str,
     options: Options = Options(),
     timeout: float = 60,
-    text: str | None = None,
 ) -> str:
-    """Run a short command and return its standard output; text is its standard input.
+    """Run a short command and return its standard output.
 
     Raises CommandError ("cannot {doing}: …") if the program is missing, runs longer than timeout
     seconds, or does not exit with 0.
@@ -101,7 +100,7 @@ def capture(
 
     console.command(argv)
     output, errors = bytearray(), bytearray()
-    command = _Command(argv, doing, options, text)
+    command = _Command(argv, doing, options)
     if returncode := _run(command, [output.extend, errors.extend], Timer(expire, timeout)):
         raise _failed(argv, doing, returncode, _text(errors or output).splitlines())
     return _text(output)
@@ -188,8 +187,8 @@ def _run(command: _Command, sinks: Sequence[_Sink], timer: Timer) -> int:
             process = _start(command, separate=len(sinks) > 1)
             for pipe, sink in zip((process.stdout, process.stderr), sinks, strict=False):
                 _in_thread(_read, pipe, sink, chunks, ended)
-            if command.text is not None:
-                _in_thread(_write, process.stdin, command.text)
+            if command.options.text is not None:
+                _in_thread(_write, process.stdin, command.options.text)
         return _follow(process, chunks, len(sinks), timer)
     except BaseException:
         ended.set()
@@ -206,7 +205,7 @@ def _start(command: _Command, *, separate: bool) -> subprocess.Popen[bytes]:
             [*command.prefix, *command.argv],
             cwd=command.options.folder,
             env={**os.environ, **(command.options.env or {})},
-            stdin=subprocess.DEVNULL if command.text is None else subprocess.PIPE,
+            stdin=subprocess.DEVNULL if command.options.text is None else subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE if separate else subprocess.STDOUT,
             start_new_session=True,

@@ -71,7 +71,11 @@ def test_stream_keeps_the_last_lines_of_a_failure() -> None:
 
 
 def test_text_is_standard_input() -> None:
-    assert process.capture([PYTHON, "-c", "print(input())"], doing="try", text="a\n") == "a\n"
+    argv, options = [PYTHON, "-c", "print(input())"], process.Options(text="a\n")
+    lines: list[str] = []
+    process.stream(argv, doing="try", on_line=lines.append, options=options)
+    assert [process.capture(argv, doing="try", options=options)] == lines == ["a\n"]
+    assert repr(options) == repr(process.Options())  # it may be secret
 
 
 def test_a_timer_ticks_until_the_program_ends(tmp_path: Path) -> None:

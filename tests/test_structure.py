@@ -68,11 +68,13 @@ TOOLS = {
     "docker": {"host/buildx.py", "platform/compose.py"},
     "dockerd": {"host/dockerd.py"},
     "git": {"project/git.py"},
+    "go": {"host/go_module.py"},
     "gitleaks": {"scan/gitleaks.py"},
     "helm": {"deploy/helm.py"},
     "iptables": {"host/bridges.py"},
     "kind": {"cluster/kind.py"},
     "kubectl": {"deploy/kubectl.py"},
+    "sops": {"deploy/sops.py"},
 }
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from pathlib import Path
 
@@ -34,6 +34,7 @@ class ChartFiles:
 
     chart: Path  # a folder, or a packaged chart
     values: tuple[Path, ...]  # a later file overrides an earlier file
+    secrets: str = field(default="", repr=False)  # decrypted values, which override the files
 
 
 @dataclass(frozen=True)
@@ -116,7 +117,9 @@ class Helm:
         """What an upgrade would put into the cluster; the chart's lookups ask the cluster."""
         argv = ["upgrade", RELEASE, str(files.chart), *_values(files)]
         printed = self._capture(
-            [*argv, "--dry-run=server", "--output=json"], f"render {files.chart.name}"
+            [*argv, "--dry-run=server", "--output=json"],
+            f"render {files.chart.name}",
+            text=files.secrets,
         )
         rendered = json.loads(printed)
         hooks = [
@@ -136,9 +139,8 @@ class Helm:
         argv = ["upgrade", RELEASE, str(files.chart), "--install", *_values(files)]
         argv += [f"--history-max={_HISTORY}"]
         argv += [f"--description={description}"] if description else []
-        self._watch(
-            [*argv, *self._apply_flags(), *_wait_flags(seconds)], f"deploy {RELEASE}", watcher
-        )
+        argv += [*self._apply_flags(), *_wait_flags(seconds)]
+        self._watch(argv, f"deploy {RELEASE}", watcher, text=files.secrets)
 
     def rollback(self, revision: int, *, seconds: int, watcher: Watcher) -> None:
         """Deploy an earlier revision again, and wait until everything is ready."""
@@ -163,19 +165,20 @@ class Helm:
         # As Helm 3 does: a field of the chart that another tool has changed is set back.
         return ["--server-side=true", "--force-conflicts"] if self.version >= _SERVER_SIDE else []
 
-    def _capture(self, argv: Sequence[str], doing: str) -> str:
+    def _capture(self, argv: Sequence[str], doing: str, text: str = "") -> str:
+        options = replace(_OPTIONS, text=text or None)
         return process.capture(
-            self._argv(argv), doing=doing, options=_OPTIONS, timeout=_QUICK_SECONDS
+            self._argv(argv), doing=doing, options=options, timeout=_QUICK_SECONDS
         )
 
-    def _watch(self, argv: Sequence[str], doing: str, watcher: Watcher) -> None:
+    def _watch(self, argv: Sequence[str], doing: str, watcher: Watcher, text: str = "") -> None:
         watcher.tick()  # the reason to end helm may already exist
         process.stream(
             self._argv(argv),
             doing=doing,
             on_line=watcher.on_line,
             timer=process.Timer(watcher.tick, TICK_SECONDS),
-            options=_OPTIONS,
+            options=replace(_OPTIONS, text=text or None),
         )
 
     def _argv(self, argv: Sequence[str]) -> list[str]:
@@ -184,7 +187,9 @@ class Helm:
 
 
 def _values(files: ChartFiles) -> list[str]:
-    return [f"--values={process.csv_line(file)}" for file in files.values]
+    values = [f"--values={process.csv_line(file)}" for file in files.values]
+    # Helm reads them from its standard input, so that they are on no disk and in no command line.
+    return [*values, "--values=-"] if files.secrets else values
 
 
 def _wait_flags(seconds: int) -> list[str]:

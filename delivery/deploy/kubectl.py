@@ -137,8 +137,7 @@ class Kubernetes:
         return process.capture(
             [self.kubectl, *config, *scope, *argv],
             doing=doing,
-            options=process.Options(env={"KUBERC": "off"}),
-            text=text,
+            options=process.Options(env={"KUBERC": "off"}, text=text),
             timeout=seconds,
         )
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from delivery import console
-from delivery.deploy import follow
+from delivery.deploy import follow, sops
 from delivery.deploy.helm import ChartFiles
 from delivery.deploy.history import Revision, describe
 from delivery.deploy.locked_target import CutOff, LockedTarget
@@ -58,11 +58,13 @@ def write_files(target: Target, chart: Chart, root: Path = ROOT) -> ChartFiles:
     values = files.output(f"values-{target.name}.json", root=root)
     values.write_text(json.dumps(chart.values, indent=2) + "\n", encoding="utf-8")
     environment = _environment_values(target, chart, root)
+    encrypted = target.environment.secrets
+    secrets = sops.decrypt(root / encrypted) if encrypted else ""
     if chart.packed is None:
-        return ChartFiles(root / chart.folder, (environment, values))
+        return ChartFiles(root / chart.folder, (environment, values), secrets)
     packed = files.output(f"chart-{target.name}.tgz", root=root)
     packed.write_bytes(chart.packed)
-    return ChartFiles(packed, (environment, values))
+    return ChartFiles(packed, (environment, values), secrets)
 
 
 def _environment_values(target: Target, chart: Chart, root: Path) -> Path:

@@ -51,4 +51,5 @@ def _clear(program: str, table: str, bridges: Sequence[Bridge], policy: str) -> 
     saved = process.capture([f"{program}-save", "-t", table], doing=doing)
     remaining = without(saved, bridges, policy)
     if remaining != saved:
-        process.capture([f"{program}-restore", "--wait"], doing=doing, text=remaining)
+        options = process.Options(text=remaining)
+        process.capture([f"{program}-restore", "--wait"], doing=doing, options=options)

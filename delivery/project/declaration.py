@@ -280,6 +280,11 @@ class Environment(_Table):
         " `restricted`"
     )
     values: _Path = Field(description="the file of the chart's values for it")
+    secrets: _Path | None = Field(
+        default=None,
+        description="optional: a file of more values, encrypted by sops. A deploy decrypts it in"
+        " memory; it overrides `values`",
+    )
     confirm: bool = Field(
         default=False,
         description="optional: a deploy asks the user to type the environment's name, or to pass"
@@ -571,9 +576,10 @@ def _wrong_folders(declaration: Declaration, is_folder: Callable[[str], bool]) -
 
 def _missing_values(declaration: Declaration, is_file: Callable[[str], bool]) -> list[_Mistake]:
     return [
-        (("environments", name, "values"), f'there is no file "{environment.values}"')
+        (("environments", name, key), f'there is no file "{file}"')
         for name, environment in declaration.environments.items()
-        if not is_file(environment.values)
+        for key, file in (("values", environment.values), ("secrets", environment.secrets))
+        if file and not is_file(file)
     ]
 
 

@@ -308,16 +308,15 @@ def _read(
     """The output of git, independent of the user's settings."""
     argv = ["git", "-C", str(root), *_OPTIONS, *arguments]
     doing = doing or f"run git {arguments[0]}"
-    return process.capture(
-        argv, doing=doing, options=process.Options(env=_ENVIRONMENT), text=text, timeout=timeout
-    )
+    options = process.Options(env=_ENVIRONMENT, text=text)
+    return process.capture(argv, doing=doing, options=options, timeout=timeout)
 
 
 def _git(root: Path, *arguments: str, doing: str, text: str | None = None) -> str:
     """Run git with the user's settings."""
     argv = ["git", "-C", str(root), *arguments]
-    options = process.Options(env={"GIT_TERMINAL_PROMPT": "0"})
-    return process.capture(argv, doing=doing, options=options, text=text, timeout=_LONG_SECONDS)
+    options = process.Options(env={"GIT_TERMINAL_PROMPT": "0"}, text=text)
+    return process.capture(argv, doing=doing, options=options, timeout=_LONG_SECONDS)
 
 
 def _refs(root: Path) -> dict[str, str]:

@@ -163,3 +163,26 @@ def test_a_values_file_may_have_a_comma_in_its_path(fp: FakeProcess) -> None:
     )
     files = ChartFiles(Path("chart"), (Path("/a, b/c.yaml"),))
     FOUR.upgrade(files, description="", seconds=90, watcher=QUIET)
+
+
+@pytest.mark.parametrize("command", ["preview", "upgrade"])
+def test_decrypted_values_come_by_its_standard_input(
+    command: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    runs: list[tuple[list[str], str | None]] = []
+
+    def run(argv: list[str], *, options: process.Options, **_: object) -> str:
+        runs.append((argv, options.text))
+        return json.dumps({"manifest": ""})
+
+    monkeypatch.setattr(process, "capture", run)
+    monkeypatch.setattr(process, "stream", run)
+    files = ChartFiles(Path("chart"), (Path("a.yaml"),), "password: secret\n")
+    if command == "preview":
+        FOUR.preview(files)
+    else:
+        FOUR.upgrade(files, description="", seconds=90, watcher=QUIET)
+    ((argv, text),) = runs
+    assert argv.index("--values=a.yaml") < argv.index("--values=-")
+    assert text == "password: secret\n"
+    assert "secret" not in str(argv)

@@ -37,7 +37,7 @@ spec:
     - name: test
       image: {{ include "platform.image" (dict "root" .root "image" $image) }}
       imagePullPolicy: {{ .root.Values.image.pullPolicy }}
-      {{- /* The script is an argument: a ConfigMap would be one more hook, or part of the release. */}}
+      {{- /* The script is an argument: a ConfigMap would be part of every release. */}}
       {{- $script := .root.Files.Get (printf "files/helm-test/%s" .script) }}
       command: {{ concat (list "python3" "-I" "-u" "-c" $script) .args | toJson }}
       env:
