@@ -147,8 +147,14 @@ the user's own containers. (dict component port path)
 {{ .path }}.tls.enabled: TLS needs a Service; set service.enabled to true
 {{- end -}}
 {{- else -}}
-{{- if and $tls $service.ports }}
-{{ .path }}.service.ports: with tls.enabled the Service has port 443 only; remove the ports
+{{- $ports := $service.ports | default dict -}}
+{{- $https := get $ports "https" | default 443 -}}
+{{- if kindIs "map" $https -}}
+{{- $https = $https.port -}}
+{{- end -}}
+{{- if and $tls (or (omit $ports "https") (ne (int $https) 443)) }}
+{{ .path }}.service.ports: with tls.enabled the Service has port 443 only; remove all but
+{{- print " {https: {port: 443}}" }}
 {{- end -}}
 {{- if not (or $tls $service.ports .component.ports) }}
 {{ .path }}.service: it has no ports; set the component's ports

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from support import alone, find, names, render
+from support import SECURED, alone, fails, find, names, render
 
 
 def service(**values: object) -> dict[str, Any]:
@@ -126,3 +126,11 @@ def test_a_port_may_have_a_node_port_and_an_application_protocol() -> None:
         ports={"http": 5000}, service={"enabled": True, "type": "NodePort", "ports": {"http": port}}
     )
     assert port.items() <= own["ports"][0].items()
+
+
+def test_with_tls_only_https_may_have_a_node_port() -> None:
+    port = {"port": 443, "nodePort": 30443, "appProtocol": "https"}
+    own = spec(**{**SECURED, "service": {"enabled": True, "ports": {"https": port}}})
+    assert own["ports"] == [{**port, "name": "https", "targetPort": "https", "protocol": "TCP"}]
+    wrong = {**SECURED, "service": {"enabled": True, "ports": {"https": 8443}}}
+    assert "remove all but {https: {port: 443}}" in fails(alone(**wrong))
