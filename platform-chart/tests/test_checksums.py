@@ -2,10 +2,24 @@
 
 from __future__ import annotations
 
+import re
+import shutil
+from pathlib import Path
 from typing import Any
 
 import pytest
-from support import Values, alone, find, load, of_kind, pod_annotations, render
+from support import (
+    CHART,
+    Values,
+    alone,
+    find,
+    helm,
+    load,
+    load_all,
+    of_kind,
+    pod_annotations,
+    render,
+)
 
 
 def pod_templates(values: Values = "", **options: str | None) -> dict[str, Any]:
@@ -81,3 +95,18 @@ def test_an_upgrade_with_the_same_values_restarts_nothing() -> None:
 
 def test_without_config_there_is_no_checksum() -> None:
     assert pod_annotations(render(alone()), "platform-web") == {}
+
+
+def test_another_version_of_the_chart_restarts_nothing(tmp_path: Path) -> None:
+    chart = tmp_path / "chart"
+    shutil.copytree(CHART, chart, ignore=shutil.ignore_patterns("__pycache__"))
+    file = chart / "Chart.yaml"
+    file.write_text(re.sub(r"(?m)^(version|appVersion): .*", r"\1: 9.9.9", file.read_text()))
+    result = helm("template", "platform", str(chart), "--namespace", "test")
+    assert "9.9.9" in result.stdout
+    workloads = {
+        each["metadata"]["name"]: each["spec"]["template"]
+        for each in load_all(result.stdout)
+        if each["kind"] in {"Deployment", "StatefulSet"}
+    }
+    assert workloads == pod_templates()
