@@ -9,7 +9,7 @@ from typing import Any
 
 import yaml
 
-__all__ = ["Manifest", "changes", "drifted", "leftovers", "objects"]
+__all__ = ["Manifest", "changes", "drifted", "is_same", "leftovers", "objects"]
 
 _LOADER = getattr(yaml, "CBaseLoader", yaml.BaseLoader)  # libyaml's is ten times as fast
 # Deleting an object of these kinds deletes data.
@@ -17,6 +17,8 @@ _HOLDS_DATA = frozenset(
     ("CustomResourceDefinition", "Namespace", "PersistentVolume", "PersistentVolumeClaim")
 )
 _POLICY = "helm.sh/resource-policy"
+# The chart's annotation of a workload that it renders with as many pods as there are.
+_LIVE_REPLICAS = "platform/replicas"
 _SHOWN = 5  # how many changed objects are listed; the rest is counted
 # What the cluster itself writes into an object's metadata.
 _CLUSTERS_OWN = ("creationTimestamp", "generation", "managedFields", "resourceVersion", "uid")
@@ -50,6 +52,13 @@ def changes(
             changed.append(f"{'/'.join(key)}{note}")
     rest = [f"{len(changed) - _SHOWN} more objects"] if len(changed) > _SHOWN else []
     return ", ".join([*versions, *changed[:_SHOWN], *rest])
+
+
+def is_same(previous: Manifest, requested: Manifest) -> bool:
+    """Whether both put the same into the cluster. How many pods an autoscaler runs does not count."""
+    return previous == requested or _without_live_replicas(previous) == _without_live_replicas(
+        requested
+    )
 
 
 def drifted(expected: Sequence[Mapping[str, Any]], live: Sequence[Mapping[str, Any]]) -> list[str]:
@@ -91,6 +100,14 @@ def _objects(manifest: str) -> dict[tuple[str, str], Any]:
         for each in _items(document or {})
         if "name" in each.get("metadata", {})
     }
+
+
+def _without_live_replicas(manifest: Manifest) -> list[dict[tuple[str, str], Any]]:
+    parsed = [_objects(manifest.objects), _objects(manifest.hooks)]
+    for each in parsed[0].values():
+        if _LIVE_REPLICAS in (each["metadata"].get("annotations") or {}):
+            each["spec"].pop("replicas", None)
+    return parsed
 
 
 def _items(document: Mapping[str, Any]) -> Sequence[Mapping[str, Any]]:

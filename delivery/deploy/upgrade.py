@@ -14,7 +14,7 @@ from delivery.deploy import follow, sops
 from delivery.deploy.helm import ChartFiles
 from delivery.deploy.history import Revision, describe
 from delivery.deploy.locked_target import CutOff, LockedTarget
-from delivery.deploy.manifests import Manifest, changes, drifted, leftovers, objects
+from delivery.deploy.manifests import Manifest, changes, drifted, is_same, leftovers, objects
 from delivery.deploy.target import Target
 from delivery.errors import CommandError, DeclarationError, DeployError
 from delivery.project import files
@@ -135,7 +135,7 @@ def _difference(
     """How the deployed revision, or the cluster, differs from these files; "" if neither does."""
     target = locked.target
     rendered, deployed = _render(target, inputs), target.helm.manifest(revision.number)
-    if rendered != deployed:
+    if not is_same(deployed, rendered):
         versions = locked.history().versions(revision)
         changed = changes(deployed, rendered, versions, deployment.contents.versions)
         return f"differs from revision {revision.number}{changed and f': {changed}'}"

@@ -1,5 +1,6 @@
 """Manifests are compared object by object."""
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -107,3 +108,18 @@ metadata: {generateName: job-}
         ("Secret", "listed"),
     ]
     assert manifests.objects("") == []
+
+
+def scaled(
+    replicas: int, annotations: str = "{platform/replicas: x}", image: str = "a"
+) -> Manifest:
+    metadata = f"metadata: {{name: api, annotations: {annotations}}}"
+    spec = f"spec: {{replicas: {replicas}, image: {image}}}"
+    return Manifest(f"kind: Deployment\n{metadata}\n{spec}\n", "")
+
+
+def test_how_many_pods_an_autoscaler_runs_does_not_count() -> None:
+    assert manifests.is_same(scaled(4), scaled(5))
+    assert not manifests.is_same(scaled(4), scaled(4, image="b"))
+    assert not manifests.is_same(scaled(4, "{}"), scaled(5, "{}"))
+    assert not manifests.is_same(scaled(4), replace(scaled(4), hooks=scaled(4).objects))

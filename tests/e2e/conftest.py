@@ -30,6 +30,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         action="store_true",
         help="keep the cluster and the platform for the next run",
     )
+    group.addoption("--previous", help="the Git revision of the chart to upgrade from")
     group.addoption("--load", type=float, help="requests a second (200); fewer on a busy machine")
 
 
@@ -44,6 +45,7 @@ ORDER = (
     "test_pipeline",
     "test_history",
     "test_no_request_fails",
+    "test_chart_upgrades",
     "test_deploy",  # tests/integration, on the same cluster
     "test_rights",
     "test_crashes",

@@ -34,9 +34,8 @@ def test_two_commands_make_a_cluster_and_a_tested_platform(platform: Platform, s
     }
     assert set(tests.values()) == {"Succeeded"}, tests
     assert len([name for name in tests if "test" in name]) >= 2
-    # The scripts of passed tests are deleted.
-    scripts = f"{platform.cluster.release}-test"
-    assert platform.cluster.kubectl("get", "configmap", scripts, "--ignore-not-found") == ""
+    # The pods of passed tests are deleted.
+    assert [pod for pod in platform.cluster.get("pods") if "test" in pod["metadata"]["name"]] == []
 
 
 def test_every_pod_is_ready_and_was_not_restarted(platform: Platform) -> None:
