@@ -5,15 +5,21 @@ from __future__ import annotations
 import json
 import re
 
-from support import CHART, EXAMPLES, load
+import pytest
+from support import CHART, EXAMPLES, alone, load, render, variables
 
 README = (CHART / "README.md").read_text(encoding="utf-8")
 SCHEMA = json.loads((CHART / "values.schema.json").read_text(encoding="utf-8"))
 
 
+def table_rows(head: str) -> list[str]:
+    """Return the rows of the table with this heading."""
+    return README.split(f"\n| {head} |", 1)[1].split("\n\n", 1)[0].splitlines()[2:]
+
+
 def table(head: str) -> set[str]:
     """Return the names in the first column of the table with this heading."""
-    rows = README.split(f"\n| {head} |", 1)[1].split("\n\n", 1)[0].splitlines()[2:]
+    rows = table_rows(head)
     return {name for row in rows for name in re.findall(r"`([^`]+)`", row.split("|")[1])}
 
 
@@ -23,6 +29,32 @@ def test_every_value_at_the_top_is_in_the_table() -> None:
 
 def test_every_key_of_a_component_is_in_the_table() -> None:
     assert table("Key") == SCHEMA["$defs"]["component"]["properties"].keys()
+
+
+# Kafka's and the database's values under which a component gets the most variables.
+MOST = {"auth": {"enabled": True}, "tls": {"enabled": True}}
+EXTERNAL = {
+    "bootstrapServers": ["a:1"],
+    "securityProtocol": "SASL_SSL",
+    "existingSecret": "login",
+    "caSecret": "ca",
+}
+
+
+@pytest.mark.parametrize("backend", ["kafka", "database"])
+def test_every_variable_of_a_backend_is_in_the_table(backend: str) -> None:
+    rows = [row for row in table_rows("Variable") if f"| `{backend}` |" in row]
+    listed = {name for row in rows for name in re.findall(r"`([A-Z_]+)`", row.split("|")[1])}
+    internal = alone(uses=[backend]) | {backend: MOST if backend == "kafka" else {}}
+    internal[backend] = {"enabled": True, **internal[backend]}
+    login = {"host": "d", "existingSecret": "login"}
+    external = {**alone(uses=[backend]), "externalKafka": EXTERNAL, "externalDatabase": login}
+    names = {name for values in (internal, external) for name in set_by(values)}
+    assert names == listed
+
+
+def set_by(values: dict[str, object]) -> set[str]:
+    return set(variables(render(values), "platform-web"))
 
 
 def test_every_example_is_in_the_table() -> None:
