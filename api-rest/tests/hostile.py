@@ -418,13 +418,6 @@ SEQUENCES = [
         (200, 400),
         ("/x",),
     ),
-    served(
-        "a probe between two requests",
-        line(b"GET /1 HTTP/1.1") + line(b"GET /health HTTP/1.1") + line(b"GET /2 HTTP/1.1"),
-        "/1",
-        "/2",
-        statuses=(200, 200, 200),
-    ),
     refused(
         "a bad request, then a good one", line(b"GET x HTTP/1.1") + line(b"GET /smuggled HTTP/1.1")
     ),

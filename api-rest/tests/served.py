@@ -9,9 +9,10 @@ from typing import Any
 
 from api_rest.server import Server
 from api_rest.settings import Settings
-from api_rest.state import State
 
 from ledger import config
+
+NEEDED = ("BROKER_URL", "DB_HOST", "DB_DATABASE", "DB_USERNAME", "DB_PASSWORD")
 
 
 def app(environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
@@ -22,21 +23,11 @@ def app(environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable
 
 
 def main(port: str) -> None:
-    needed = dict.fromkeys(
-        ("BROKER_URL", "DB_HOST", "DB_DATABASE", "DB_USERNAME", "DB_PASSWORD"), "unused"
-    )
-    settings = config.load(
-        Settings, {**needed, "HTTP_HOST": "127.0.0.1", "HTTP_PORT": port, "HTTP_THREADS": "4"}
-    )
+    unused = dict.fromkeys(NEEDED, "unused")
+    own = {"HTTP_HOST": "127.0.0.1", "HTTP_PORT": port, "HTTP_THREADS": "4", "SHUTDOWN_DELAY": "1"}
     stopping = threading.Event()
-    server = Server(lambda _: (app, lambda _: State(ready=True)), settings, stopping)
-
-    def stop(*_: object) -> None:
-        stopping.set()
-        server.wake()
-
-    signal.signal(signal.SIGTERM, stop)
-    server.run()
+    signal.signal(signal.SIGTERM, lambda *_: stopping.set())
+    Server(app, config.load(Settings, {**unused, **own}), stopping).run()
 
 
 if __name__ == "__main__":

@@ -22,8 +22,9 @@ from api_rest.idempotency import Reservation
 from api_rest.lag import Lag, LagMonitor
 from api_rest.listing import Batch, Listing, Position
 from api_rest.metrics import Metrics
+from api_rest.readiness import State
+from api_rest.readiness import mount as mount_probes
 from api_rest.runs import Run, Running, runs
-from api_rest.state import State
 from api_rest.tokens import AccessPlugin, Tokens
 from ledger.tracing import Tracing, export_to
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
@@ -143,6 +144,7 @@ class Service:
         self.kafka = Kafka()
         self.database = Database()
         self.state = State(ready=True)
+        self.authorizations: list[str] = []
         self.lag = LagMonitor()
         broker: ConnectingBackend[Any] = ConnectingBackend("Kafka", lambda: self.kafka)
         store: ConnectingBackend[Any] = ConnectingBackend("the database", lambda: self.database)
@@ -156,8 +158,13 @@ class Service:
             tracing=tracing or Tracing(),
             access=AccessPlugin(tokens, protect_reads=False) if tokens else None,
         )
+        mount_probes(app, self.ready)
         self.ledger: Ledger = app.routes[0].callback.__self__
         self.http = TestApp(app)
+
+    def ready(self, authorization: str) -> State:
+        self.authorizations.append(authorization)
+        return self.state
 
     def post(self, body: object, *, status: int, **options: object) -> TestResponse:
         text = body if isinstance(body, bytes) else json.dumps(body).encode()
@@ -810,6 +817,8 @@ GETS = (
     "/deployments.csv",
     "/environments",
     "/badges/prod/api.svg",
+    "/health",
+    "/ready",
     "/metrics",
     "/openapi.json",
     "/",
@@ -861,8 +870,30 @@ def test_the_page_shows_the_storage_lag(service: Service, monkeypatch: pytest.Mo
     assert "7 accepted events are not shown here yet" in service.http.get("/").text
 
 
+def test_a_probe_is_answered_with_the_state_of_this_instance(service: Service) -> None:
+    assert service.http.get("/health").json == {"status": "alive"}
+    assert service.http.get("/ready").json == {"status": "ready"}
+    service.state = State(ready=True, missing=["Kafka does not answer"])
+    reasons = {"reasons": ["Kafka does not answer"]}
+    assert service.http.get("/ready").json == {"status": "degraded", **reasons}
+    service.state = State(ready=False, missing=["Kafka does not answer"])
+    assert service.http.get("/ready", status=503).json == {"status": "not ready", **reasons}
+
+
+def test_who_asks_whether_it_is_ready_is_known_by_the_authorization(service: Service) -> None:
+    service.http.get("/ready")
+    service.http.get("/ready", headers={"Authorization": "Bearer secret"})
+    assert service.authorizations == ["", "Bearer secret"]
+
+
 @pytest.mark.parametrize(
-    ("path", "level"), [("/metrics", logging.DEBUG), ("/deployments", logging.INFO)]
+    ("path", "level"),
+    [
+        ("/health", logging.DEBUG),
+        ("/ready", logging.DEBUG),
+        ("/metrics", logging.DEBUG),
+        ("/deployments", logging.INFO),
+    ],
 )
 def test_requests_are_logged_and_probes_only_while_debugging(
     service: Service, caplog: pytest.LogCaptureFixture, path: str, level: int

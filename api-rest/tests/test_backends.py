@@ -8,7 +8,7 @@ from api_rest import backends
 from api_rest.backends import Backends, ConnectingBackend
 from api_rest.errors import Busy, Unavailable
 from api_rest.lag import LagMonitor
-from api_rest.state import Reason
+from api_rest.readiness import Reason
 
 
 class Fake:

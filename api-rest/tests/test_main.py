@@ -34,14 +34,25 @@ def test_an_unknown_argument_ends_with_2(capsys: pytest.CaptureFixture[str]) -> 
     assert "--port" in capsys.readouterr().err
 
 
-@pytest.fixture
-def port() -> int:
+def free_port() -> int:
     with socket.create_server(("127.0.0.1", 0)) as probe:
         return int(probe.getsockname()[1])
 
 
 @pytest.fixture
-def process(minimum: dict[str, str], port: int) -> Iterator[subprocess.Popen[str]]:
+def port() -> int:
+    return free_port()
+
+
+@pytest.fixture
+def management_port() -> int:
+    return free_port()
+
+
+@pytest.fixture
+def process(
+    minimum: dict[str, str], port: int, management_port: int
+) -> Iterator[subprocess.Popen[str]]:
     environ = {
         **minimum,
         "BROKER_URL": "127.0.0.1:1",
@@ -49,6 +60,7 @@ def process(minimum: dict[str, str], port: int) -> Iterator[subprocess.Popen[str
         "DB_PORT": "1",
         "HTTP_PORT": str(port),
         "HTTP_HOST": "127.0.0.1",
+        "MANAGEMENT_PORT": str(management_port),
         "PYTHONPATH": os.pathsep.join(sys.path),
         "PATH": os.environ["PATH"],
     }
@@ -77,12 +89,23 @@ def get(url: str) -> int:
             time.sleep(0.05)
 
 
+def read(url: str) -> object:
+    try:
+        with urllib.request.urlopen(url, timeout=5) as response:  # noqa: S310  our own server
+            return json.load(response)
+    except urllib.error.HTTPError as error:
+        with error:
+            return json.load(error)
+
+
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_it_starts_without_backends_and_stops_cleanly(
-    process: subprocess.Popen[str], port: int, number: signal.Signals
+    process: subprocess.Popen[str], port: int, management_port: int, number: signal.Signals
 ) -> None:
-    assert get(f"http://127.0.0.1:{port}/health") == 200
-    assert get(f"http://127.0.0.1:{port}/ready") == 503
+    for each in (management_port, port):
+        assert get(f"http://127.0.0.1:{each}/health") == 200
+        assert get(f"http://127.0.0.1:{each}/ready") == 503
+        assert get(f"http://127.0.0.1:{each}/metrics") == 200
     process.send_signal(number)
     output, _ = process.communicate(timeout=15)
     assert process.returncode == 0
@@ -108,16 +131,35 @@ runpy.run_module("api_rest", run_name="__main__")
     assert len(done.stdout.splitlines()) == 1, done.stdout
 
 
+@pytest.mark.parametrize("shared", ["HTTP_PORT", "MANAGEMENT_PORT"])
 def test_a_port_in_use_is_logged_without_a_traceback(
-    process: subprocess.Popen[str], port: int
+    process: subprocess.Popen[str], port: int, shared: str
 ) -> None:
     assert get(f"http://127.0.0.1:{port}/health") == 200
-    second = subprocess.run(
-        process.args, env=_environ_of(process.pid), capture_output=True, text=True, check=False
-    )
+    environ = _environ_of(process.pid)
+    for name in {"HTTP_PORT", "MANAGEMENT_PORT"} - {shared}:
+        environ[name] = str(free_port())
+    second = subprocess.run(process.args, env=environ, capture_output=True, text=True, check=False)
     assert second.returncode == 1
-    assert json.loads(second.stdout)["event"] == "cannot listen"
+    line = json.loads(second.stdout.splitlines()[-1])
+    assert (line["event"], line["port"]) == ("cannot listen", int(environ[shared]))
     assert second.stderr == ""
+
+
+def test_while_it_stops_it_is_not_ready_and_lives(
+    process: subprocess.Popen[str], port: int, management_port: int
+) -> None:
+    assert get(f"http://127.0.0.1:{port}/health") == 200
+    # A request that does not become whole keeps it draining.
+    with socket.create_connection(("127.0.0.1", port), 10) as connection:
+        connection.sendall(b"GET / HT")
+        process.send_signal(signal.SIGTERM)
+        wait_for_line(process, "draining")
+        assert read(f"http://127.0.0.1:{management_port}/ready") == {
+            "status": "not ready",
+            "reasons": ["this instance is shutting down"],
+        }
+        assert get(f"http://127.0.0.1:{management_port}/health") == 200
 
 
 def _environ_of(pid: int) -> dict[str, str]:

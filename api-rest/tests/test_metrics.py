@@ -35,13 +35,13 @@ def test_unknown_methods_share_a_series() -> None:
 
 def test_server_metrics_are_current() -> None:
     metrics = Metrics("1")
-    server = SimpleNamespace(queued=1, connections=2, counters={"overloaded": 3})
+    server = SimpleNamespace(queued=1, connections=2, counters={"stalled": 3})
     metrics.watch(server)
     server.queued = 5
     assert {
         "http_queued_requests 5.0",
         "http_connections 2.0",
-        'http_refused_total{reason="overloaded"} 3.0',
+        'http_refused_total{reason="stalled"} 3.0',
     } <= lines(metrics)
 
 
@@ -90,7 +90,7 @@ def test_the_format_is_one_that_the_client_accepts(accept: str, media_type: str)
 
 def test_the_readme_names_every_metric() -> None:
     metrics = Metrics("1")
-    metrics.watch(SimpleNamespace(queued=0, connections=0, counters={"overloaded": 0}))
+    metrics.watch(SimpleNamespace(queued=0, connections=0, counters={"stalled": 0}))
     metrics.watch_backends({"kafka": True})
     metrics.watch_lag(LagMonitor())
     metrics.observe("GET", "/", 200, 0.1)

@@ -15,7 +15,7 @@ from api_rest.event import FIELDS
 from api_rest.lag import LagMonitor
 from api_rest.metrics import Metrics
 from api_rest.openapi import document
-from api_rest.server import PROBES
+from api_rest.readiness import State, mount
 from api_rest.store import Store
 from api_rest.tokens import AccessPlugin, Tokens
 from bottle import Bottle
@@ -74,6 +74,7 @@ def application(tokens: Tokens | None = None) -> tuple[Bottle, Engine]:
         tracing=Tracing(),
         access=AccessPlugin(tokens, protect_reads=True) if tokens else None,
     )
+    mount(app, lambda _: State(ready=True))
     return app, engine
 
 
@@ -85,8 +86,7 @@ def contract(app: Bottle) -> schemathesis.BaseSchema:
 
 
 APP, ENGINE = application()
-# The server's own answers are asked of the real one, in tests/integration.
-SCHEMA = contract(APP).exclude(path=list(PROBES))
+SCHEMA = contract(APP)
 
 
 @pytest.fixture(autouse=True, scope="module")
@@ -236,4 +236,4 @@ def test_every_route_is_described() -> None:
         (path, method) for path, operations in described()["paths"].items() for method in operations
     }
     assert served - documented == {("/assets/{name}", "get")}
-    assert documented - served == {(path, "get") for path in PROBES}
+    assert documented - served == set()

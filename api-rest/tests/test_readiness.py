@@ -5,8 +5,7 @@ from typing import Any
 
 import pytest
 from api_rest import readiness
-from api_rest.readiness import Readiness
-from api_rest.state import Reason, State
+from api_rest.readiness import Readiness, Reason, State
 
 KAFKA = Reason("Kafka is away", "Kafka is away: kafka:9092")
 

@@ -71,6 +71,19 @@ def test_each_path_has_its_response(
     assert get(url + path) == response
 
 
+def test_until_the_app_is_loaded_it_is_alive_and_not_ready() -> None:
+    server = ManagementServer(0)
+    server.serve()
+    url = f"http://127.0.0.1:{server.port}"
+    try:
+        assert get(f"{url}/health")[0] == 200
+        assert get(f"{url}/ready")[0] == 503
+        server.show(Probes(ready=lambda: (200, {}), metrics=lambda _: ("", b"")))
+        assert get(f"{url}/ready")[0] == 200
+    finally:
+        server.close()
+
+
 def test_the_client_chooses_the_format_of_the_metrics(url: str) -> None:
     request = urllib.request.Request(f"{url}/metrics", headers={"Accept": "text/y"})  # noqa: S310
     with urllib.request.urlopen(request, timeout=5) as response:  # noqa: S310  our server

@@ -10,17 +10,17 @@ import signal
 import sys
 import threading
 from contextlib import ExitStack, suppress
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ledger import config
 
 from .settings import Settings
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
-    from .server import Loaded, Server
-    from .state import State
+    from .metrics import Metrics
+    from .readiness import State
     from .tokens import Tokens
 
 __all__ = ["main"]
@@ -44,7 +44,11 @@ def main(arguments: Sequence[str] | None = None, environ: Mapping[str, str] | No
         print(*(f"  {problem}" for problem in error.problems), sep="\n", file=sys.stderr)
         print("`python -m api_rest --help` lists all of them.", file=sys.stderr)
         return WRONG_SETTINGS
-    return _serve(settings, tokens)
+    try:
+        return _serve(settings, tokens)
+    except Exception:  # noqa: BLE001  logged
+        _log(settings).exception("cannot serve")
+        return FAILED
 
 
 def _tokens(settings: Settings) -> Tokens | None:
@@ -56,46 +60,58 @@ def _tokens(settings: Settings) -> Tokens | None:
 
 
 def _serve(settings: Settings, tokens: Tokens | None) -> int:
-    from .server import Server  # noqa: PLC0415  --help and wrong settings need no server
+    from ledger.management import ManagementServer, Probes  # noqa: PLC0415  not for --help
 
     stopping = threading.Event()
+    # PID 1 has no default signal handlers: it would ignore SIGTERM.
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda number, _: _stop(number, stopping))
     with ExitStack() as closing:
         try:
-            server = Server(
-                lambda server: _load(settings, tokens, server, closing),
-                settings,
-                stopping,
-                lambda: _log(settings),
-            )
+            management = ManagementServer(settings.management_port)
         except OSError as error:
-            _log(settings).error(
-                "cannot listen",
-                host=settings.http_host,
-                port=settings.http_port,
-                reason=error.strerror or str(error),
-            )
-            return FAILED
-        # PID 1 has no default signal handlers: it would ignore SIGTERM.
-        for number in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(number, lambda number, _: _stop(number, stopping, server))
+            return _cannot_listen(settings, settings.management_port, error)
+        closing.callback(management.close)
+        # /health is answered while everything else is imported.
+        management.serve()
+        loaded = _load(settings, tokens, stopping, closing)
+
+        from .server import Server  # noqa: PLC0415
+
+        try:
+            server = Server(loaded.app, settings, stopping)
+        except OSError as error:
+            return _cannot_listen(settings, settings.http_port, error)
+        loaded.metrics.watch(server)
+        management.show(
+            Probes(ready=lambda: loaded.state("").response(), metrics=loaded.metrics.render)
+        )
+        log = _log(settings)
+        log.info("serving", host=settings.http_host, port=server.port)
         server.run()
-    _log(settings).info("stopped")
-    return FAILED if server.failed else 0
+    log.info("stopped")
+    return 0
 
 
-def _load(settings: Settings, tokens: Tokens | None, server: Server, closing: ExitStack) -> Loaded:
-    """Return the app and the function that answers /ready.
+class _Loaded(NamedTuple):
+    app: Callable[..., Iterable[bytes]]
+    metrics: Metrics
+    # Whether this instance is ready, as much as a client with this Authorization may know.
+    state: Callable[[str], State]
 
-    It runs once the process listens, so the slow imports are in here.
-    """
-    log = _log(settings)
+
+def _load(
+    settings: Settings, tokens: Tokens | None, stopping: threading.Event, closing: ExitStack
+) -> _Loaded:
+    """Import and make the app, and start to connect it."""
+    _log(settings)
     from ledger import tracing, version  # noqa: PLC0415
 
     from .app import create_app  # noqa: PLC0415
     from .backends import Backends  # noqa: PLC0415
     from .metrics import Metrics  # noqa: PLC0415
     from .proxies import ProxyHeaders  # noqa: PLC0415
-    from .readiness import Readiness  # noqa: PLC0415
+    from .readiness import STOPPING, Readiness, mount  # noqa: PLC0415
     from .tokens import AccessPlugin  # noqa: PLC0415
 
     installed = version.installed()
@@ -107,7 +123,6 @@ def _load(settings: Settings, tokens: Tokens | None, server: Server, closing: Ex
     )
     closing.callback(traces.close)
     metrics = Metrics(installed)
-    metrics.watch(server)
     backends = Backends.of(settings)
     closing.callback(backends.close)
     readiness = Readiness(backends.problems, backends.lag.reason)
@@ -116,6 +131,8 @@ def _load(settings: Settings, tokens: Tokens | None, server: Server, closing: Ex
     metrics.watch_lag(backends.lag)
 
     def state(authorization: str) -> State:
+        if stopping.is_set():
+            return STOPPING
         return readiness.state(full=tokens is not None and tokens.know(authorization))
 
     backends.start()
@@ -129,11 +146,16 @@ def _load(settings: Settings, tokens: Tokens | None, server: Server, closing: Ex
             tokens, protect_reads=settings.protect_reads, user_header=settings.user_header
         ),
     )
-    log.info("serving", host=settings.http_host, port=server.port)
-    return ProxyHeaders(app, settings.trusted_proxies), state
+    mount(app, state)
+    return _Loaded(ProxyHeaders(app, settings.trusted_proxies), metrics, state)
 
 
-def _stop(number: int, stopping: threading.Event, server: Server) -> None:
+def _cannot_listen(settings: Settings, port: int, error: OSError) -> int:
+    _log(settings).error("cannot listen", port=port, reason=error.strerror or str(error))
+    return FAILED
+
+
+def _stop(number: int, stopping: threading.Event) -> None:
     """Drain on the first signal, exit at once on the second."""
     if stopping.is_set():
         # The signal may have interrupted a log call: write past the logger.
@@ -145,7 +167,6 @@ def _stop(number: int, stopping: threading.Event, server: Server) -> None:
         os.write(sys.stdout.fileno(), f"{json.dumps(line)}\n".encode())
         os._exit(SIGNALLED + number)
     stopping.set()
-    server.wake()
 
 
 def _log(settings: Settings) -> Any:  # noqa: ANN401  structlog's own type

@@ -40,7 +40,7 @@ log = structlog.stdlib.get_logger(__name__)
 # About as long as a reconnect to Kafka or the database takes.
 RETRY_AFTER_SECONDS = "5"
 # Requested every few seconds: logged at level DEBUG, and not traced.
-PROBES = ("/metrics",)
+PROBES = ("/health", "/ready", "/metrics")
 # A request id by a proxy. Any other is replaced, since it gets into logs and Kafka headers.
 REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
 _QUERY = "api_rest.query"

@@ -255,10 +255,7 @@ def create_app(
     tracing: Tracing,
     access: AccessPlugin | None = None,
 ) -> Bottle:
-    """Return the WSGI application; without `access`, every client may read and write.
-
-    The server itself answers /health and /ready.
-    """
+    """Return the WSGI application; without `access`, every client may read and write."""
     ledger = Ledger(backends, max_body_bytes=max_body_bytes, tracing=tracing)
     app = Bottle()
     answers = AnswerPlugin(metrics, tracing)

@@ -14,7 +14,7 @@ import structlog
 from .concurrency import Gate
 from .errors import Busy, Unavailable
 from .lag import LagMonitor
-from .state import Reason
+from .readiness import Reason
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping

@@ -10,16 +10,21 @@ from __future__ import annotations
 
 import threading
 import time
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import structlog
+from bottle import request
+from ledger.management import alive
 
-from .state import Reason, State
+from .answers import answer
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-__all__ = ["Readiness"]
+    from bottle import Bottle
+
+__all__ = ["STOPPING", "Readiness", "Reason", "State", "mount"]
 
 log = structlog.stdlib.get_logger(__name__)
 
@@ -28,6 +33,34 @@ INTERVAL = 1.0
 INTERVAL_WITH_PROBLEMS = 0.25
 # How many seconds a check stays valid. Each backend gives up an attempt well before.
 CHECK_VALID_SECONDS = 10.0
+
+
+@dataclass(frozen=True)
+class Reason:
+    """Why a backend cannot be used."""
+
+    # For everybody.
+    plain: str
+    # For the log and for clients with a token.
+    full: str
+
+
+@dataclass(frozen=True)
+class State:
+    """Whether this instance is ready, and what is wrong with it."""
+
+    ready: bool
+    missing: list[str] = field(default_factory=list)
+
+    def response(self) -> tuple[int, dict[str, object]]:
+        """Return the status, which is all that load balancers read, and the JSON body."""
+        if self.ready and not self.missing:
+            return 200, {"status": "ready"}
+        status = "degraded" if self.ready else "not ready"
+        return 200 if self.ready else 503, {"status": status, "reasons": self.missing}
+
+
+STOPPING = State(ready=False, missing=["this instance is shutting down"])
 
 
 class Readiness:
@@ -99,3 +132,13 @@ class Readiness:
         elif self._was_late and not late:
             log.info("storing is no longer behind")
         self._was_late = bool(late)
+
+
+def mount(app: Bottle, state: Callable[[str], State]) -> None:
+    """Add /health and /ready to an app. `state` takes the request's Authorization."""
+    app.route("/health", "GET", lambda: answer(*alive()))
+    app.route(
+        "/ready",
+        "GET",
+        lambda: answer(*state(request.environ.get("HTTP_AUTHORIZATION", "")).response()),
+    )

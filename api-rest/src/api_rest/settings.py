@@ -46,23 +46,19 @@ class Settings(BrokerSettings):
         default="0.0.0.0",  # noqa: S104  a container's network
     )
     http_port: int = setting(integer(1, 65535), "the port to listen on", default="8000")
+    management_port: int = setting(
+        integer(1, 65535), "the port of /health, /ready and /metrics for probes", default="8001"
+    )
     http_threads: int = setting(integer(2, 64), "POSTs worked on at the same time", default="16")
     read_threads: int = setting(
         integer(2, 64), "other requests worked on at the same time", default="8"
     )
-    queue_limit: int = setting(
-        integer(1, 100_000),
-        "POSTs, and other requests, that may wait for a thread; what comes beyond gets 503 at once",
-        default="512",
-    )
     connection_limit: int = setting(
-        integer(16, 100_000),
-        "open connections; beyond, those that stall longest are closed",
-        default="2000",
+        integer(16, 100_000), "open connections; more wait", default="2000"
     )
     request_timeout: int = setting(
         integer(1, 300),
-        "seconds that a request may take to arrive whole, and a connection may rest",
+        "seconds that a connection may rest, or its client not read the answer",
         default="30",
     )
     max_header_bytes: int = setting(

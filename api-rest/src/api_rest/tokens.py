@@ -39,7 +39,7 @@ SECRET = re.compile(r"[!-~]{16,512}")
 CHECK_INTERVAL = 1.0
 FIELDS = 3
 # Machines read these without a token, and the page needs its assets.
-OPEN = ("/metrics", "/openapi.json")
+OPEN = ("/health", "/ready", "/metrics", "/openapi.json")
 OPEN_BELOW = "/assets/"
 _TOKEN, _USER = "api_rest.token", "api_rest.user"
 

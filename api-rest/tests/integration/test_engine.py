@@ -503,17 +503,22 @@ def test_a_connection_that_the_server_closed_costs_no_request(
         assert store.find(str(uuid.uuid4())) is None
 
 
+def free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as probe:
+        return int(probe.getsockname()[1])
+
+
 @pytest.fixture(scope="module")
 def address(topic: str, ledger: Engine, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """A real server process on the real Kafka and database."""
     del ledger
     file = tmp_path_factory.mktemp("server") / "log"
-    with socket.create_server(("127.0.0.1", 0)) as probe:
-        port = int(probe.getsockname()[1])
+    port, management_port = free_port(), free_port()
     environ = {
         **os.environ,
         "TOPIC": topic,
         "HTTP_PORT": str(port),
+        "MANAGEMENT_PORT": str(management_port),
         "HTTP_HOST": "127.0.0.1",
         "PYTHONPATH": os.pathsep.join(sys.path),
     }

@@ -62,6 +62,7 @@ class Api:
         variables = {
             "HTTP_HOST": "127.0.0.1",
             "HTTP_PORT": str(port),
+            "MANAGEMENT_PORT": str(free_port()),
             "LOG_LEVEL": "DEBUG",
             "PYTHONPATH": os.pathsep.join(sys.path),
         }

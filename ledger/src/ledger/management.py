@@ -12,18 +12,13 @@ import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
-from functools import partial
 from http.server import BaseHTTPRequestHandler
 from typing import TYPE_CHECKING, Any
-
-import structlog
 
 if TYPE_CHECKING:
     import socket
 
 __all__ = ["ManagementServer", "Probes", "alive"]
-
-log = structlog.stdlib.get_logger(__name__)
 
 CLIENT_TIMEOUT = 5
 # How often the server checks whether it has to stop, and so how long `close` takes.
@@ -52,12 +47,23 @@ class Probes:
     health: Probe = alive
 
 
+STARTING = Probes(
+    ready=lambda: (503, {"status": "not ready", "reasons": ["the app is being loaded"]}),
+    metrics=lambda _: ("text/plain", b""),
+)
+
+
 class ManagementServer:
     """The HTTP server, in threads of its own."""
 
-    def __init__(self, port: int, probes: Probes) -> None:
+    def __init__(self, port: int, probes: Probes = STARTING) -> None:
         """Listen, or raise OSError. `serve` handles the requests."""
-        self._server = _Server(("", port), partial(_Handler, probes))
+        self._server = _Server(("", port), _Handler)
+        self.show(probes)
+
+    def show(self, probes: Probes) -> None:
+        """Respond by these from now on."""
+        self._server.probes = probes
 
     @property
     def port(self) -> int:
@@ -78,6 +84,7 @@ class ManagementServer:
 
 
 class _Server(socketserver.ThreadingTCPServer):
+    probes: Probes
     # http.server's own class looks up the name of this machine when it starts.
     allow_reuse_address = True
     daemon_threads = True
@@ -91,15 +98,15 @@ class _Server(socketserver.ThreadingTCPServer):
             raise
 
     def handle_error(self, *_: object) -> None:
+        import structlog  # noqa: PLC0415  its import takes longer than all of a start until here
+
+        log = structlog.stdlib.get_logger(__name__)
         log.exception("a request to the management port failed")  # noqa: LOG004  called in one
 
 
 class _Handler(BaseHTTPRequestHandler):
+    server: _Server
     timeout = CLIENT_TIMEOUT
-
-    def __init__(self, probes: Probes, *arguments: Any) -> None:  # noqa: ANN401  passed on
-        self._probes = probes
-        super().__init__(*arguments)
 
     def do_GET(self) -> None:
         status, content_type, content = self._response()
@@ -112,14 +119,15 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _response(self) -> tuple[int, str, bytes]:
         """Return the status, the content type and the body."""
+        probes = self.server.probes
         if self.path == "/metrics":
-            return 200, *self._probes.metrics(self.headers.get("Accept", ""))
-        probe = {"/health": self._probes.health, "/ready": self._probes.ready}.get(self.path)
+            return 200, *probes.metrics(self.headers.get("Accept", ""))
+        probe = {"/health": probes.health, "/ready": probes.ready}.get(self.path)
         status, body = probe() if probe else (404, {"status": "there is nothing at this address"})
         return status, "application/json", json.dumps(body).encode("utf-8")
 
     def version_string(self) -> str:
         return "management"
 
-    def log_message(self, format: str, *arguments: object) -> None:  # noqa: A002  its name
-        log.debug("management request", line=format % arguments)
+    def log_message(self, *_: object) -> None:
+        """Log nothing: probes come every few seconds."""
