@@ -55,7 +55,7 @@ def changes(
 
 
 def is_same(previous: Manifest, requested: Manifest) -> bool:
-    """Whether both put the same into the cluster. How many pods an autoscaler runs does not count."""
+    """Whether both put the same into the cluster, apart from how many pods an autoscaler runs."""
     return previous == requested or _without_live_replicas(previous) == _without_live_replicas(
         requested
     )

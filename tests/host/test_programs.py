@@ -11,7 +11,7 @@ import pytest
 
 from delivery import cache, process
 from delivery.errors import CommandError, DeclarationError, DeliveryError
-from delivery.host import debian, programs, wheel
+from delivery.host import debian, go_module, programs, wheel
 from delivery.project.files import ROOT
 
 
@@ -213,6 +213,25 @@ def test_without_a_wheel_the_error_names_the_rejected_programs(
     assert caught.value.hint.startswith(
         "brew install kubectl, or install kubectl 1.33 or newer, below 1.36,"
     )
+
+
+@pytest.mark.usefixtures("on_path", "versions", "unpacking")
+def test_a_program_without_package_is_compiled_once(
+    on_path: set[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    compiled: list[str] = []
+
+    def install(module: str, into: Path, _on_line: object) -> None:
+        compiled.append(module)
+        into.mkdir()
+        (into / "sops").touch()
+
+    monkeypatch.setattr(go_module, "install", install)
+    with pytest.raises(DeliveryError, match="cannot use sops: it is not installed"):
+        programs.ensure("sops")
+    on_path.add("go")
+    assert programs.ensure("sops") == programs.ensure("sops") == programs.require("sops")
+    assert compiled == [programs.PROGRAMS["sops"].module]
 
 
 def test_the_program_of_the_variable_needs_a_right_version(
