@@ -480,6 +480,17 @@ def test_a_forbidden_commit_is_fatal(
         connected.poll(0.5)
 
 
+def test_an_unexpected_exception_in_a_commit_surfaces_and_loses_no_offset(
+    connected: KafkaBroker, make_message: Callable[..., Message]
+) -> None:
+    connected.commit([make_message(3)])
+    connected._consumer.finish_commit(LookupError("a bug"))
+    with pytest.raises(LookupError, match="a bug"):
+        connected.poll(0.5)
+    connected.close()
+    assert {metadata.offset for metadata in connected._consumer.committed.values()} == {4}
+
+
 def test_rewind_seeks_the_first_message_of_each_assigned_partition(
     connected: KafkaBroker, make_message: Callable[..., Message]
 ) -> None:

@@ -91,7 +91,7 @@ class KafkaBroker:
         self._heartbeats_sent = 0
         # The offsets to commit: those of the messages that are processed.
         self._uncommitted: dict[TopicPartition, int] = {}
-        self._commit_error: KafkaError | None = None
+        self._commit_error: Exception | None = None
         # Until when the next commit waits for Kafka's answer to the last one.
         self._commit_deadline = 0.0
         # The offset of the next message.
@@ -221,10 +221,12 @@ class KafkaBroker:
     def _commit_uncommitted(self) -> None:
         """Raise the error of the last commit, or start the next unless the last one is pending."""
         error, self._commit_error = self._commit_error, None
-        if error is not None:
+        if isinstance(error, KafkaError):
             if _is_permanent(error) and not isinstance(error, REBALANCED):
                 raise Fatal(f"Kafka refuses the offsets: {error!r}") from error
             raise Unavailable(f"offsets are not committed: {error!r}")
+        if error is not None:
+            raise error
         now = time.monotonic()
         if now < self._commit_deadline:
             return
@@ -239,7 +241,7 @@ class KafkaBroker:
     ) -> None:
         # kafka-python calls this in the consumer's thread, while it polls or commits.
         self._commit_deadline = 0.0
-        if isinstance(result, KafkaError):
+        if isinstance(result, Exception):
             self._commit_error = result
             return
         for partition, offset in offsets.items():
