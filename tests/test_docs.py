@@ -11,6 +11,7 @@ from invoke.collection import Collection
 
 import tasks
 from delivery.project.files import ROOT
+from tests import yaml_strict
 
 PAGES = sorted(
     ROOT / name
@@ -42,6 +43,16 @@ def test_each_link_leads_to_a_file_and_a_heading(page: Path) -> None:
         if not target.exists() or (anchor and anchor not in anchors(target)):
             broken.append(f"{path}#{anchor}")
     assert broken == []
+
+
+@pytest.mark.parametrize("page", PAGES, ids=page_id)
+def test_each_block_of_yaml_and_toml_is_valid(page: Path) -> None:
+    text = page.read_text(encoding="utf-8")
+    for language, block in re.findall(r"```(yaml|toml)\n(.*?)```", text, re.DOTALL):
+        if language == "toml":
+            tomllib.loads(block)
+        else:
+            yaml_strict.load(block)
 
 
 def flags_of_tasks() -> dict[str | None, set[str]]:
