@@ -38,7 +38,8 @@ kafka.auth, kafka.tls: the brokers use {{ $protocol }}, which cannot change to {
 {{- $name := include "platform.kafka.name" . -}}
 {{- $current := lookup "apps/v1" "StatefulSet" .Release.Namespace $name -}}
 {{- $login := dict "workload" $current "variable" "CLIENT_PASSWORD" -}}
-{{- $used := include "platform.live.secret" $login -}}
+{{- $login = include "platform.live.variable" $login | fromJson -}}
+{{- $used := dig "valueFrom" "secretKeyRef" "name" "" $login -}}
 {{- $existing := include "platform.secretData" (dict "root" . "name" ($used | default $name)) -}}
 {{- $existing = fromJson $existing -}}
 {{- if not $auth.existingSecret -}}
@@ -69,6 +70,12 @@ kafka.auth.existingSecret: {{ $requested }} has other users or passwords than {{
 {{- define "platform.validate.live.database" -}}
 {{- $database := .Values.database -}}
 {{- $name := include "platform.database.name" . -}}
+{{- $current := lookup "apps/v1" "StatefulSet" .Release.Namespace $name -}}
+{{- $variable := dict "workload" $current "variable" "MARIADB_DATABASE" -}}
+{{- $existing := get (include "platform.live.variable" $variable | fromJson) "value" -}}
+{{- if and $existing (ne $existing $database.name) }}
+database.name: it was {{ $existing }} at the first start and cannot change
+{{- end -}}
 {{- $accounts := include "platform.database.accounts" . | fromJson -}}
 {{- range $account := prepend (keys $accounts | sortAlpha) "" -}}
 {{- $settings := ternary $database (get $accounts $account) (empty $account) -}}
@@ -102,13 +109,17 @@ kafka.auth.existingSecret: {{ $requested }} has other users or passwords than {{
 {{- end -}}
 {{- end -}}
 
-{{/* The Secret of a variable in the first container of a workload. (dict workload variable) */}}
-{{- define "platform.live.secret" -}}
+{{/*
+A variable of a workload's containers, as JSON; empty without it. (dict workload variable)
+*/}}
+{{- define "platform.live.variable" -}}
+{{- $variable := dict -}}
 {{- range dig "spec" "template" "spec" "containers" list .workload -}}
 {{- range .env -}}
 {{- if eq .name $.variable -}}
-{{- dig "valueFrom" "secretKeyRef" "name" "" . -}}
+{{- $variable = . -}}
 {{- end -}}
 {{- end -}}
 {{- end -}}
+{{- toJson $variable -}}
 {{- end -}}

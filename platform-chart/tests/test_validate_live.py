@@ -54,6 +54,12 @@ def test_a_login_that_the_database_does_not_have_is_refused(
     assert "other" not in error.replace("another", "")
 
 
+def test_another_name_of_the_database_is_refused() -> None:
+    error = refused(render(), "database: {name: other}")
+    assert "database.name: it was ledger at the first start and cannot change" in error
+    assert "one mistake" in error
+
+
 def test_a_password_that_is_in_the_secret_is_accepted() -> None:
     live = changed(render(), OWNER, password="new")
     assert secret(upgraded(live, "database: {password: new}"), OWNER)["password"] == "new"
