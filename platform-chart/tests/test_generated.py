@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import subprocess
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
 import pytest
 from live import upgraded
 from support import (
     CHART,
     VALUES_FILES,
+    Document,
     fails,
     find,
     helm,
@@ -90,3 +95,49 @@ def test_every_given_secret_is_used() -> None:
     objects = str([each for each in documents if each["kind"] != "Secret"])
     assert all(f"'{name}'" in objects for name in "abcde")
     assert find(documents, "StatefulSet", "platform-kafka")
+
+
+# Renewal of the self-signed certificate.
+
+EXPIRES = "shipay.com.br/certificate-expires"
+CA, CERTIFICATE = "platform-ca-key", "platform-tls"
+
+
+def expiring(name: str, program: str = "") -> list[Document]:
+    """Return a release in which the certificate of a Secret expires tomorrow."""
+    live = upgraded([], program=program)
+    tomorrow = datetime.now(UTC) + timedelta(days=1)
+    find(live, "Secret", name)["metadata"]["annotations"][EXPIRES] = f"{tomorrow:%Y-%m-%d}"
+    return live
+
+
+def verified(authority: str, certificate: str, folder: Path) -> bool:
+    """Return whether a client with this CA accepts the certificate."""
+    (folder / "ca.crt").write_text(authority)
+    (folder / "tls.crt").write_text(certificate)
+    argv = ["openssl", "verify", "-x509_strict", "-CAfile", str(folder / "ca.crt")]
+    done = subprocess.run([*argv, str(folder / "tls.crt")], check=False, capture_output=True)
+    return done.returncode == 0
+
+
+def test_a_certificate_is_renewed_for_other_names_and_before_it_expires(tmp_path: Path) -> None:
+    more_names = upgraded(live := render(), "tls: {extraNames: [ledger.example]}")
+    for before, after in ((live, more_names), (live := expiring(CERTIFICATE), upgraded(live))):
+        assert secret(after, CA) == secret(before, CA)
+        old, new = (secret(each, CERTIFICATE) for each in (before, after))
+        assert new["tls.crt"] != old["tls.crt"]
+        assert verified(old["ca.crt"], new["tls.crt"], tmp_path)
+
+
+@pytest.mark.parametrize("program", helms())
+def test_clients_of_a_renewed_ca_accept_new_certificates(program: str, tmp_path: Path) -> None:
+    live = expiring(CA, program)
+    after = upgraded(live, "tls: {extraNames: [ledger.example]}", program)
+    old, new = (secret(each, CA) for each in (live, after))
+    assert new["tls.key"] == old["tls.key"]
+    assert new["tls.crt"] != old["tls.crt"]
+    # A client has the old CA until it reads the Secret again.
+    certificate = secret(after, CERTIFICATE)["tls.crt"]
+    assert verified(old["tls.crt"], certificate, tmp_path)
+    assert verified(new["tls.crt"], certificate, tmp_path)
+    assert verified(new["tls.crt"], secret(live, CERTIFICATE)["tls.crt"], tmp_path)
