@@ -24,9 +24,9 @@ A password, in base64: the given value, else the one in the cluster, else a new 
 A self-signed CA and a certificate, in three Secrets: `secret` for the server, `ca` with ca.crt for
 clients, and `caKey`, which no pod mounts. Helm can create certificates but not read them, so
 annotations note their names and expiry. A renewed certificate has the same CA, and a renewed CA the
-same key and name, so clients with an older ca.crt still verify it, unless one Helm was built by Go
-1.24 or older and the other was not: they derive different identifiers from a key. Keys are ECDSA, or RSA for
-Kafka, which reads no other key of Helm's. `earlier` is a CA of an earlier chart, if any.
+same key and name. So clients with an older ca.crt still verify it, unless one Helm was built by Go
+1.24 or older and the other was not: they derive different identifiers from a key. Keys are ECDSA,
+or RSA for Kafka, which reads no other key of Helm's. `earlier` is a CA of an earlier chart, if any.
 (dict root name secret ca caKey subject names settings rsa earlier)
 */}}
 {{- define "platform.selfSigned" -}}
