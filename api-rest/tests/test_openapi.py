@@ -8,11 +8,20 @@ from typing import Any
 
 import pytest
 import schemathesis
+from api_rest import idempotency, table
 from api_rest.answers import openapi_path
-from api_rest.app import EXPORT_PARAMETERS, LIST_PARAMETERS, create_app
+from api_rest.app import (
+    CSV_LIMIT_DEFAULT,
+    CSV_LIMIT_MAX,
+    LIMIT_DEFAULT,
+    LIMIT_MAX,
+    create_app,
+)
 from api_rest.backends import Backends, ConnectingBackend
-from api_rest.event import FIELDS
+from api_rest.badge import LABEL_LIMIT
+from api_rest.event import FIELDS, OPTIONAL, validate
 from api_rest.lag import LagMonitor
+from api_rest.listing import CURSOR_PATTERN, Parameter
 from api_rest.metrics import Metrics
 from api_rest.openapi import document
 from api_rest.readiness import State, mount
@@ -21,6 +30,17 @@ from api_rest.tokens import AccessPlugin, Tokens
 from bottle import Bottle
 from hypothesis import HealthCheck, Phase, settings
 from jsonschema import Draft202012Validator  # type: ignore[import-untyped]
+from ledger.event_rules import (
+    ACTOR_LENGTH,
+    DETAILS_BYTES,
+    DETAILS_LEVELS,
+    LENGTHS,
+    NAME,
+    PRINTABLE,
+    STAGE,
+    STAGES,
+    STATUSES,
+)
 from ledger.tables import deployments, idempotency_keys, metadata
 from ledger.tracing import Tracing
 from schemathesis.config import SchemathesisConfig
@@ -169,8 +189,6 @@ def described(*, protect_writes: bool = True, protect_reads: bool = True) -> dic
     return document(
         version="1.2.3",
         max_body_bytes=1000,
-        listed=LIST_PARAMETERS,
-        exported=EXPORT_PARAMETERS,
         protect_writes=protect_writes,
         protect_reads=protect_reads,
     )
@@ -213,21 +231,113 @@ def test_every_schema_is_valid_and_accepts_its_examples() -> None:
             validator.validate(example)
 
 
-def test_the_schema_accepts_what_the_checks_accept() -> None:
-    whole = described()
-    body = whole["components"]["schemas"]["NewDeployment"]
-    assert set(body["properties"]) == {field.name for field in FIELDS}
-    assert set(body["required"]) == {field.name for field in FIELDS if field.required}
+def resolved(node: dict[str, Any]) -> dict[str, Any]:
+    """The object that a reference means."""
+    for name in node.get("$ref", "#").split("/")[1:]:
+        node = (described() if name == "components" else node)[name]
+    return node
+
+
+def schema(name: str) -> dict[str, Any]:
+    return resolved({"$ref": f"#/components/schemas/{name}"})
+
+
+TEXT_RULES = {
+    "Component": (LENGTHS["component"], NAME),
+    "Version": (LENGTHS["version"], PRINTABLE),
+    "Environment": (LENGTHS["environment"], NAME),
+    "Responsible": (LENGTHS["responsible"], PRINTABLE),
+    "Stage": (LENGTHS["stage"], STAGE),
+    "Actor": (ACTOR_LENGTH, PRINTABLE),
+}
+
+
+@pytest.mark.parametrize("name", TEXT_RULES)
+def test_the_limits_and_patterns_are_those_of_the_checks(name: str) -> None:
+    length, (pattern, _) = TEXT_RULES[name]
+    assert schema(name) == {
+        "type": "string",
+        "minLength": 1,
+        "maxLength": length,
+        "pattern": pattern,
+    }
+
+
+def test_the_body_has_the_fields_that_are_checked() -> None:
+    body = schema("NewDeployment")
+    assert list(body["properties"]) == list(FIELDS)
+    assert set(body["required"]) == set(FIELDS) - OPTIONAL
+    assert validate(body["examples"][0]) == {}
+    assert schema("Status")["enum"] == list(STATUSES)
+    details = body["properties"]["details"]
+    assert f"{DETAILS_BYTES} bytes of JSON and {DETAILS_LEVELS} levels" in details["description"]
+    assert ", ".join(STAGES) in body["properties"]["stage"]["description"]
+    assert "1000 bytes" in described()["paths"]["/deployments"]["post"]["description"]
+
+
+def test_an_event_has_what_is_stored() -> None:
+    shown = set(schema("Deployment")["properties"])
+    hidden = {"at", "pipeline", "step"}
+    assert shown == {column.name for column in deployments.c} - hidden
+    example = described()["paths"]["/deployments.csv"]["get"]["responses"]["200"]["content"]
+    assert example["text/csv"]["example"] == table.head().decode("utf-8-sig")
+
+
+def test_a_key_is_what_is_checked() -> None:
+    (key, _) = described()["paths"]["/deployments"]["post"]["parameters"]
+    assert key["name"] == idempotency.HEADER
+    assert key["schema"]["maxLength"] == idempotency.KEY_LIMIT
+    assert key["schema"]["pattern"] == idempotency.KEY_PATTERN
+    assert idempotency.parse_key(key["example"])
+
+
+def queries() -> Iterator[tuple[Any, list[dict[str, Any]]]]:
+    """Each route with the parameters of its query, as they are described."""
+    paths = described()["paths"]
     for route in APP.routes:
-        operation = whole["paths"].get(openapi_path(route.rule), {}).get(route.method.lower())
-        if operation is None:
-            continue
-        entries = [entry for entry in operation["parameters"] if entry.get("in") == "query"]
-        queries = {entry["name"]: entry["schema"] for entry in entries}
-        known = route.config.get("parameters", ())
-        assert queries == {parameter.name: parameter.schema for parameter in known}
-        assert "422" in operation["responses"]
-    assert "1000 bytes" in whole["paths"]["/deployments"]["post"]["description"]
+        operation = paths.get(openapi_path(route.rule), {}).get(route.method.lower())
+        if operation:
+            entries = [resolved(entry) for entry in operation["parameters"]]
+            query = [entry for entry in entries if entry["in"] == "query"]
+            yield route.config.get("parameters", ()), query
+
+
+@pytest.mark.parametrize(("known", "query"), list(queries()))
+def test_a_query_has_the_parameters_that_are_checked(
+    known: tuple[Parameter, ...], query: list[dict[str, Any]]
+) -> None:
+    assert {entry["name"] for entry in query} == {parameter.name for parameter in known}
+    examples = {entry["name"]: str(entry["example"]) for entry in query}
+    for parameter in known:
+        parameter.parse(examples[parameter.name])
+
+
+@pytest.mark.parametrize(
+    ("path", "default", "most"),
+    [
+        ("/deployments", LIMIT_DEFAULT, LIMIT_MAX),
+        ("/deployments.csv", CSV_LIMIT_DEFAULT, CSV_LIMIT_MAX),
+    ],
+)
+def test_a_limit_is_what_is_checked(path: str, default: int, most: int) -> None:
+    entries = map(resolved, described()["paths"][path]["get"]["parameters"])
+    (limit,) = [entry["schema"] for entry in entries if entry["name"] == "limit"]
+    assert limit == {"type": "integer", "minimum": 1, "maximum": most, "default": default}
+
+
+def test_a_cursor_is_what_is_checked() -> None:
+    cursor = resolved({"$ref": "#/components/parameters/Cursor"})
+    assert cursor["schema"]["pattern"] == CURSOR_PATTERN
+    assert schema("Page")["properties"]["next"]["pattern"] == CURSOR_PATTERN
+
+
+def test_a_badge_is_of_names_that_are_checked() -> None:
+    entries = described()["paths"]["/badges/{environment}/{component}.svg"]["get"]["parameters"]
+    environment, component, label = (entry["schema"] for entry in entries[:3])
+    assert component == schema("Component")
+    # One segment of the path.
+    assert environment == {**schema("Environment"), "pattern": "^[A-Za-z0-9][A-Za-z0-9._-]*$"}
+    assert label == {**schema("Version"), "maxLength": LABEL_LIMIT}
 
 
 def test_every_route_is_described() -> None:

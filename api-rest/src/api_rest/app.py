@@ -39,8 +39,8 @@ __all__ = ["create_app"]
 
 LIMIT_DEFAULT, LIMIT_MAX = 50, 500
 CSV_LIMIT_DEFAULT, CSV_LIMIT_MAX = 1000, 10_000
-LIST_PARAMETERS = parameters(limit_default=LIMIT_DEFAULT, limit_max=LIMIT_MAX)
-EXPORT_PARAMETERS = parameters(limit_default=CSV_LIMIT_DEFAULT, limit_max=CSV_LIMIT_MAX)
+LIST_PARAMETERS = parameters(limit_max=LIMIT_MAX)
+EXPORT_PARAMETERS = parameters(limit_max=CSV_LIMIT_MAX)
 # One more event still fits into what the server sends without occupying a thread.
 PAGE_BYTES = 1_000_000
 # How much of a table is read at a time: the whole could be hundreds of megabytes.
@@ -286,8 +286,6 @@ def _contract(max_body_bytes: int, access: AccessPlugin) -> dict[str, Any]:
     return openapi.document(
         version=version.installed(),
         max_body_bytes=max_body_bytes,
-        listed=LIST_PARAMETERS,
-        exported=EXPORT_PARAMETERS,
         protect_writes=access.protect_writes,
         protect_reads=access.protect_reads,
     )

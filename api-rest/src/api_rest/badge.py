@@ -10,10 +10,11 @@ from xml.sax.saxutils import escape, quoteattr
 
 import structlog
 from bottle import Bottle, HTTPResponse, request
+from ledger.event_rules import PRINTABLE, check_text
 
 from .answers import query
 from .errors import Busy, Problem, Unavailable
-from .event import FIELDS, printable
+from .event import FIELDS
 from .listing import Parameter, text_parser
 from .page import SECURITY_HEADERS
 from .results import newer_run
@@ -59,19 +60,7 @@ _NARROW = frozenset(" !(),-./:;I[\\]frt")
 _BROAD = frozenset("ABCDGHKNOQRUVXYZ&wm")
 _WIDE = frozenset("MW%@…→")
 
-_label, _label_schema = printable(LABEL_LIMIT)
-PARAMETERS = (
-    Parameter(
-        "label",
-        "what the left half says; without it the environment",
-        _label_schema,
-        text_parser(_label),
-        "live",
-    ),
-)
-_CHECKS = {
-    field.name: field.check for field in FIELDS if field.name in ("environment", "component")
-}
+PARAMETERS = (Parameter("label", text_parser(check_text(LABEL_LIMIT, *PRINTABLE))),)
 
 
 @dataclass(frozen=True)
@@ -128,7 +117,7 @@ def mount(
     """Add the badges to the app; `status` returns what a place runs, and its newest run."""
 
     def show(environment: str, component: str) -> HTTPResponse:
-        if _CHECKS["environment"](environment) or _CHECKS["component"](component):
+        if FIELDS["environment"](environment) or FIELDS["component"](component):
             raise Problem(404, "not-found", "no environment or component can be called that")
         label = query().get("label", environment)
         try:

@@ -2,37 +2,30 @@
 
 import uuid
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any
 
 from ledger.event_rules import (
     ACTOR_LENGTH,
-    DETAILS_BYTES,
-    DETAILS_LEVELS,
     LENGTHS,
     NAME,
     PRINTABLE,
     STAGE,
-    STAGES,
     STATUSES,
     check_details,
     check_text,
     json_reader,
     write_json,
 )
-from ledger.run_details import RUN_PROPERTIES, check_run_details
+from ledger.run_details import check_run_details
 
 __all__ = [
-    "ACTOR",
     "FIELDS",
     "FILTERS",
-    "STATUSES",
-    "Field",
+    "OPTIONAL",
     "accept",
+    "check_actor",
     "encode",
     "parse_json",
-    "printable",
     "rfc3339",
     "validate",
 ]
@@ -40,84 +33,38 @@ __all__ = [
 KIND_HEADER = ("kind", b"deployment")
 
 
-@dataclass(frozen=True)
-class Field:
-    """One field of the request body.
-
-    check: returns what is wrong with a value, or None
-    """
-
-    name: str
-    help: str
-    schema: Mapping[str, Any]
-    check: Callable[[object], str | None]
-    example: object
-    required: bool = True
+Check = Callable[[object], str | None]
 
 
-def _text(
-    limit: int, pattern: str, form: str
-) -> tuple[Mapping[str, Any], Callable[[object], str | None]]:
-    schema = {"type": "string", "minLength": 1, "maxLength": limit, "pattern": pattern}
-    return schema, check_text(limit, pattern, form)
+def _check_status(value: object) -> str | None:
+    if isinstance(value, str) and value in STATUSES:
+        return None
+    return f"must be one of {', '.join(STATUSES)}"
 
 
-def _choice(words: tuple[str, ...]) -> tuple[Mapping[str, Any], Callable[[object], str | None]]:
-    def check(value: object) -> str | None:
-        return (
-            None
-            if isinstance(value, str) and value in words
-            else f"must be one of {', '.join(words)}"
-        )
-
-    return {"type": "string", "enum": list(words)}, check
-
-
-def _details(value: object) -> str | None:
+def _check_details(value: object) -> str | None:
     if not isinstance(value, dict):
         return "must be an object"
     return check_details(value) or check_run_details(value)
 
 
-def printable(limit: int) -> tuple[Callable[[object], str | None], Mapping[str, Any]]:
-    """Return the check and the schema of a text of printable characters."""
-    schema, check = _text(limit, *PRINTABLE)
-    return check, schema
-
-
-FIELDS = (
-    Field("component", "what was deployed", *_text(LENGTHS["component"], *NAME), "api-rest"),
-    Field("version", "which version of it", *_text(LENGTHS["version"], *PRINTABLE), "1.2.3"),
-    Field("environment", "where to", *_text(LENGTHS["environment"], *NAME), "staging"),
-    Field("responsible", "who did it", *_text(LENGTHS["responsible"], *PRINTABLE), "Zoë"),
-    Field(
-        "stage",
-        f"which stage of the pipeline: {', '.join(STAGES)}, or any other",
-        *_text(LENGTHS["stage"], *STAGE),
-        "deploy",
-    ),
-    Field("status", "how that stage stands", *_choice(STATUSES), "succeeded"),
-    Field(
-        "details",
-        f"anything else worth keeping, at most {DETAILS_BYTES} bytes of JSON and {DETAILS_LEVELS} "
-        "levels of objects and arrays, `details` itself the first, with no number beyond a double; "
-        "`pipeline`, `step` and `at` say to which run and to which step of the stage it belongs, "
-        "and when it happened",
-        {"type": "object", "properties": RUN_PROPERTIES},
-        _details,
-        {"commit": "0a1b2c3"},
-        required=False,
-    ),
-)
-ACTOR = Field(
-    "actor",
-    "the name of the token that it was sent with; null without one, set by the server",
-    *_text(ACTOR_LENGTH, *PRINTABLE),
-    "jenkins",
-)
-FILTERS = ("component", "environment", "version", "status", "stage", "responsible", "actor")
-_BY_NAME = {field.name: field for field in FIELDS}
-_SET_BY_SERVER = ("id", "received_at", ACTOR.name)
+# What is wrong with the value of a field, or None.
+FIELDS: Mapping[str, Check] = {
+    "component": check_text(LENGTHS["component"], *NAME),
+    "version": check_text(LENGTHS["version"], *PRINTABLE),
+    "environment": check_text(LENGTHS["environment"], *NAME),
+    "responsible": check_text(LENGTHS["responsible"], *PRINTABLE),
+    "stage": check_text(LENGTHS["stage"], *STAGE),
+    "status": _check_status,
+    "details": _check_details,
+}
+OPTIONAL = frozenset({"details"})
+check_actor = check_text(ACTOR_LENGTH, *PRINTABLE)
+FILTERS: Mapping[str, Check] = {
+    **{name: check for name, check in FIELDS.items() if name != "details"},
+    "actor": check_actor,
+}
+_SET_BY_SERVER = frozenset({"id", "received_at", "actor"})
 
 
 def parse_json(body: bytes) -> object:
@@ -145,20 +92,17 @@ def validate(payload: object) -> dict[str, str]:
     """Return what is wrong with each wrong field; nothing for a valid event."""
     if not isinstance(payload, dict):
         return {"body": "must be a JSON object"}
-    wrong = {
-        field.name: "is required"
-        for field in FIELDS
-        if field.required and field.name not in payload
-    }
+    missing = (name for name in FIELDS if name not in payload and name not in OPTIONAL)
+    wrong = dict.fromkeys(missing, "is required")
     for name, value in payload.items():
         if name in _SET_BY_SERVER:
             wrong[name] = "is set by the server"
-        elif name not in _BY_NAME:
+        elif name not in FIELDS:
             # An unknown name may hold half a surrogate pair, which the answer cannot encode.
             wrong[name if name.isprintable() else ascii(name)] = (
                 "is not a field of a deployment event"
             )
-        elif reason := _BY_NAME[name].check(value):
+        elif reason := FIELDS[name](value):
             wrong[name] = reason
     return wrong
 

@@ -14,7 +14,7 @@ from urllib.parse import parse_qsl, urlencode
 from ledger.run_details import parse_time
 
 from .errors import Problem
-from .event import ACTOR, FIELDS, FILTERS
+from .event import FILTERS
 
 __all__ = [
     "Batch",
@@ -87,62 +87,22 @@ class Batch:
     more: bool
 
 
-@dataclass(frozen=True)
-class Parameter:
-    """One parameter of a query.
-
-    parse: returns the value of a text, or raises ValueError
-    """
+class Parameter(NamedTuple):
+    """One parameter of a query."""
 
     name: str
-    help: str
-    schema: Mapping[str, Any]
+    # Returns the value of a text, or raises ValueError.
     parse: Callable[[str], Any]
-    example: object
 
 
-def parameters(*, limit_default: int, limit_max: int) -> tuple[Parameter, ...]:
+def parameters(*, limit_max: int) -> tuple[Parameter, ...]:
     """Return the parameters of a listing."""
     return (
-        *(
-            Parameter(
-                entry.name,
-                f"only events whose {entry.name} is exactly this",
-                entry.schema,
-                text_parser(entry.check),
-                entry.example,
-            )
-            for entry in (*FIELDS, ACTOR)
-            if entry.name in FILTERS
-        ),
-        Parameter(
-            "since",
-            "only events received at this time or later",
-            _TIME,
-            _time,
-            "2026-01-31T12:00:00Z",
-        ),
-        Parameter(
-            "until",
-            "only events received before this time",
-            _TIME,
-            _time,
-            "2026-02-01T00:00:00+01:00",
-        ),
-        Parameter(
-            "limit",
-            "how many at most",
-            {"type": "integer", "minimum": 1, "maximum": limit_max, "default": limit_default},
-            _whole(1, limit_max),
-            min(100, limit_max),
-        ),
-        Parameter(
-            "cursor",
-            "go on where the page ended whose `next` this is",
-            {"type": "string", "pattern": CURSOR_PATTERN},
-            Position.parse,
-            "AAZJrdRJMAALHhpcbw1Pbp9XP20fL3oR",
-        ),
+        *(Parameter(name, text_parser(check)) for name, check in FILTERS.items()),
+        Parameter("since", _time),
+        Parameter("until", _time),
+        Parameter("limit", _whole(1, limit_max)),
+        Parameter("cursor", Position.parse),
     )
 
 
@@ -217,9 +177,6 @@ def _whole(low: int, high: int) -> Callable[[str], int]:
         return int(value)
 
     return parse_whole
-
-
-_TIME = {"type": "string", "format": "date-time"}
 
 
 def _time(value: str) -> datetime:

@@ -43,7 +43,7 @@ MEDIA_TYPES = {
     "page.css": "text/css",
     "page.js": "text/javascript",
 }
-ASSET_PARAMETERS = (Parameter("v", "the digest of the page", {"type": "string"}, str, "0123abcd"),)
+ASSET_PARAMETERS = (Parameter("v", str),)
 # Whoever may write may also invent stages.
 STAGE_COLUMNS = 20
 REFRESH_SECONDS = 30

@@ -18,7 +18,7 @@ from bottle import request
 from ledger.config import SettingsError
 
 from .errors import Problem
-from .event import ACTOR
+from .event import check_actor
 from .proxies import is_trusted
 
 if TYPE_CHECKING:
@@ -216,7 +216,7 @@ class AccessPlugin:
         name: str = request.environ.get(self._user_variable, "")
         # WSGI decodes headers as Latin-1.
         name = name.encode("latin-1").decode("utf-8", "replace")
-        return "" if ACTOR.check(name) else name
+        return "" if check_actor(name) else name
 
 
 def _presented(tokens: Tokens) -> Token:

@@ -5,7 +5,6 @@ from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 
 __all__ = [
-    "RUN_PROPERTIES",
     "TEXT_LENGTHS",
     "check_run_details",
     "happened_at",
@@ -15,11 +14,6 @@ __all__ = [
 
 # The width of each text's column. Longer texts are truncated.
 TEXT_LENGTHS = {"pipeline": 500, "step": 100}
-# The fields as JSON Schema.
-RUN_PROPERTIES = {
-    "at": {"type": ["string", "null"], "format": "date-time"},
-    **{name: {"type": ["string", "null"]} for name in TEXT_LENGTHS},
-}
 # A sender's outbox may keep an event for this long.
 MAX_DELAY = timedelta(days=7)
 
