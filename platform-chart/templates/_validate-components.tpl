@@ -17,6 +17,11 @@
 {{- $image := .component.image -}}
 {{- if not $image.repository }}
 {{ .path }}.image.repository: it is empty; name an image
+{{- range $name := without (list "api-rest" "async-worker") .name -}}
+{{- if gt (include "platform.likeness" (dict "one" $.name "other" $name) | int) 60 -}}
+, or did you mean components.{{ $name }}?
+{{- end -}}
+{{- end -}}
 {{- else if not (or $image.tag $image.digest) }}
 {{ .path }}.image: it has neither a tag nor a digest; set one of them
 {{- end -}}

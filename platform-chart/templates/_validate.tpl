@@ -1,21 +1,48 @@
 {{/*
-Checks that no schema can express: values that do not fit together. Each part prints its mistakes,
-one a line as `path: what is wrong; what to do`. All are reported together.
+The values are compared with schema.json, then with each other. Each part prints its mistakes, one a
+line as `path: what is wrong; what to do`. All are reported together.
 */}}
 
 {{/* Fails with every mistake, or prints nothing. (root) */}}
 {{- define "platform.validate" -}}
-{{- $mistakes := list -}}
+{{- $schema := .Files.Get "schema.json" | fromJson -}}
+{{- $values := .Values | toJson | fromJson -}}
+{{- $report := dict "defs" (get $schema "$defs") "mistakes" list "unknown" list -}}
+{{- $_ := merge $report (dict "unsound" list "broken" list) -}}
+{{- $node := dict "value" $values "schema" $schema "path" "" "report" $report -}}
+{{- include "platform.schema.compare" $node -}}
+{{- $mistakes := $report.mistakes -}}
+{{- /* What does not fit the schema is not compared with others, which would hide its cause. */ -}}
+{{- $unsound := list -}}
+{{- range concat $report.unsound $report.broken -}}
+{{- $unsound = append $unsound (regexFind "^(components[.][^.]+|[^.]+)" .) -}}
+{{- end -}}
+{{- /* The checks rely on types. */ -}}
+{{- $typed := true -}}
+{{- range $report.broken -}}
+{{- $path := regexReplaceAll "\\[.*" . "" | splitList "." -}}
+{{- if ne (first $path) "components" -}}
+{{- $typed = false -}}
+{{- else if gt (len $path) 2 -}}
+{{- $_ := unset (get $values.components (index $path 1)) (index $path 2) -}}
+{{- else if gt (len $path) 1 -}}
+{{- $_ := unset $values.components (index $path 1) -}}
+{{- end -}}
+{{- end -}}
+{{- if and $typed (kindIs "map" $values.components) -}}
+{{- $root := omit . "Values" | merge (dict "Values" $values) -}}
+{{- $follows := printf "^(%s)[.:]" (join "|" (append $unsound "[$]") | replace "." "[.]") -}}
 {{- range $part := list "tls" "tests" "components" "names" "backends" "generated" "live" -}}
-{{- range include (printf "platform.validate.%s" $part) $ | splitList "\n" -}}
-{{- with trim . -}}
-{{- $mistakes = append $mistakes (printf "  - %s" .) -}}
+{{- range include (printf "platform.validate.%s" $part) $root | splitList "\n" -}}
+{{- if and (trim .) (not (regexMatch $follows .)) -}}
+{{- $mistakes = append $mistakes (trim .) -}}
+{{- end -}}
 {{- end -}}
 {{- end -}}
 {{- end -}}
 {{- with $mistakes -}}
 {{- $count := ternary "one mistake" (printf "%d mistakes" (len .)) (eq (len .) 1) -}}
-{{- fail (printf "\n\n%s in the values:\n\n%s\n" $count (join "\n" .)) -}}
+{{- fail (printf "\n\n%s in the values:\n\n  - %s\n" $count (join "\n  - " .)) -}}
 {{- end -}}
 {{- end -}}
 

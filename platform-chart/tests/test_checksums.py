@@ -56,8 +56,8 @@ def test_only_changes_of_the_pods_restart_them(change: str, expected: set[str]) 
 @pytest.mark.parametrize(
     "values",
     [
-        "config: {A: %s}",
-        "secrets: {A: {value: %s}}",
+        "config: {A: '%s'}",
+        "secrets: {A: {value: '%s'}}",
         "volumes: {v: {mountPath: /v, files: {f: '%s'}}}",
         "volumes: {v: {mountPath: /v, secretFiles: {f: '%s'}}}",
     ],

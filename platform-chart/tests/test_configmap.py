@@ -5,10 +5,10 @@ from __future__ import annotations
 from support import alone, find, render
 
 
-def test_config_is_in_a_config_map_as_text() -> None:
-    documents = render(alone(config={"PORT": 3306, "BIG": 1000000, "ON": True, "NONE": None}))
+def test_config_is_in_a_config_map() -> None:
+    documents = render(alone(config={"PORT": "3306", "VERSION": "1.20", "NONE": None}))
     data = find(documents, "ConfigMap", "platform-web")["data"]
-    assert data == {"PORT": "3306", "BIG": "1000000", "ON": "true"}
+    assert data == {"PORT": "3306", "VERSION": "1.20"}
 
 
 def test_files_are_in_a_config_map_of_their_volume() -> None:

@@ -75,7 +75,7 @@ def test_the_buffer_pool_is_computed_from_the_memory_limit(limit: str, pool: str
 
 
 def test_the_users_settings_are_last() -> None:
-    settings = configuration("config: {max_connections: 200, max_allowed_packet: 64M}")
+    settings = configuration("config: {max_connections: '200', max_allowed_packet: 64M}")
     assert list(settings.items())[-2:] == [
         ("max_allowed_packet", "64M"),
         ("max_connections", "200"),
@@ -83,7 +83,7 @@ def test_the_users_settings_are_last() -> None:
 
 
 def test_a_change_of_the_configuration_restarts_only_the_database() -> None:
-    before, after = render(), render("database: {config: {max_connections: 200}}")
+    before, after = render(), render("database: {config: {max_connections: '200'}}")
     assert pod_annotations(before, NAME) != pod_annotations(after, NAME)
     for name in ("platform-api-rest", "platform-async-worker", "platform-kafka"):
         assert pod_annotations(before, name) == pod_annotations(after, name)

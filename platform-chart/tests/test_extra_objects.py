@@ -36,7 +36,8 @@ def test_there_are_none_by_default() -> None:
 
 
 def test_a_number_is_no_object() -> None:
-    assert "/extraObjects/0" in fails({"extraObjects": [1]})
+    message = fails({"extraObjects": [1]})
+    assert "- extraObjects[0]: 1 is a whole number, and a map or text is needed" in message
 
 
 def test_keys_for_anchors_are_ignored() -> None:

@@ -49,4 +49,4 @@ def test_only_the_registry_of_a_repository_is_replaced(repository: str, expected
 
 @pytest.mark.parametrize("registry", ["https://mirror", "mirror/", "mirror:x"])
 def test_a_registry_is_a_host_without_scheme(registry: str) -> None:
-    assert "/image/registry" in fails({"image": {"registry": registry}})
+    assert "- image.registry: " in fails({"image": {"registry": registry}})

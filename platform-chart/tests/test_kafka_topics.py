@@ -204,7 +204,7 @@ def test_the_default_topics_are_those_of_the_apps() -> None:
 
 
 def test_a_topic_may_have_its_own_copies_and_large_numbers() -> None:
-    big = "{partitions: 1, replicationFactor: 3, config: {retention.bytes: 10000000000}}"
+    big = "{partitions: 1, replicationFactor: 3, config: {retention.bytes: '10000000000'}}"
     lines = file(f"replicas: 3, topics: {{big: {big}}}")
     assert "topic big 1 3" in lines
     assert "set big retention.bytes=10000000000" in lines
@@ -222,7 +222,7 @@ def jobs(documents: list[Document]) -> list[Document]:
         (f"image: {{digest: 'sha256:{'0' * 64}'}}", True),
         ("auth: {enabled: true}", True),
         ("topicsJob: {resources: {limits: {memory: 256Mi}}}", True),
-        ("config: {num.io.threads: 4}", False),
+        ("config: {num.io.threads: '4'}", False),
         ("resources: {limits: {memory: 2Gi}}", False),
     ],
 )

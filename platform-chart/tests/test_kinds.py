@@ -31,7 +31,7 @@ def test_a_daemonset_has_a_pod_on_each_node() -> None:
 
 
 def test_a_cronjob_has_its_schedule_and_its_jobs() -> None:
-    cronjob = only("CronJob", job={"backoffLimit": 2}, annotations={"a": 1})
+    cronjob = only("CronJob", job={"backoffLimit": 2}, annotations={"a": "1"})
     assert cronjob["metadata"]["name"] == "platform-web"
     assert cronjob["metadata"]["annotations"] == {"a": "1"}
     spec = cronjob["spec"]

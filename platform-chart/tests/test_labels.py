@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from support import CHART, alone, find, load, of_kind, render
+from support import CHART, alone, load, of_kind, render
 
 METADATA = load((CHART / "Chart.yaml").read_text(encoding="utf-8"))
 ADDED = {"team": "payments", "cost-centre": "42"}
@@ -55,10 +55,3 @@ def test_no_selector_and_no_claim_has_a_common_label() -> None:
             assert not ADDED.keys() & claim["metadata"].get("labels", {}).keys()
     for each in of_kind(documents, "Service"):
         assert not ADDED.keys() & each["spec"]["selector"].keys()
-
-
-def test_a_number_becomes_text() -> None:
-    labels = find(
-        render({**alone(), "commonLabels": {"n": 1, "b": True}}), "Deployment", "platform-web"
-    )
-    assert {"n": "1", "b": "true"}.items() <= labels["metadata"]["labels"].items()

@@ -9,7 +9,7 @@ import pytest
 from support import CHART, EXAMPLES, alone, load, render, variables
 
 README = (CHART / "README.md").read_text(encoding="utf-8")
-SCHEMA = json.loads((CHART / "values.schema.json").read_text(encoding="utf-8"))
+SCHEMA = json.loads((CHART / "schema.json").read_text(encoding="utf-8"))
 
 
 def table_rows(head: str) -> list[str]:

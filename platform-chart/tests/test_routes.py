@@ -45,8 +45,8 @@ def test_an_ingress_has_class_paths_certificates_labels_and_annotations() -> Non
         className="nginx",
         hosts=[{"host": "*.example.com", "paths": paths}],
         tls=tls,
-        labels={"a": 1},
-        annotations={"b": True},
+        labels={"a": "1"},
+        annotations={"b": "true"},
     )
     assert own["metadata"]["labels"]["a"] == "1"
     assert own["metadata"]["annotations"] == {"b": "true"}

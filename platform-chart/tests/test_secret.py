@@ -7,11 +7,9 @@ from support import alone, names, render, secret
 
 def test_secrets_by_value_are_in_a_secret() -> None:
     documents = render(
-        alone(
-            secrets={"TOKEN": {"value": "t&é"}, "PIN": {"value": 1000000}, "X": {"secret": "own"}}
-        )
+        alone(secrets={"TOKEN": {"value": "t&é"}, "PIN": {"value": "0755"}, "X": {"secret": "own"}})
     )
-    assert secret(documents, "platform-web") == {"TOKEN": "t&é", "PIN": "1000000"}
+    assert secret(documents, "platform-web") == {"TOKEN": "t&é", "PIN": "0755"}
 
 
 def test_secret_files_are_in_a_secret_of_their_volume() -> None:

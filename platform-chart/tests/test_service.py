@@ -89,7 +89,7 @@ def test_type_annotations_and_unready_addresses_are_copied() -> None:
         service={
             "enabled": True,
             "type": "LoadBalancer",
-            "annotations": {"a": True},
+            "annotations": {"a": "true"},
             "publishNotReadyAddresses": True,
         },
     )
@@ -115,7 +115,9 @@ def test_other_fields_are_copied() -> None:
 
 
 def test_a_label_is_added() -> None:
-    labels = service(ports={"http": 80}, service={"enabled": True, "labels": {"a": 1}})["metadata"]
+    labels = service(ports={"http": 80}, service={"enabled": True, "labels": {"a": "1"}})[
+        "metadata"
+    ]
     assert labels["labels"]["a"] == "1"
     assert labels["labels"]["app.kubernetes.io/name"] == "web"
 

@@ -70,8 +70,8 @@ MISTAKES = [
     ("secrets: {A: {secret: s, value: v}}", ".secrets.A: it has secret and value;"),
     ("secrets: {A: {from: store}}", ".secrets.A: store has no secret A by value"),
     ("secrets: {A: {value: v}}\nenv: {A: a}", ".secrets.A: A is also in env"),
-    ("variables: {linger: DELAY}\nenv: {DELAY: 5}", ".env.DELAY: set components.web"),
-    ("variables: {drain: DRAIN}\nconfig: {DRAIN: 5}", ".config.DRAIN: set components.web"),
+    ("variables: {linger: DELAY}\nenv: {DELAY: '5'}", ".env.DELAY: set components.web"),
+    ("variables: {drain: DRAIN}\nconfig: {DRAIN: '5'}", ".config.DRAIN: set components.web"),
     (
         "volumes: {v: {mountPath: /v}}",
         ".volumes.v: it has none; set exactly one of emptyDir, files, secretFiles, configMap",

@@ -51,10 +51,8 @@ def test_a_digest_wins_over_a_tag() -> None:
     digest = f"sha256:{'a' * 64}"
     by_digest = render(alone(image={"repository": "r:5000/web", "tag": "1", "digest": digest}))
     assert container(by_digest, "platform-web")["image"] == f"r:5000/web@{digest}"
-    assert (
-        container(render(alone(image={"repository": "web", "tag": 1.5})), "platform-web")["image"]
-        == "web:1.5"
-    )
+    by_tag = render(alone(image={"repository": "web", "tag": "1.20"}))
+    assert container(by_tag, "platform-web")["image"] == "web:1.20"
 
 
 def test_a_rollout_adds_one_pod_and_removes_none() -> None:
@@ -135,7 +133,7 @@ def test_claim_templates_do_not_change_with_the_chart() -> None:
 
 def test_annotations_of_the_workload_and_of_its_pods() -> None:
     documents = render(
-        alone(annotations={"a": 1}, podAnnotations={"b": True}, podLabels={"c": "d"})
+        alone(annotations={"a": "1"}, podAnnotations={"b": "true"}, podLabels={"c": "d"})
     )
     deployment = find(documents, "Deployment", "platform-web")
     assert deployment["metadata"]["annotations"] == {"a": "1"}

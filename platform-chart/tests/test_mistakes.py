@@ -1,0 +1,41 @@
+"""mistakes.yaml: each mistake gets a message that says where it is and what to write instead."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from support import fails, load, numbered
+
+TABLE = load((Path(__file__).parent / "mistakes.yaml").read_text(encoding="utf-8"))
+OF_COMPONENTS = [(each["values"], each["message"]) for each in TABLE["component"]]
+OTHERS = [(each["values"], each["message"]) for each in TABLE["values"]]
+
+
+def mistakes(message: str) -> list[str]:
+    """Return the lines of helm's error that are a mistake."""
+    return [line[4:] for line in message.splitlines() if line.startswith("  - ")]
+
+
+def test_there_are_60_mistakes() -> None:
+    assert len(OF_COMPONENTS) + len(OTHERS) >= 60
+
+
+@pytest.mark.parametrize("number", range(len(OF_COMPONENTS)), ids=[row[0] for row in OF_COMPONENTS])
+def test_a_mistake_in_a_component(number: int) -> None:
+    # All components in one run of helm: no mistake hides another one.
+    lines = mistakes(fails(numbered(values for values, _ in OF_COMPONENTS)))
+    prefix = f"components.web-{number}."
+    assert [line for line in lines if line.startswith(prefix)] == [
+        prefix + OF_COMPONENTS[number][1]
+    ]
+
+
+@pytest.mark.parametrize(("values", "message"), OTHERS)
+def test_another_mistake(values: str, message: str) -> None:
+    assert mistakes(fails(values)) == [message]
+
+
+@pytest.mark.parametrize("text", ["additional propert", "does not match", "^", "JSON", "schema"])
+def test_no_message_shows_a_regular_expression_or_the_schema(text: str) -> None:
+    assert text not in fails(numbered(values for values, _ in OF_COMPONENTS))
