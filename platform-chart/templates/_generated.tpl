@@ -125,7 +125,8 @@ data:
 
 {{/* Whatever would be generated although generateSecrets is false, one mistake a line. (root) */}}
 {{- define "platform.validate.generated" -}}
-{{- if not .Values.generateSecrets -}}
+{{- /* `helm upgrade --reuse-values` from an earlier chart lacks the value. */ -}}
+{{- if eq (toString .Values.generateSecrets) "false" -}}
 {{- $values := .Values -}}
 {{- $missing := dict -}}
 {{- if and $values.tls.selfSigned.enabled (include "platform.tls.components" . | fromJsonArray) -}}
