@@ -19,7 +19,6 @@ from api_rest.app import (
 )
 from api_rest.backends import Backends, ConnectingBackend
 from api_rest.badge import LABEL_LIMIT
-from api_rest.event import FIELDS, OPTIONAL, validate
 from api_rest.lag import LagMonitor
 from api_rest.listing import CURSOR_PATTERN, Parameter
 from api_rest.metrics import Metrics
@@ -34,12 +33,15 @@ from ledger.event_rules import (
     ACTOR_LENGTH,
     DETAILS_BYTES,
     DETAILS_LEVELS,
+    FIELDS,
     LENGTHS,
     NAME,
+    OPTIONAL,
     PRINTABLE,
     STAGE,
     STAGES,
     STATUSES,
+    validate,
 )
 from ledger.tables import deployments, idempotency_keys, metadata
 from ledger.tracing import Tracing

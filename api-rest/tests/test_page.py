@@ -349,7 +349,8 @@ def test_an_empty_page_has_an_example_command(service: Service) -> None:
 
 
 def test_the_example_is_a_valid_event(service: Service) -> None:
-    from api_rest.event import parse_json, validate  # noqa: PLC0415
+    from api_rest.event import parse_json  # noqa: PLC0415
+    from ledger.event_rules import validate  # noqa: PLC0415
 
     (command,) = service.shows([], []).texts("pre")
     assert validate(parse_json(command.split("'")[1].encode())) == {}

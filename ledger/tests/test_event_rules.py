@@ -1,20 +1,25 @@
 import json
 import re
+import uuid
 from typing import Any
 
 import pytest
 from ledger.event_rules import (
     DETAILS_BYTES,
     DETAILS_LEVELS,
+    FIELDS,
     LENGTHS,
     NAME,
+    OPTIONAL,
     STAGES,
     check_details,
+    check_storable,
     check_storable_text,
     check_text,
     details_json,
     json_reader,
     stage_order,
+    validate,
 )
 
 read = json_reader()
@@ -136,3 +141,99 @@ def test_no_part_of_a_name_is_empty_or_has_only_dots(name: str) -> None:
 def test_the_name_pattern_needs_no_backtracking() -> None:
     # With backtracking this would take forever.
     assert not re.fullmatch(NAME[0], "a" + "/.a" * 10_000 + "/")
+
+
+@pytest.fixture
+def deployment() -> dict[str, Any]:
+    """A good request body."""
+    return {
+        "component": "api-rest",
+        "version": "1.2.3",
+        "environment": "staging",
+        "responsible": "Zoë",
+        "stage": "deploy",
+        "status": "succeeded",
+    }
+
+
+def test_a_valid_event_has_no_wrong_field(deployment: dict[str, Any]) -> None:
+    assert validate(deployment) == {}
+
+
+def test_every_missing_field_is_named() -> None:
+    assert list(validate({})) == [name for name in FIELDS if name not in OPTIONAL]
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("component", ""),
+        ("component", 1),
+        ("component", None),
+        ("component", "a b"),
+        ("component", "a" * 129),
+        ("environment", "a/"),
+        ("version", "a" * 129),
+        ("version", "1\n"),
+        ("version", "\ud800"),
+        ("environment", "a" * 65),
+        ("responsible", "a" * 257),
+        ("responsible", ["me"]),
+        ("stage", "Deploy"),
+        ("stage", "smoke test"),
+        ("stage", "a" * 17),
+        ("stage", []),
+        ("status", "SUCCEEDED"),
+        ("details", []),
+        ("details", None),
+        ("details", {"text": "x" * DETAILS_BYTES}),
+        ("details", {"at": "yesterday"}),
+        ("details", {"pipeline": 7}),
+        ("id", str(uuid.uuid4())),
+        ("received_at", "2026-01-01T00:00:00Z"),
+        ("actor", "jenkins"),
+        ("colour", "red"),
+    ],
+)
+def test_only_the_wrong_field_is_named(
+    deployment: dict[str, Any], name: str, value: object
+) -> None:
+    assert list(validate({**deployment, name: value})) == [name]
+
+
+@pytest.mark.parametrize("payload", [[], "text", 1, None, True])
+def test_a_payload_that_is_not_an_object_is_wrong(payload: object) -> None:
+    assert validate(payload) == {"body": "must be a JSON object"}
+
+
+def test_an_unprintable_name_is_escaped(deployment: dict[str, Any]) -> None:
+    (name,) = validate({**deployment, "\ud800": 1})
+    assert name.encode("utf-8") == b"'\\ud800'"
+
+
+def test_what_is_valid_can_be_stored(deployment: dict[str, Any]) -> None:
+    assert check_storable(deployment) is None
+    assert check_storable({**deployment, "actor": "jenkins"}) is None
+    assert check_storable({**deployment, "actor": None, "colour": "red"}) is None
+
+
+def test_what_only_a_request_must_not_have_can_be_stored(deployment: dict[str, Any]) -> None:
+    odd = {**deployment, "component": "a b", "stage": "Smoke Test", "version": "1\n"}
+    assert set(validate(odd)) == {"component", "stage", "version"}
+    assert check_storable(odd) is None
+
+
+@pytest.mark.parametrize("name", [*LENGTHS, "status", "actor"])
+@pytest.mark.parametrize("value", ["", "x" * 257, ["x"], "\ud800"])
+def test_what_the_table_cannot_hold_is_named(
+    deployment: dict[str, Any], name: str, value: object
+) -> None:
+    reason = check_storable({**deployment, name: value})
+    assert reason is not None
+    assert reason.startswith(f"{name} must ")
+
+
+def test_a_missing_text_cannot_be_stored(deployment: dict[str, Any]) -> None:
+    for name in deployment:
+        rest = {key: value for key, value in deployment.items() if key != name}
+        assert str(check_storable(rest)).startswith(f"{name} must ")

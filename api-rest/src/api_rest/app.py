@@ -12,6 +12,7 @@ from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from bottle import Bottle, HTTPResponse, request
+from ledger.event_rules import validate
 from opentelemetry.trace import SpanKind
 from structlog.contextvars import bind_contextvars
 
@@ -19,7 +20,7 @@ from . import badge, idempotency
 from .answers import AnswerPlugin, QueryPlugin, answer, exposition, query, request_id
 from .concurrency import Admission, SharedValue
 from .errors import Problem
-from .event import accept, encode, parse_json, rfc3339, validate
+from .event import accept, encode, parse_json, rfc3339
 from .idempotency import Reservation
 from .listing import next_link, parameters, parse
 from .page import Overview, mount

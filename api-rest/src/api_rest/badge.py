@@ -10,11 +10,10 @@ from xml.sax.saxutils import escape, quoteattr
 
 import structlog
 from bottle import Bottle, HTTPResponse, request
-from ledger.event_rules import PRINTABLE, check_text
+from ledger.event_rules import FIELDS, PRINTABLE, check_text
 
 from .answers import query
 from .errors import Busy, Problem, Unavailable
-from .event import FIELDS
 from .listing import Parameter, text_parser
 from .page import SECURITY_HEADERS
 from .results import newer_run

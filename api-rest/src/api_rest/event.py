@@ -1,70 +1,13 @@
-"""The deployment event: its fields, their checks, and its form on Kafka."""
+"""The deployment event: its JSON as a request, and its form on Kafka."""
 
 import uuid
-from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 
-from ledger.event_rules import (
-    ACTOR_LENGTH,
-    LENGTHS,
-    NAME,
-    PRINTABLE,
-    STAGE,
-    STATUSES,
-    check_details,
-    check_text,
-    json_reader,
-    write_json,
-)
-from ledger.run_details import check_run_details
+from ledger.event_rules import json_reader, write_json
 
-__all__ = [
-    "FIELDS",
-    "FILTERS",
-    "OPTIONAL",
-    "accept",
-    "check_actor",
-    "encode",
-    "parse_json",
-    "rfc3339",
-    "validate",
-]
+__all__ = ["KIND_HEADER", "accept", "encode", "parse_json", "rfc3339"]
 
 KIND_HEADER = ("kind", b"deployment")
-
-
-Check = Callable[[object], str | None]
-
-
-def _check_status(value: object) -> str | None:
-    if isinstance(value, str) and value in STATUSES:
-        return None
-    return f"must be one of {', '.join(STATUSES)}"
-
-
-def _check_details(value: object) -> str | None:
-    if not isinstance(value, dict):
-        return "must be an object"
-    return check_details(value) or check_run_details(value)
-
-
-# What is wrong with the value of a field, or None.
-FIELDS: Mapping[str, Check] = {
-    "component": check_text(LENGTHS["component"], *NAME),
-    "version": check_text(LENGTHS["version"], *PRINTABLE),
-    "environment": check_text(LENGTHS["environment"], *NAME),
-    "responsible": check_text(LENGTHS["responsible"], *PRINTABLE),
-    "stage": check_text(LENGTHS["stage"], *STAGE),
-    "status": _check_status,
-    "details": _check_details,
-}
-OPTIONAL = frozenset({"details"})
-check_actor = check_text(ACTOR_LENGTH, *PRINTABLE)
-FILTERS: Mapping[str, Check] = {
-    **{name: check for name, check in FIELDS.items() if name != "details"},
-    "actor": check_actor,
-}
-_SET_BY_SERVER = frozenset({"id", "received_at", "actor"})
 
 
 def parse_json(body: bytes) -> object:
@@ -86,25 +29,6 @@ def _no_repeats(pairs: list[tuple[str, object]]) -> dict[str, object]:
 
 
 _read_json = json_reader(_no_repeats)
-
-
-def validate(payload: object) -> dict[str, str]:
-    """Return what is wrong with each wrong field; nothing for a valid event."""
-    if not isinstance(payload, dict):
-        return {"body": "must be a JSON object"}
-    missing = (name for name in FIELDS if name not in payload and name not in OPTIONAL)
-    wrong = dict.fromkeys(missing, "is required")
-    for name, value in payload.items():
-        if name in _SET_BY_SERVER:
-            wrong[name] = "is set by the server"
-        elif name not in FIELDS:
-            # An unknown name may hold half a surrogate pair, which the answer cannot encode.
-            wrong[name if name.isprintable() else ascii(name)] = (
-                "is not a field of a deployment event"
-            )
-        elif reason := FIELDS[name](value):
-            wrong[name] = reason
-    return wrong
 
 
 def accept(

@@ -11,12 +11,13 @@ from datetime import datetime, timedelta
 from typing import Any, NamedTuple
 from urllib.parse import parse_qsl, urlencode
 
+from ledger.event_rules import FIELDS, check_actor
 from ledger.run_details import parse_time
 
 from .errors import Problem
-from .event import FILTERS
 
 __all__ = [
+    "FILTERS",
     "Batch",
     "Listing",
     "Parameter",
@@ -30,6 +31,10 @@ __all__ = [
 
 EPOCH = datetime(1970, 1, 1)  # noqa: DTZ001  the database holds UTC without a zone
 MICROSECOND = timedelta(microseconds=1)
+FILTERS = {
+    **{name: check for name, check in FIELDS.items() if name != "details"},
+    "actor": check_actor,
+}
 # 24 bytes: 8 of microseconds since 1970, whose upper 7 bits the pattern keeps 0 (until the year
 # 6536), and 16 of the id.
 CURSOR_PATTERN = "^A[A-Za-f][A-Za-z0-9_-]{30}$"

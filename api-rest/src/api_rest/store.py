@@ -34,9 +34,9 @@ from sqlalchemy import (
 from sqlalchemy.dialects import mysql, sqlite
 
 from .errors import Busy, Unavailable
-from .event import FILTERS, rfc3339
+from .event import rfc3339
 from .idempotency import Reservation
-from .listing import Batch, Position
+from .listing import FILTERS, Batch, Position
 from .runs import Run, Running, running, runs
 
 if TYPE_CHECKING:

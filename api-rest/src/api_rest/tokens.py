@@ -16,9 +16,9 @@ from typing import TYPE_CHECKING, Any
 import structlog
 from bottle import request
 from ledger.config import SettingsError
+from ledger.event_rules import check_actor
 
 from .errors import Problem
-from .event import check_actor
 from .proxies import is_trusted
 
 if TYPE_CHECKING:

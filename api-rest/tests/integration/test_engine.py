@@ -23,10 +23,9 @@ from api_rest import store as store_module
 from api_rest.backends import ConnectingBackend
 from api_rest.broker import KafkaBroker
 from api_rest.errors import Busy, Unavailable
-from api_rest.event import FILTERS
 from api_rest.idempotency import Reservation
 from api_rest.lag import LagMonitor
-from api_rest.listing import Listing
+from api_rest.listing import FILTERS, Listing
 from api_rest.runs import running, runs
 from api_rest.settings import Settings
 from api_rest.store import Store, database_engine

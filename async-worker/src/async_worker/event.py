@@ -9,14 +9,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
-from ledger.event_rules import (
-    ACTOR_LENGTH,
-    LENGTHS,
-    STATUSES,
-    check_storable_text,
-    details_json,
-    json_reader,
-)
+from ledger.event_rules import check_storable, details_json, json_reader
 from ledger.run_details import happened_at, run_text
 
 from .errors import Undecodable
@@ -112,16 +105,9 @@ def decode(value: bytes | None) -> Deployment:
     """
     payload = _parse_object(value)
     get = payload.get
-    for name, limit in LENGTHS.items():
-        if reason := check_storable_text(get(name), limit):
-            raise Undecodable(f"{name} {reason}")
-    status, details = get("status"), get("details")
-    if status not in STATUSES:
-        raise Undecodable(f"status must be one of {', '.join(STATUSES)}")
-    # Events of an earlier api-rest, and of other producers, have none.
-    actor = get("actor")
-    if actor is not None and (reason := check_storable_text(actor, ACTOR_LENGTH)):
-        raise Undecodable(f"actor {reason}")
+    if reason := check_storable(payload):
+        raise Undecodable(reason)
+    details = get("details")
     row = Deployment(
         _parse_uuid(get("id")),
         payload["component"],
@@ -129,11 +115,11 @@ def decode(value: bytes | None) -> Deployment:
         payload["environment"],
         payload["responsible"],
         payload["stage"],
-        status,
+        payload["status"],
         received_at := _parse_time(get("received_at")),
         None if details is None else _encode_details(details),
         received_at,
-        actor=actor,
+        actor=get("actor"),
     )
     return row if details is None else _with_run_columns(row, details)
 

@@ -1,30 +1,37 @@
-"""The rules for the fields of a deployment event.
+"""The rules for a deployment event and its fields.
 
-Both apps check the limits of the table. Only api-rest checks patterns and the size of details:
-async-worker stores events of other producers if the table can hold them.
+api-rest checks a request by `validate`, with patterns and the size of details. async-worker checks
+an event by `check_storable`: it stores those of other producers if the table can hold them.
 """
 
 import json
 import re
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Mapping
+from typing import Any, cast
+
+from .run_details import check_run_details
 
 __all__ = [
     "ACTOR_LENGTH",
     "DETAILS_BYTES",
     "DETAILS_LEVELS",
+    "FIELDS",
     "LENGTHS",
     "NAME",
+    "OPTIONAL",
     "PRINTABLE",
     "STAGE",
     "STAGES",
     "STATUSES",
+    "check_actor",
     "check_details",
+    "check_storable",
     "check_storable_text",
     "check_text",
     "details_json",
     "json_reader",
     "stage_order",
+    "validate",
     "write_json",
 ]
 
@@ -60,6 +67,7 @@ DETAILS_BYTES = 32_768
 # `details` itself is the first. MariaDB accepts 31 levels of JSON, MySQL 100.
 DETAILS_LEVELS = 30
 
+Check = Callable[[object], str | None]
 _PairsHook = Callable[[list[tuple[str, Any]]], Any]
 # JSON can escape half of a surrogate pair, but UTF-8 cannot encode it.
 _HALF_PAIR = "must be without half of a surrogate pair"
@@ -109,7 +117,7 @@ def check_storable_text(value: object, limit: int) -> str | None:
     return None if _is_encodable(value) else _HALF_PAIR
 
 
-def check_text(limit: int, pattern: str, form: str) -> Callable[[object], str | None]:
+def check_text(limit: int, pattern: str, form: str) -> Check:
     """Return a function that checks a text of a request: it returns the problem, or None."""
     matches = re.compile(pattern).fullmatch
 
@@ -172,3 +180,60 @@ def _is_deep(details: object) -> bool:
         if not level:
             return False
     return True
+
+
+def _check_status(value: object) -> str | None:
+    if isinstance(value, str) and value in STATUSES:
+        return None
+    return f"must be one of {', '.join(STATUSES)}"
+
+
+def _check_request_details(value: object) -> str | None:
+    return check_details(value) or check_run_details(cast("dict[str, object]", value))
+
+
+# Each field of a request, with the function that returns what is wrong with a value, or None.
+FIELDS: Mapping[str, Check] = {
+    "component": check_text(LENGTHS["component"], *NAME),
+    "version": check_text(LENGTHS["version"], *PRINTABLE),
+    "environment": check_text(LENGTHS["environment"], *NAME),
+    "responsible": check_text(LENGTHS["responsible"], *PRINTABLE),
+    "stage": check_text(LENGTHS["stage"], *STAGE),
+    "status": _check_status,
+    "details": _check_request_details,
+}
+OPTIONAL = frozenset({"details"})
+check_actor = check_text(ACTOR_LENGTH, *PRINTABLE)
+_SET_BY_SERVER = frozenset({"id", "received_at", "actor"})
+
+
+def validate(payload: object) -> dict[str, str]:
+    """Return what is wrong with each wrong field of a request; nothing for a valid event."""
+    if not isinstance(payload, dict):
+        return {"body": "must be a JSON object"}
+    missing = (name for name in FIELDS if name not in payload and name not in OPTIONAL)
+    wrong = dict.fromkeys(missing, "is required")
+    for name, value in payload.items():
+        if name in _SET_BY_SERVER:
+            wrong[name] = "is set by the server"
+        elif name not in FIELDS:
+            # An unknown name may hold half a surrogate pair, which the answer cannot encode.
+            wrong[name if name.isprintable() else ascii(name)] = (
+                "is not a field of a deployment event"
+            )
+        elif reason := FIELDS[name](value):
+            wrong[name] = reason
+    return wrong
+
+
+def check_storable(event: Mapping[str, object]) -> str | None:
+    """Return which text of an event the table cannot hold, and why, or None."""
+    for name, limit in LENGTHS.items():
+        if reason := check_storable_text(event.get(name), limit):
+            return f"{name} {reason}"
+    if reason := _check_status(event.get("status")):
+        return f"status {reason}"
+    # Events of an earlier api-rest, and of other producers, have no actor.
+    actor = event.get("actor")
+    reason = None if actor is None else check_storable_text(actor, ACTOR_LENGTH)
+    return reason and f"actor {reason}"
