@@ -125,8 +125,7 @@ data:
 
 {{/* Whatever would be generated although generateSecrets is false, one mistake a line. (root) */}}
 {{- define "platform.validate.generated" -}}
-{{- /* `helm upgrade --reuse-values` from an earlier chart lacks the value. */ -}}
-{{- if eq (toString .Values.generateSecrets) "false" -}}
+{{- if not .Values.generateSecrets -}}
 {{- $values := .Values -}}
 {{- $missing := dict -}}
 {{- if and $values.tls.selfSigned.enabled (include "platform.tls.components" . | fromJsonArray) -}}

@@ -63,10 +63,6 @@ def test_a_refusal_to_generate_names_each_value_to_give_instead() -> None:
     assert f"{len(NEEDED)} mistakes" in error
 
 
-def test_values_of_an_earlier_chart_may_lack_the_switch() -> None:
-    assert render({"generateSecrets": None})
-
-
 def test_what_is_not_generated_is_not_needed() -> None:
     error = fails("generateSecrets: false")
     assert "kafka" not in error
