@@ -25,7 +25,7 @@
 {{- else if not (or $image.tag $image.digest) }}
 {{ .path }}.image: it has neither a tag nor a digest; set one of them
 {{- end -}}
-{{- $longest := ternary 52 63 (eq .component.kind "StatefulSet") -}}
+{{- $longest := get (dict "StatefulSet" 52 "CronJob" 52 "Job" 54) .component.kind | default 63 -}}
 {{- $full := printf "%s-%s" (include "platform.fullname" .root) .name -}}
 {{- if gt (len $full) $longest }}
 {{ .path }}: {{ $full }} has {{ len $full }} characters, and a {{ .component.kind }}'s name may have
@@ -37,7 +37,7 @@
 {{- if and .component.capacityType.prefer .component.capacityType.require }}
 {{ .path }}.capacityType: it has both prefer and require; set one of them to null
 {{- end -}}
-{{- $labels := include "platform.labels" . | fromYaml -}}
+{{- $labels := include "platform.podLabels" . | fromYaml -}}
 {{- range $label := keys .component.podLabels | sortAlpha -}}
 {{- if hasKey $labels $label }}
 {{ $.path }}.podLabels: the chart sets {{ $label }}; remove it
@@ -253,7 +253,10 @@ the user's own containers. (dict component port path)
 {{- range $claim.accessModes -}}
 {{- $shared = or $shared (has . (list "ReadWriteMany" "ReadOnlyMany")) -}}
 {{- end -}}
-{{- if and (eq $component.kind "Deployment") (not $shared) -}}
+{{- if and (eq $component.kind "DaemonSet") (not $shared) }}
+{{ $path }}: only one node can mount it, and a DaemonSet has pods on all
+{{- print "; use accessModes [ReadWriteMany]" }}
+{{- else if and (eq $component.kind "Deployment") (not $shared) -}}
 {{- if or $component.scaling.enabled (gt (int $component.replicas) 1) }}
 {{ $path }}: only one node can mount it, and the Deployment has several pods
 {{- print "; use kind StatefulSet, or accessModes [ReadWriteMany]" }}

@@ -32,7 +32,8 @@ line as `path: what is wrong; what to do`. All are reported together.
 {{- if and $typed (kindIs "map" $values.components) -}}
 {{- $root := omit . "Values" | merge (dict "Values" $values) -}}
 {{- $follows := printf "^(%s)[.:]" (join "|" (append $unsound "[$]") | replace "." "[.]") -}}
-{{- range $part := list "tls" "tests" "components" "names" "backends" "generated" "live" -}}
+{{- $parts := list "labels" "tls" "tests" "components" "names" "backends" "generated" "live" -}}
+{{- range $part := $parts -}}
 {{- range include (printf "platform.validate.%s" $part) $root | splitList "\n" -}}
 {{- if and (trim .) (not (regexMatch $follows .)) -}}
 {{- $mistakes = append $mistakes (trim .) -}}

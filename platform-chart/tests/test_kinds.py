@@ -86,6 +86,10 @@ MISTAKES = [
     ("cronjob: {schedule: '* * * * *'}", "cronjob: a Deployment has none"),
     ("{kind: DaemonSet, job: {backoffLimit: 1}}", "job: a DaemonSet has none"),
     ("{kind: Job, scaling: {enabled: true}}", "scaling.enabled: a Job cannot be scaled"),
+    (
+        "{kind: DaemonSet, claims: {data: {mountPath: /data, size: 1Gi}}}",
+        "claims.data: only one node can mount it, and a DaemonSet has pods on all",
+    ),
     ("{kind: DaemonSet, rollout: {maxUnavailable: 1}}", "rollout: of a DaemonSet, one of"),
     ("serviceAccount: {rules: [{apiGroups: [''], resources: [pods], verbs: [get]}]}", "no token"),
 ]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from support import CHART, alone, load, of_kind, render
+from support import CHART, alone, fails, load, of_kind, render
 
 METADATA = load((CHART / "Chart.yaml").read_text(encoding="utf-8"))
 ADDED = {"team": "payments", "cost-centre": "42"}
@@ -55,3 +55,15 @@ def test_no_selector_and_no_claim_has_a_common_label() -> None:
             assert not ADDED.keys() & claim["metadata"].get("labels", {}).keys()
     for each in of_kind(documents, "Service"):
         assert not ADDED.keys() & each["spec"]["selector"].keys()
+
+
+@pytest.mark.parametrize("label", ["app.kubernetes.io/name", "helm.sh/chart"])
+def test_a_label_of_the_charts_is_refused(label: str) -> None:
+    message = fails({**alone(), "commonLabels": {label: "own"}})
+    assert f"commonLabels: the chart sets {label}; remove it" in message
+
+
+def test_a_pod_may_have_a_label_that_only_other_objects_have() -> None:
+    label = {"app.kubernetes.io/version": "7"}
+    (template,) = templates(render(alone(podLabels=label)))
+    assert label.items() <= template["metadata"]["labels"].items()

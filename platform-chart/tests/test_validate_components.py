@@ -159,7 +159,9 @@ def test_a_mistake_in_a_service_with_tls(service: str, message: str) -> None:
     assert API + message in fails(f"components: {{api-rest: {{service: {service}}}}}")
 
 
-@pytest.mark.parametrize(("kind", "longest"), [("Deployment", 63), ("StatefulSet", 52)])
+@pytest.mark.parametrize(
+    ("kind", "longest"), [("Deployment", 63), ("StatefulSet", 52), ("Job", 54)]
+)
 def test_the_length_of_a_name(kind: str, longest: int) -> None:
     def values(length: int) -> dict[str, Any]:
         prefix = "f" * (longest - 31)
