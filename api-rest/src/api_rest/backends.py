@@ -7,7 +7,7 @@ The app starts without them. The threads import the client libraries too, so the
 from __future__ import annotations
 
 import threading
-from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
+from typing import TYPE_CHECKING, Generic, Protocol, TypeVar
 
 import structlog
 
@@ -17,14 +17,13 @@ from .lag import LagMonitor
 from .readiness import Reason
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable
 
-    from .idempotency import Reservation
-    from .listing import Batch, Listing, Position
-    from .runs import Run, Running
+    from .broker import KafkaBroker
     from .settings import Settings
+    from .store import Store
 
-__all__ = ["Backends", "Broker", "ConnectingBackend", "Reader"]
+__all__ = ["Backends", "ConnectingBackend"]
 
 log = structlog.stdlib.get_logger(__name__)
 
@@ -39,43 +38,6 @@ class Backend(Protocol):
 
     def close(self) -> None:
         """Close its connections."""
-
-
-class Broker(Backend, Protocol):
-    """The event stream."""
-
-    def publish(self, *, key: str, value: bytes, headers: Mapping[str, str]) -> None:
-        """Return once the event is replicated, or raise Unavailable, or Problem for this event."""
-
-
-class Reader(Backend, Protocol):
-    """The database as the requests use it."""
-
-    def reserve(self, key_hash: str, reservation: Reservation) -> Reservation:
-        """Return the key's reservation, after storing this one if the key has none."""
-
-    def recent(
-        self,
-        listing: Listing,
-        encode: Callable[[dict[str, Any]], bytes],
-        max_bytes: int,
-    ) -> Batch:
-        """Return encoded events of a listing: at least one, and at most `max_bytes` otherwise."""
-
-    def end(self, listing: Listing) -> Position | None:
-        """Return where a listing ends, or None if nothing follows."""
-
-    def find(self, event_id: str) -> dict[str, Any] | None:
-        """Return one stored event, or None."""
-
-    def running(self) -> list[Running]:
-        """Return the running version of each component in each environment."""
-
-    def status(self, environment: str, component: str) -> tuple[Running | None, Run | None]:
-        """Return what an environment runs of a component, and the newest run for it."""
-
-    def recent_runs(self, limit: int) -> list[Run]:
-        """Return the newest runs."""
 
 
 BackendT = TypeVar("BackendT", bound=Backend)
@@ -146,8 +108,8 @@ class Backends:
 
     def __init__(
         self,
-        broker: ConnectingBackend[Broker],
-        store: ConnectingBackend[Reader],
+        broker: ConnectingBackend[KafkaBroker],
+        store: ConnectingBackend[Store],
         lag: LagMonitor,
     ) -> None:
         self.broker = broker
@@ -161,12 +123,12 @@ class Backends:
         """Return backends for the settings; `start` connects them."""
         lag = LagMonitor()
 
-        def broker() -> Broker:
+        def broker() -> KafkaBroker:
             from .broker import KafkaBroker  # noqa: PLC0415  see the module's docstring
 
             return KafkaBroker(settings, lag)
 
-        def store() -> Reader:
+        def store() -> Store:
             from .store import Store, database_engine  # noqa: PLC0415
 
             # A connection for each thread that records, and one for the check: none has to wait.
