@@ -1,7 +1,6 @@
 """Only kafka-python itself is replaced; tests/integration has the real thing."""
 
 from collections.abc import Callable
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -19,6 +18,7 @@ from kafka.errors import (
     KafkaTimeoutError,
     MessageSizeTooLargeError,
     NodeNotReadyError,
+    NotCoordinatorError,
     RecordListTooLargeError,
     SaslAuthenticationFailedError,
     TopicAuthorizationFailedError,
@@ -69,8 +69,6 @@ class Admin:
         self.committed = {0: 5}
         self.group_error: Exception | None = None
         self.asked = 0
-        # kafka-python's own, in which it keeps each group's coordinator.
-        self._manager = SimpleNamespace(cluster=SimpleNamespace(_coordinators={"group": 1}))
 
     def list_partition_offsets(
         self, requested: dict[TopicPartition, OffsetSpec]
@@ -294,10 +292,29 @@ def test_a_failed_sample_is_logged_once_and_no_problem(
     assert connected._lag.lag() == Lag(2, 0.0)
 
 
-def test_a_failed_sample_makes_kafka_look_up_the_coordinator(connected: KafkaBroker) -> None:
-    connected._admin.group_error = KafkaError()
+def test_a_failed_sample_makes_a_new_client_look_up_the_coordinator(
+    connected: KafkaBroker,
+) -> None:
+    first = connected._admin
+    first.group_error = NotCoordinatorError()
     connected.check()
-    assert connected._admin._manager.cluster._coordinators == {}
+    assert first.closed
+    assert connected._admin is not first
+    assert connected._admin.options["request_timeout_ms"] == broker.PROBE_TIMEOUT_MS
+
+
+def test_the_client_stays_while_no_other_connects(
+    connected: KafkaBroker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(**_: object) -> None:
+        raise KafkaTimeoutError
+
+    monkeypatch.setattr(broker, "KafkaAdminClient", fail)
+    first = connected._admin
+    first.group_error = NotCoordinatorError()
+    connected.check()
+    assert connected._admin is first
+    assert not first.closed
 
 
 def test_a_failed_check_takes_no_sample(connected: KafkaBroker) -> None:

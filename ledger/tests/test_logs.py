@@ -86,7 +86,7 @@ def test_lines_below_the_level_are_dropped(capsys: pytest.CaptureFixture[str]) -
 
 
 @pytest.mark.parametrize(
-    ("name", "level"), [("kafka.client", logging.INFO), ("kafka.net.manager", logging.ERROR)]
+    ("name", "level"), [("kafka.client", logging.INFO), ("kafka.cluster", logging.ERROR)]
 )
 def test_connection_lines_of_kafka_python_are_dropped(
     capsys: pytest.CaptureFixture[str], name: str, level: int

@@ -57,6 +57,7 @@ class KafkaBroker:
 
     def __init__(self, settings: Settings, lag: LagMonitor) -> None:
         """Connect, or raise Unavailable when no broker answers in time."""
+        self._settings = settings
         self._topic = settings.topic
         self._group = settings.worker_group
         self._lag = lag
@@ -84,7 +85,7 @@ class KafkaBroker:
             metrics_enabled=False,
         )
         try:
-            self._admin = _connect(KafkaAdminClient, settings, request_timeout_ms=PROBE_TIMEOUT_MS)
+            self._admin = _connect_admin(settings)
         except Unavailable:
             self._producer.close(timeout=0)
             raise
@@ -164,8 +165,8 @@ class KafkaBroker:
             # A group without a commit begins at the first event that Kafka still has.
             begins = self._offsets(ends.keys() - stored.keys(), OffsetSpec.EARLIEST)
         except Exception as error:  # noqa: BLE001  the app works without
-            # kafka-python 3.0.12 never looks up the group's coordinator again.
-            self._admin._manager.cluster._coordinators.clear()  # noqa: SLF001
+            if isinstance(error, KafkaError) and error.retriable:
+                self._replace_admin()
             if type(error).__name__ != self._sample_error:
                 self._sample_error = type(error).__name__
                 log.warning(
@@ -174,6 +175,15 @@ class KafkaBroker:
             return
         self._sample_error = ""
         self._lag.sample(_by_number(ends), _by_number({**begins, **stored}))
+
+    def _replace_admin(self) -> None:
+        """Connect anew: kafka-python 3.0.12 never looks up the group's coordinator again."""
+        try:
+            admin = _connect_admin(self._settings)
+        except Unavailable:
+            return  # the next failure tries again
+        self._admin.close()
+        self._admin = admin
 
     def _offsets(
         self, partitions: Iterable[TopicPartition], spec: OffsetSpec
@@ -214,6 +224,10 @@ def _topic_problem(name: str, topic: Mapping[str, Any]) -> str:
 
 def _by_number(offsets: Mapping[TopicPartition, int]) -> dict[int, int]:
     return {partition.partition: offset for partition, offset in offsets.items()}
+
+
+def _connect_admin(settings: Settings) -> Any:  # noqa: ANN401  kafka-python is untyped
+    return _connect(KafkaAdminClient, settings, request_timeout_ms=PROBE_TIMEOUT_MS)
 
 
 def _connect(client: Any, settings: Settings, **options: object) -> Any:  # noqa: ANN401  untyped

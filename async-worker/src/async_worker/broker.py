@@ -32,8 +32,6 @@ from .event import KIND, KIND_HEARTBEAT, Message, Progress
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
 
-    from kafka.consumer.fetcher import ConsumerRecord
-
     from .settings import Settings
 
 __all__ = ["KafkaBroker", "connect", "connect_producer", "dead_letter_headers", "to_message"]
@@ -155,7 +153,7 @@ class KafkaBroker:
             self._positions[partition] = records[-1].offset + 1
         return [to_message(record) for records in polled.values() for record in records]
 
-    def _poll(self, timeout: float) -> Mapping[TopicPartition, Sequence[ConsumerRecord]]:
+    def _poll(self, timeout: float) -> Mapping[TopicPartition, Sequence[Any]]:
         """Return the next records, or none after the timeout.
 
         While a heartbeat is late, kafka-python 3.0.12 polls without a pause, and each poll adds a
@@ -167,7 +165,7 @@ class KafkaBroker:
         pause = shortest
         while True:
             remaining = max(0.0, deadline - time.monotonic())
-            polled: Mapping[TopicPartition, Sequence[ConsumerRecord]] = self._consumer.poll(
+            polled: Mapping[TopicPartition, Sequence[Any]] = self._consumer.poll(
                 timeout_ms=int(min(remaining, self._until_heartbeat()) * 1000)
             )
             remaining = deadline - time.monotonic()
@@ -382,7 +380,7 @@ def _is_permanent(error: KafkaError) -> bool:
     return not error.retriable and not isinstance(error, LOGIN_ERRORS)
 
 
-def to_message(record: ConsumerRecord) -> Message:
+def to_message(record: Any) -> Message:  # noqa: ANN401  kafka-python is untyped
     """Return a record of kafka-python as a message."""
     return Message(
         record.topic,

@@ -1,20 +1,17 @@
 """Builds kafka-python's clients, and reports why a broker cannot be reached.
 
-The subclasses work around bugs of kafka-python 3.0.12.
+All by kafka-python's public options: docs/kafka-python.md of async-worker has the bugs of 3.0.12.
 """
 
 from __future__ import annotations
 
-import ssl
+import logging
+import socket
+from threading import Timer
 from typing import TYPE_CHECKING, Any
 
 from kafka import KafkaProducer
-from kafka.errors import KafkaConnectionError, KafkaError
-from kafka.net.compat import KafkaNetClient
-from kafka.net.inet import create_connection
-from kafka.net.manager import KafkaConnectionManager
-from kafka.net.selector import NetworkSelector
-from kafka.net.transport import KafkaSSLTransport, KafkaTCPTransport
+from kafka.errors import KafkaConnectionError, KafkaError, KafkaTimeoutError
 
 from .broker_security import client_options
 
@@ -23,68 +20,79 @@ if TYPE_CHECKING:
 
     from .broker_security import BrokerSettings
 
-__all__ = ["Network", "ProducerNetwork", "open_client"]
+__all__ = ["open_client"]
 
 RECONNECT_BACKOFF_MAX_MS = 2_000
 # A request for a topic's partitions gets lost when another one is in flight. The default is 5 min.
 METADATA_MAX_AGE_MS = 10_000
-# kafka-python waits up to 30 s for a host that drops packets.
-CONNECT_TIMEOUTS = {
-    "socket_connection_setup_timeout_ms": 2_000,
-    "socket_connection_setup_timeout_max_ms": 2_000,
-}
+BOOTSTRAP_TIMEOUT_MS = 30_000
+# How much longer than its timeout connecting may take. It waits for a TLS handshake for ever.
+GRACE = 1.0
 # How long a producer waits for a broker that is not ready; incoming data ends the wait.
 NOT_READY_WAIT_MS = 100.0
+SOCKET_OPTIONS = [(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)]
+if hasattr(socket, "TCP_USER_TIMEOUT"):  # Linux
+    SOCKET_OPTIONS += [
+        # A host that drops packets: connecting fails after 3 s, and what is sent after 10 s.
+        (socket.IPPROTO_TCP, socket.TCP_SYNCNT, 1),
+        (socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, 10_000),
+        # A host that is gone is noticed after 25 s, also when nothing is sent.
+        (socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1),
+        (socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, 10),
+        (socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, 5),
+        (socket.IPPROTO_TCP, socket.TCP_KEEPCNT, 3),
+    ]
 
 
 def open_client(
     client: Callable[..., Any],
     settings: BrokerSettings,
+    *,
+    bootstrap_timeout_ms: int = BOOTSTRAP_TIMEOUT_MS,
     **options: object,
 ) -> Any:  # noqa: ANN401  kafka-python is untyped
     """Build a kafka-python client, or raise a KafkaError.
 
     The error has the reason why a broker cannot be reached, and is not only a timeout.
     """
-    networks: list[Network] = []
-    kind = ProducerNetwork if client is KafkaProducer else Network
+    networks: list[Any] = []
 
-    def network(**arguments: object) -> Network:
-        networks.append(kind(**arguments))
-        return networks[-1]
+    def network(**arguments: object) -> object:
+        opened = KafkaProducer.DEFAULT_CONFIG["kafka_client"](**arguments)
+        networks.append(opened)
+        return _ProducerNetwork(opened) if client is KafkaProducer else opened
 
+    def close() -> None:
+        for opened in networks:
+            opened.close()
+
+    _failures.last = ""
+    limit = Timer(bootstrap_timeout_ms / 1000 + GRACE, close)
+    limit.daemon = True
+    limit.start()
     try:
         return client(
             bootstrap_servers=list(settings.broker_url),
+            bootstrap_timeout_ms=bootstrap_timeout_ms,
             reconnect_backoff_max_ms=RECONNECT_BACKOFF_MAX_MS,
             metadata_max_age_ms=METADATA_MAX_AGE_MS,
+            socket_options=SOCKET_OPTIONS,
             kafka_client=network,
             **client_options(settings),
             **options,
         )
     except KafkaError as error:
-        for opened_network in networks:
-            opened_network.close()
-        failures = [str(failed.failure) for failed in networks if failed.failure]
-        raise KafkaConnectionError(failures[0]) if failures else error from error
+        close()
+        raise _failures.as_error() or error from error
+    finally:
+        limit.cancel()
 
 
-class Network(KafkaNetClient):  # type: ignore[misc]  # kafka-python is untyped
-    """kafka-python's network client, which keeps the error of the last connection."""
+class _ProducerNetwork:
+    """A network client whose producer waits for a broker that is not ready."""
 
-    def __init__(self, **options: object) -> None:
-        net = NetworkSelector(**options)
-        self._connections = _Connections(net, **options, **CONNECT_TIMEOUTS)
-        super().__init__(net=net, manager=self._connections)
-
-    @property
-    def failure(self) -> Exception | None:
-        """The error of the last connection; None when it succeeded."""
-        return self._connections.failure
-
-
-class ProducerNetwork(Network):
-    """The network client of a producer, which waits for a broker that is not ready."""
+    def __init__(self, network: Any) -> None:  # noqa: ANN401  kafka-python is untyped
+        self._network = network
 
     def connection_delay(self, node_id: object) -> float:
         """Return how many milliseconds to wait for a broker.
@@ -92,67 +100,29 @@ class ProducerNetwork(Network):
         kafka-python returns seconds, and 0 while it connects. Its producer takes this for
         milliseconds, and so loops without a pause while it has something to send.
         """
-        return max(float(super().connection_delay(node_id)) * 1000, NOT_READY_WAIT_MS)
+        return max(float(self._network.connection_delay(node_id)) * 1000, NOT_READY_WAIT_MS)
+
+    def __getattr__(self, name: str) -> Any:  # noqa: ANN401  kafka-python is untyped
+        return getattr(self._network, name)
 
 
-class _Connections(KafkaConnectionManager):  # type: ignore[misc]  # kafka-python is untyped
-    failure: Exception | None = None
+class _Failures(logging.Handler):
+    """Keeps the last error of a connection. kafka-python logs it, and raises only a timeout."""
 
-    async def _connect(
-        self,
-        node: Any,  # noqa: ANN401  kafka-python is untyped
-        conn: Any,  # noqa: ANN401  kafka-python is untyped
-        **options: object,
-    ) -> None:
-        await super()._connect(node, conn, **options)
-        self.failure = conn.init_future.exception
-        # After a refused login kafka-python reconnects immediately, without end.
-        if self.failure is not None and not self.connection_delay(node.node_id):
-            self.update_backoff(node.node_id)
+    last = ""
 
-    async def _build_transport(
-        self,
-        node: Any,  # noqa: ANN401  kafka-python is untyped
-        timeout_at: float | None = None,
-    ) -> KafkaTCPTransport:
-        sock = await create_connection(
-            self._net, node.host, node.port, self.config["socket_options"], timeout_at=timeout_at
-        )
-        if not self.ssl_enabled:
-            return _Plain(self._net, sock, host=node.host)
-        transport = _Encrypted(
-            self._net, sock, host=node.host, ssl_context=self.config["ssl_context"]
-        )
-        try:
-            await transport.handshake_until(timeout_at)
-        except (OSError, KafkaError) as error:
-            transport.close()
-            raise KafkaConnectionError(f"no TLS with {node.host}:{node.port}: {error}") from error
-        return transport
+    def emit(self, record: logging.LogRecord) -> None:
+        for argument in record.args or ():
+            has_reason = isinstance(argument, Exception) and argument.args
+            if has_reason and not isinstance(argument, KafkaTimeoutError):
+                self.last = str(argument)
+
+    def as_error(self) -> KafkaError | None:
+        return KafkaConnectionError(self.last) if self.last else None
 
 
-class _LastDataMixin:
-    """Returns the data that a broker sends before it disconnects, such as a refused login."""
-
-    def _sock_recv(self) -> tuple[bytes, Exception | None]:
-        received, error = super()._sock_recv()  # type: ignore[misc]
-        # The next call returns the error again.
-        return received, None if received else error
-
-
-class _Plain(_LastDataMixin, KafkaTCPTransport):  # type: ignore[misc]  # kafka-python is untyped
-    pass
-
-
-class _Encrypted(_LastDataMixin, KafkaSSLTransport):  # type: ignore[misc]  # untyped
-    async def handshake_until(self, timeout_at: float | None) -> None:
-        """Do the TLS handshake; kafka-python's own waits forever for a silent broker."""
-        while True:
-            try:
-                self._sock.do_handshake()
-            except ssl.SSLWantReadError:
-                await self._net.wait_read(self._sock, timeout_at=timeout_at)
-            except ssl.SSLWantWriteError:
-                await self._net.wait_write(self._sock, timeout_at=timeout_at)
-            else:
-                return
+_failures = _Failures(logging.WARNING)
+_log = logging.getLogger("kafka.net")
+_log.addHandler(_failures)
+# kafka-python logs several lines for each failed connection. The apps log each failure once.
+_log.propagate = False

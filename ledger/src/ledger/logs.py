@@ -17,8 +17,9 @@ from structlog.typing import EventDict, Processor
 
 __all__ = ["Writer", "configure"]
 
-# kafka-python logs several lines for each failed connection. The apps log each failure once.
-QUIET = {"kafka": logging.WARNING, "kafka.cluster": logging.CRITICAL, "kafka.net": logging.CRITICAL}
+# kafka-python logs several lines for each failed connection. The apps log each failure once;
+# broker_network has those of kafka.net.
+QUIET = {"kafka": logging.WARNING, "kafka.cluster": logging.CRITICAL}
 
 # Seconds in which lines are collected for one write.
 FLUSH_DELAY = 0.02
