@@ -64,14 +64,18 @@ app.kubernetes.io/managed-by: {{ .root.Release.Service }}
 {{- end -}}
 
 {{/*
-An object's name, by default that of its part, and its labels, of which `labels` has more.
-(dict root name object labels)
+An object's name, by default that of its part, its labels, of which `labels` has more, and its
+annotations. (dict root name object labels annotations)
 */}}
 {{- define "platform.metadata" -}}
 name: {{ .object | default (include "platform.name" .) }}
 labels:
   {{- $own := include "platform.texts" (.labels | default dict) | fromJson }}
   {{- merge (include "platform.labels" . | fromYaml) $own | toYaml | nindent 2 }}
+{{- with .annotations }}
+annotations:
+  {{- include "platform.texts" . | fromJson | toYaml | nindent 2 }}
+{{- end }}
 {{- end -}}
 
 {{/* An image's reference: by digest if it has one, else by tag. (dict root image) */}}
