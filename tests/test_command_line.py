@@ -210,3 +210,11 @@ def test_bash_completes_tasks_and_flags(
         ["bash", "-c", complete], cwd=tmp_path, capture_output=True, text=True, check=True
     )
     assert (set(done.stdout.split()), done.stderr) == (completions, "")
+
+
+def test_a_list_of_tasks_imports_only_their_names_and_help() -> None:
+    program = "import sys, tasks; print(*sys.modules)"
+    argv = [sys.executable, "-c", program]
+    loaded = subprocess.check_output(argv, cwd=ROOT, text=True).split()
+    slow = {"docker", "pydantic", "requests", "delivery.project.files"}
+    assert slow.intersection(loaded) == set()

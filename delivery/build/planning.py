@@ -151,7 +151,8 @@ def _digests(
     if registry is None:
         return {}
     address = declaration.registry.address
-    return {name: registry.digest(f"{address}/{name}", key) for name, key in keys.items()}
+    digests = registry.digests((f"{address}/{name}", key) for name, key in keys.items())
+    return dict(zip(keys, digests, strict=True))
 
 
 def _chart_key(

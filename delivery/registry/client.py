@@ -10,7 +10,8 @@ import io
 import json
 import re
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -155,6 +156,12 @@ class Registry:
                 return digest
             manifest = self.fetch(repository, reference)
             return manifest.digest if manifest else ""
+
+    def digests(self, references: Iterable[tuple[str, str]]) -> list[str]:
+        """The digests under (repository, tag or digest), as `digest` has them, asked together."""
+        pairs = list(references)
+        with ThreadPoolExecutor(max(1, len(pairs))) as pool:
+            return list(pool.map(lambda pair: self.digest(*pair), pairs))
 
     def tags(self, repository: str) -> list[str]:
         """The tags of a repository; none when the registry does not know it."""

@@ -9,6 +9,7 @@ A login is sent only to the registry and to the token service that the registry 
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import re
@@ -177,6 +178,7 @@ class Connection:
         self, address: str, *, pause: Callable[[float], None], timeout: tuple[float, float]
     ) -> None:
         self.address = address
+        self._counter = itertools.count(1)  # requests are sent by several threads
         self.requests = 0
         self._pause = pause
         self._timeout = timeout
@@ -229,7 +231,7 @@ class Connection:
         return RegistryError(message, hint=hint)
 
     def _count(self, _answer: requests.Response, **_options: object) -> None:
-        self.requests += 1
+        self.requests = max(self.requests, next(self._counter))
 
     def _send(self, request: Request) -> requests.Response:
         """Send a request with the login known so far; redirects of downloads are followed."""

@@ -112,11 +112,9 @@ def write(release: Release, root: Path = ROOT) -> Release:
 
 def version_tags(registry: Registry, plan: Plan) -> dict[str, str]:
     """The digest of each version tag of a plan in the registry, or "", by REPOSITORY:TAG."""
-    return {
-        f"{part.repository}:{part.tag}": registry.digest(part.repository, part.tag)
-        for part in plan.parts
-        if part.tag
-    }
+    tags = [(part.repository, part.tag) for part in plan.parts if part.tag]
+    names = (f"{repository}:{tag}" for repository, tag in tags)
+    return dict(zip(names, registry.digests(tags), strict=True))
 
 
 def package_chart(

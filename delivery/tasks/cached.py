@@ -5,7 +5,6 @@ from __future__ import annotations
 from invoke.context import Context
 
 from delivery import console
-from delivery.platform import cache_cleanup
 from delivery.tasks.decorator import task
 
 __all__ = ["clean", "prune", "status"]
@@ -14,6 +13,8 @@ __all__ = ["clean", "prune", "status"]
 @task()
 def status(_context: Context, json_: bool = False) -> None:
     """Show the folder and the size of the cache."""
+    from delivery.platform import cache_cleanup
+
     if json_:
         console.data(cache_cleanup.to_json())
     else:
@@ -27,6 +28,8 @@ def prune(_context: Context, days: int = 14) -> None:
     These are helper programs of earlier versions, build cache, and images of this project without
     tag and container. They are pulled or built again when needed.
     """
+    from delivery.platform import cache_cleanup
+
     cache_cleanup.prune(days)
 
 
@@ -37,4 +40,6 @@ def clean(_context: Context, yes: bool = False) -> None:
     This removes that engine's images, containers and volumes; other engines do not change.
     Undelivered events stay.
     """
+    from delivery.platform import cache_cleanup
+
     cache_cleanup.clean(yes=yes)

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import sys
+from typing import TYPE_CHECKING
 
 from invoke.context import Context
 
-from delivery import console, process
+from delivery import console
 from delivery.errors import CommandError, DeclarationError, TestError, did_you_mean
-from delivery.project import files
-from delivery.project.declaration import Declaration, is_local
 from delivery.tasks.decorator import task
+
+if TYPE_CHECKING:
+    from delivery.project.declaration import Declaration
 
 __all__ = ["check"]
 
@@ -29,6 +31,9 @@ def check(_context: Context, of: str) -> None:
 
     Tests push to a local registry: their code may not be reviewed yet.
     """
+    from delivery import process
+    from delivery.project import files
+
     declaration = files.load_declaration()
     parts = [*declaration.subprojects, declaration.name]
     if of not in parts:
@@ -52,5 +57,7 @@ def check(_context: Context, of: str) -> None:
 
 def _registry(declaration: Declaration) -> str:
     """The local registry that tests push to."""
+    from delivery.project.declaration import is_local
+
     address = declaration.registry.address
     return address if is_local(address) else _LOCAL_REGISTRY

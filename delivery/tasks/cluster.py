@@ -5,9 +5,6 @@ from __future__ import annotations
 from invoke.context import Context
 
 from delivery import console
-from delivery.cluster import local_cluster
-from delivery.host import engines
-from delivery.project import files
 from delivery.tasks.decorator import task
 
 __all__ = ["down", "status", "up"]
@@ -19,6 +16,10 @@ def up(_context: Context) -> None:
 
     It has workers for spot, for on-demand and without a label. Nodes pull from the local registry.
     """
+    from delivery.cluster import local_cluster
+    from delivery.host import engines
+    from delivery.project import files
+
     engine = engines.ensure()
     cluster = local_cluster.up(engine, files.load_declaration())
     console.say("")
@@ -32,6 +33,10 @@ def up(_context: Context) -> None:
 @task()
 def down(_context: Context) -> None:
     """Remove the local Kubernetes cluster and everything in it."""
+    from delivery.cluster import local_cluster
+    from delivery.host import engines
+    from delivery.project import files
+
     declaration = files.load_declaration()
     local_cluster.down(engines.require(), declaration)
     registry = declaration.registry.address
@@ -41,6 +46,10 @@ def down(_context: Context) -> None:
 @task()
 def status(_context: Context, json_: bool = False) -> None:
     """Show the nodes of the local Kubernetes cluster."""
+    from delivery.cluster import local_cluster
+    from delivery.host import engines
+    from delivery.project import files
+
     cluster = local_cluster.status(engines.require(), files.load_declaration())
     if json_:
         console.data(cluster.to_json())

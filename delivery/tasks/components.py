@@ -5,7 +5,6 @@ from __future__ import annotations
 from invoke.context import Context
 
 from delivery import console
-from delivery.project import files
 from delivery.tasks.decorator import task
 
 __all__ = ["add"]
@@ -26,7 +25,7 @@ def add(
 
     Edit both by hand afterwards. docs/components.md explains the rest.
     """
-    from delivery.project import component
+    from delivery.project import component, files
 
     new = component.Component(name, folder or name, subproject, port)
     files_written = component.add(files.load_declaration(), new)

@@ -15,7 +15,6 @@ from invoke.exceptions import Exit
 
 from delivery import console, process
 from delivery.errors import DeliveryError, TerminatedError
-from delivery.project import files
 
 __all__ = ["task"]
 
@@ -93,6 +92,8 @@ def _interrupted(name: str) -> DeliveryError:
 
 
 def _internal_error(name: str, error: Exception) -> DeliveryError:
+    from delivery.project import files
+
     log = files.output("traceback.log")
     log.write_text("".join(traceback.format_exception(error)), encoding="utf-8")
     return DeliveryError(

@@ -5,7 +5,6 @@ from __future__ import annotations
 from invoke.context import Context
 
 from delivery import console
-from delivery.project import files
 from delivery.tasks.decorator import task
 
 __all__ = ["deploy", "rollback", "undeploy", "verify"]
@@ -51,6 +50,7 @@ def deploy(
     rolls it back.
     """
     from delivery.deploy import deploying, selection, target
+    from delivery.project import files
 
     options = target.parse_options(timeout, lock_timeout, rollback=rollback)
     request = selection.DeployRequest(
@@ -82,6 +82,7 @@ def rollback(
 ) -> None:
     """Return to an earlier revision of a deployment."""
     from delivery.deploy import reverting, selection, target
+    from delivery.project import files
 
     options = target.parse_options(timeout, lock_timeout)
     request = selection.DeployRequest(environment, context=context, yes=yes)
@@ -102,6 +103,7 @@ def undeploy(
 ) -> None:
     """Remove a deployment; its data stays."""
     from delivery.deploy import removal, selection, target
+    from delivery.project import files
 
     options = target.parse_options(timeout, lock_timeout)
     request = selection.DeployRequest(environment, context=context, yes=yes)
@@ -133,6 +135,7 @@ def verify(
     If they fail for the revision of this clone's last deploy, rolls back to the previous revision.
     """
     from delivery.deploy import reverting, selection, target
+    from delivery.project import files
 
     options = target.parse_options(timeout, lock_timeout, rollback=rollback)
     environment = selection.environment_to_verify(environment, plan)

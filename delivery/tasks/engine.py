@@ -7,7 +7,6 @@ import shlex
 from invoke.context import Context
 
 from delivery import console
-from delivery.host import docker_api, dockerd, engines, trust
 from delivery.tasks.decorator import task
 
 __all__ = ["down", "env", "status", "up"]
@@ -16,6 +15,8 @@ __all__ = ["down", "env", "status", "up"]
 @task(stage="prepare", step="engine.up")
 def up(_context: Context) -> None:
     """Find a Docker engine, or start a private engine."""
+    from delivery.host import engines
+
     engine = engines.ensure()
     if engine.is_private:
         console.say(_export(engine.address))
@@ -27,6 +28,8 @@ def down(_context: Context) -> None:
 
     Other engines do not change.
     """
+    from delivery.host import engines
+
     with console.step("private engine") as step:
         step.done("stopped; network cleaned up" if engines.down() else "does not run")
     console.say("its images, volumes and build cache stay: `./run inv cache.clean` removes them")
@@ -38,6 +41,8 @@ def env(_context: Context, json_: bool = False) -> None:
 
     --json also has BUILD_CA, the CA bundle for builds.
     """
+    from delivery.host import engines, trust
+
     engine = engines.require()
     address = engine.environment.get("DOCKER_HOST")
     if json_:
@@ -50,6 +55,8 @@ def env(_context: Context, json_: bool = False) -> None:
 @task()
 def status(_context: Context, json_: bool = False) -> None:
     """Show the engine that answers."""
+    from delivery.host import docker_api, dockerd
+
     engine = docker_api.find()
     if json_:
         known = (

@@ -6,23 +6,19 @@ import functools
 from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from invoke.context import Context
 
 from delivery import console
-from delivery.build import planning
-from delivery.build.plan import Plan
 from delivery.errors import DeclarationError, did_you_mean
-from delivery.host import engines
-from delivery.platform import lifecycle
-from delivery.project import files, gather
-from delivery.project.declaration import Declaration
-from delivery.project.gitflow import Decision
-from delivery.registry import local_registry
-from delivery.registry.client import Registry, is_reachable
-from delivery.registry.layers import read_sizes
-from delivery.release import preflight, problems, releasing
 from delivery.tasks.decorator import task
+
+if TYPE_CHECKING:
+    from delivery.build.plan import Plan
+    from delivery.project.declaration import Declaration
+    from delivery.project.gitflow import Decision
+    from delivery.registry.client import Registry
 
 __all__ = ["build", "ensure", "plan", "push", "sizes"]
 
@@ -53,6 +49,11 @@ def plan(
     Gitflow and Conventional Commits decide. Lists each problem of build and push with a hint, and
     has their exit code.
     """
+    from delivery.build import planning
+    from delivery.project import files
+    from delivery.registry.client import Registry, is_reachable
+    from delivery.release import preflight, problems
+
     declaration = files.load_declaration()
     if say:
         _say(say, declaration, branch)
@@ -95,6 +96,8 @@ def build(_context: Context, plan: str = "") -> None:
 
     On a published branch, builds nothing that could not be pushed.
     """
+    from delivery.release import releasing
+
     declaration, _, planned = _checked_plan()
     _check_unchanged(plan, planned)
     releasing.build(declaration, planned)
@@ -106,6 +109,8 @@ def push(_context: Context, plan: str = "") -> None:
 
     Writes .delivery/release.json. Does nothing on a branch that gitflow does not publish.
     """
+    from delivery.release import releasing
+
     declaration, registry, planned = _checked_plan()
     _check_unchanged(plan, planned)
     if not planned.decision.pushes:
@@ -115,6 +120,8 @@ def push(_context: Context, plan: str = "") -> None:
 
 
 def _say(fact: str, declaration: Declaration, branch: str) -> None:
+    from delivery.project import files, gather
+
     if fact not in _FACTS:
         hint = did_you_mean(fact, _FACTS)
         raise DeclarationError(f"cannot say {fact}: a plan has no such fact", hint=hint)
@@ -124,6 +131,11 @@ def _say(fact: str, declaration: Declaration, branch: str) -> None:
 @functools.cache
 def _checked_plan() -> tuple[Declaration, Registry, Plan]:
     """The plan of this run, made once: `inv build push` pushes what it has built."""
+    from delivery.project import files
+    from delivery.registry import local_registry
+    from delivery.registry.client import is_reachable
+    from delivery.release import preflight, problems
+
     declaration = files.load_declaration()
     if not is_reachable(declaration.registry.address):
         # A local registry is started, and maybe built, only for a plan without problems.
@@ -136,6 +148,8 @@ def _checked_plan() -> tuple[Declaration, Registry, Plan]:
 
 def _check_unchanged(file: str, planned: Plan) -> None:
     """Raise DeclarationError if a plan in a file is not the current plan."""
+    from delivery.build import planning
+
     if file:
         planning.check_unchanged(Path(file), planned)
 
@@ -143,6 +157,11 @@ def _check_unchanged(file: str, planned: Plan) -> None:
 @task()
 def sizes(_context: Context, json_: bool = False) -> None:
     """Show the sizes of this project's images and their layers."""
+    from delivery.platform import lifecycle
+    from delivery.project import files
+    from delivery.registry.client import Registry
+    from delivery.registry.layers import read_sizes
+
     release = lifecycle.released()
     if release is None:
         raise DeclarationError(
@@ -175,4 +194,8 @@ def ensure(_context: Context) -> None:
 
     Publishes no version. Writes .delivery/release.json, which `inv up` reads.
     """
+    from delivery.host import engines
+    from delivery.project import files
+    from delivery.release import releasing
+
     releasing.ensure_images(engines.ensure(), files.load_declaration())

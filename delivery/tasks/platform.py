@@ -6,9 +6,6 @@ from invoke.context import Context
 
 from delivery import console
 from delivery.errors import DeclarationError
-from delivery.host import engines
-from delivery.platform import lifecycle
-from delivery.project import files
 from delivery.tasks.decorator import task
 
 __all__ = ["dev", "doctor", "down", "logs", "status", "up"]
@@ -22,6 +19,7 @@ def up(_context: Context, monitoring: bool = False) -> None:
     all services, sends an event through them. The ledger records a deployment to local.
     """
     from delivery.platform import startup
+    from delivery.project import files
 
     startup.up(files.load_declaration(), monitoring=monitoring).say()
 
@@ -39,6 +37,7 @@ def dev(_context: Context, debug: str = "", kubernetes: bool = False) -> None:
     imported is shown, and the app serves on as it was. Ctrl-C: the apps run as built again.
     """
     from delivery.platform import dev
+    from delivery.project import files
 
     declaration = files.load_declaration()
     if not kubernetes:
@@ -70,6 +69,7 @@ def down(
     The local registry stays up while a local cluster pulls from it.
     """
     from delivery.platform import shutdown
+    from delivery.project import files
 
     shutdown.down(files.load_declaration(), volumes=volumes, registry=registry, yes=yes)
 
@@ -81,6 +81,7 @@ def status(_context: Context, json_: bool = False) -> None:
     Fails if a service of the platform is down or behind.
     """
     from delivery.platform import overview
+    from delivery.project import files
 
     current = overview.load_status(files.load_declaration())
     if json_:
@@ -111,6 +112,10 @@ def status(_context: Context, json_: bool = False) -> None:
 )
 def logs(_context: Context, service: list[str], follow: bool = False, tail: int = 50) -> None:
     """Show the logs of the platform's containers."""
+    from delivery.host import engines
+    from delivery.platform import lifecycle
+    from delivery.project import files
+
     project = lifecycle.compose(engines.require(), files.load_declaration(), lifecycle.released())
     lifecycle.logs(project, service, follow=follow, tail=tail)
 
@@ -122,6 +127,7 @@ def doctor(_context: Context, json_: bool = False) -> None:
     Changes nothing. Fails if something keeps the platform from running.
     """
     from delivery.platform import doctor
+    from delivery.project import files
 
     report = doctor.examine(files.load_declaration())
     if json_:

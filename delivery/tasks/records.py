@@ -7,8 +7,6 @@ from pathlib import Path
 from invoke.context import Context
 
 from delivery import console
-from delivery.project import files
-from delivery.records import outbox
 from delivery.tasks.decorator import task
 from delivery.words import plural
 
@@ -39,6 +37,7 @@ def records(
     They come from the ledger. docs/records.md defines each figure.
     """
     from delivery.dora import report
+    from delivery.project import files
 
     summary = report.load(files.load_declaration(), component, environment, since)
     if csv:
@@ -59,7 +58,7 @@ def deliver(_context: Context, rejected: bool = False) -> None:
 
     An unavailable ledger is no error: its events stay in the outbox.
     """
-    from delivery.records import sending
+    from delivery.records import outbox, sending
 
     if rejected:
         events = plural(outbox.retry_rejected(), "event")
@@ -82,7 +81,7 @@ def deliver(_context: Context, rejected: bool = False) -> None:
 @task()
 def waiting(_context: Context, json_: bool = False) -> None:
     """Show the events in the outbox, and those that the ledger has rejected."""
-    from delivery.records import sending
+    from delivery.records import outbox, sending
 
     pending, rejected = outbox.waiting(), outbox.rejected()
     if json_:

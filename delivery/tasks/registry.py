@@ -7,10 +7,7 @@ from datetime import UTC, datetime
 
 from invoke.context import Context
 
-from delivery import console, prompt
-from delivery.host import engines
-from delivery.project import files
-from delivery.registry.client import Registry
+from delivery import console
 from delivery.tasks.decorator import task
 
 __all__ = ["prune"]
@@ -40,6 +37,10 @@ def prune(
     Keeps what environments run or may roll back to, the releases of --in-use, and everything that a
     kept release needs.
     """
+    from delivery import prompt
+    from delivery.host import engines
+    from delivery.project import files
+    from delivery.registry.client import Registry
     from delivery.retention import pruning
 
     declaration = files.load_declaration()

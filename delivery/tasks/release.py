@@ -6,8 +6,7 @@ from collections.abc import Sequence
 
 from invoke.context import Context
 
-from delivery import console, prompt
-from delivery.project import files
+from delivery import console
 from delivery.tasks.decorator import task
 
 __all__ = ["finish", "prepare"]
@@ -33,6 +32,8 @@ def prepare(
 
     Shows the changes first. Unchanged subprojects keep their versions.
     """
+    from delivery import prompt
+    from delivery.project import files
     from delivery.release import preparing
 
     declaration = files.load_declaration()
@@ -68,6 +69,8 @@ def finish(
 
     On main or master, once the registry has the release of these sources.
     """
+    from delivery import prompt
+    from delivery.project import files
     from delivery.release import finishing
 
     declaration = files.load_declaration()

@@ -8,7 +8,6 @@ from pathlib import Path
 from invoke.context import Context
 
 from delivery import console
-from delivery.project import files
 from delivery.tasks.decorator import task
 
 __all__ = ["split"]
@@ -25,6 +24,7 @@ def split(_context: Context, to: str, only: str = "") -> None:
 
     This clone does not change. A later split has the same commits and the new ones.
     """
+    from delivery.project import files
     from delivery.split import splitting
 
     repositories = splitting.split(files.load_declaration(), Path(to).expanduser().resolve(), only)

@@ -6,7 +6,6 @@ from invoke.context import Context
 
 from delivery import console
 from delivery.errors import ScanError
-from delivery.scan import scanning
 from delivery.tasks.decorator import task
 from delivery.words import plural
 
@@ -23,6 +22,8 @@ def secrets(_context: Context, history: bool = False, json_: bool = False) -> No
 
     Writes .delivery/scan/secrets.json, without the secrets.
     """
+    from delivery.scan import scanning
+
     findings = scanning.find_secrets(everything=history)
     if json_:
         console.data(scanning.report())

@@ -5,18 +5,17 @@ from __future__ import annotations
 import getpass
 import os
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from invoke.context import Context
 
-from delivery import console, prompt
+from delivery import console
 from delivery.errors import DeclarationError, did_you_mean
-from delivery.platform import lifecycle
-from delivery.project import files
-from delivery.registry.client import Registry
-from delivery.release import attached_sboms, catalog, cosign, signing
-from delivery.release.released import Release
-from delivery.release.sbom import parse, table_rows
 from delivery.tasks.decorator import task
+
+if TYPE_CHECKING:
+    from delivery.registry.client import Registry
+    from delivery.release.released import Release
 
 __all__ = ["keys", "sbom", "sign", "verify"]
 
@@ -41,6 +40,9 @@ def sbom(
 
     They come from the SBOM that the registry has for the image; else it is made.
     """
+    from delivery.release import attached_sboms
+    from delivery.release.sbom import parse, table_rows
+
     known = _release("show an SBOM", _registry(), version).images
     if image not in known:
         raise DeclarationError(
@@ -61,6 +63,8 @@ def keys(_context: Context, to: str) -> None:
 
     The password of the private key is COSIGN_PASSWORD, else it is asked for.
     """
+    from delivery.release import signing
+
     signing.key_pair(Path(to), _password())
 
 
@@ -70,6 +74,9 @@ def sign(_context: Context, version: str = "") -> None:
 
     Does not check provenance, which `inv push` does.
     """
+    from delivery.project import files
+    from delivery.release import cosign, signing
+
     if not cosign.signing_key():
         raise DeclarationError(
             f"cannot sign: {cosign.KEY} is not set",
@@ -81,6 +88,9 @@ def sign(_context: Context, version: str = "") -> None:
 @task(help={"version": _VERSION})
 def verify(_context: Context, version: str = "", json_: bool = False) -> None:
     """Check the signatures of a release with the key in delivery.toml."""
+    from delivery.project import files
+    from delivery.release import signing
+
     references = _references("verify signatures", version)
     signing.verify(files.load_declaration(), references)
     if json_:
@@ -88,10 +98,16 @@ def verify(_context: Context, version: str = "", json_: bool = False) -> None:
 
 
 def _registry() -> Registry:
+    from delivery.project import files
+    from delivery.registry.client import Registry
+
     return Registry(files.load_declaration().registry.address)
 
 
 def _release(doing: str, registry: Registry, version: str) -> Release:
+    from delivery.platform import lifecycle
+    from delivery.release import catalog
+
     release = catalog.find(registry, version) if version else lifecycle.released()
     if release is None:
         reason, hint = "this clone has no release yet", "publish it by `./run inv push`"
@@ -104,6 +120,8 @@ def _release(doing: str, registry: Registry, version: str) -> Release:
 
 def _references(doing: str, version: str) -> list[str]:
     """The signed references of a release; of a local release its images."""
+    from delivery.release import catalog
+
     registry = _registry()
     release = _release(doing, registry, version)
     return (
@@ -114,6 +132,9 @@ def _references(doing: str, version: str) -> list[str]:
 
 
 def _password() -> str:
+    from delivery import prompt
+    from delivery.release import cosign
+
     if cosign.PASSWORD in os.environ:
         return os.environ[cosign.PASSWORD]
     if not prompt.is_interactive():

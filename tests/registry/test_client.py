@@ -1,6 +1,7 @@
 """Pushes are read back, and what a registry serves is checked against its digest."""
 
 import json
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -527,3 +528,20 @@ def test_other_content_under_an_immutable_tag_is_the_registrys_refusal(tmp_path:
         pytest.raises(RegistryError, match=r"answered 400 \(TAG_INVALID: the tag is immutable\)"),
     ):
         Registry(address).push_layout(tmp_path, f"{address}/app", TAG, no_line)
+
+
+def test_digests_are_asked_together_and_come_in_order() -> None:
+    registry = FakeRegistry()
+    digests = [registry.add("app", f"key{number}", b"%d" % number) for number in range(3)]
+    together = threading.Barrier(4)  # each request waits for all others
+
+    def answer(method: str, path: str, headers: dict[str, str], body: bytes) -> Answer:
+        together.wait(10)
+        return registry(method, path, headers, body)
+
+    with serving(answer) as (address, _):
+        client = Registry(address)
+        pairs = [(f"{address}/app", f"key{number}") for number in (0, 1, 2, 3)]
+        assert client.digests(pairs) == [*digests, ""]
+        assert client.requests == 4
+    assert Registry("localhost:1").digests([]) == []

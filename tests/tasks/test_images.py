@@ -16,7 +16,7 @@ from delivery.project import files, gather
 from delivery.project.declaration import Declaration
 from delivery.project.facts import Ref
 from delivery.project.gitflow import decide
-from delivery.registry import local_registry
+from delivery.registry import client, layers, local_registry
 from delivery.registry.layers import Layer
 from delivery.release import preflight
 from delivery.release.released import Release, ReleasedPart
@@ -32,7 +32,7 @@ def _project(monkeypatch: pytest.MonkeyPatch, declaration: Declaration) -> None:
         "load_decision",
         lambda declared, _root, branch: decide(Ref("branch", branch), declared),
     )
-    monkeypatch.setattr(images, "is_reachable", lambda _address: False)
+    monkeypatch.setattr(client, "is_reachable", lambda _address: False)
 
 
 def planned(monkeypatch: pytest.MonkeyPatch, declaration: Declaration, **fields: Any) -> Plan:
@@ -163,7 +163,7 @@ def test_a_plan_with_problems_starts_and_builds_nothing(
     def unexpected(*_arguments: object) -> None:
         raise AssertionError("nothing is started or built")
 
-    monkeypatch.setattr(images, "is_reachable", lambda _address: answers)
+    monkeypatch.setattr(client, "is_reachable", lambda _address: answers)
     monkeypatch.setattr(
         local_registry, "connect", (lambda _declaration: None) if answers else unexpected
     )
@@ -179,17 +179,17 @@ def test_a_plan_with_problems_starts_and_builds_nothing(
 def test_sizes_are_shown_by_layer(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], *, json_: bool
 ) -> None:
-    layers = [
+    known = [
         Layer("sha256:" + "a" * 64, 1_000_000, 3_000_000),
         Layer("sha256:" + "b" * 64, 500_000, 1_500_000),
     ]
     image = ReleasedPart("localhost:5001/api-rest", "k", "sha256:" + "c" * 64)
     monkeypatch.setattr(lifecycle, "released", lambda: Release({"api-rest": image}))
-    monkeypatch.setattr(images, "read_sizes", lambda *_: layers)
+    monkeypatch.setattr(layers, "read_sizes", lambda *_: known)
     run(images.sizes, json_=json_)
     printed = capsys.readouterr().out
     if json_:
-        assert json.loads(printed) == {"api-rest": [vars(layer) for layer in layers]}
+        assert json.loads(printed) == {"api-rest": [vars(layer) for layer in known]}
     else:
         assert "api-rest 4.5 MB 1.5 MB aaaaaaaaaaaa bbbbbbbbbbbb" in " ".join(printed.split())
 
