@@ -169,3 +169,23 @@ the proxy's port. (dict component port)
 {{- .port -}}
 {{- end -}}
 {{- end -}}
+
+{{/*
+What needs nodes of a capacity type, as JSON: capacity type to names of components, Kafka and the
+database among them. (root)
+*/}}
+{{- define "platform.requiredCapacity" -}}
+{{- $parts := include "platform.components" . | fromJson -}}
+{{- range $backend := list "kafka" "database" -}}
+{{- if (index $.Values $backend).enabled -}}
+{{- $_ := set $parts $backend (index $.Values $backend) -}}
+{{- end -}}
+{{- end -}}
+{{- $required := dict -}}
+{{- range $name, $part := $parts -}}
+{{- with ($part.capacityType | default dict).require -}}
+{{- $_ := set $required . (append (get $required . | default list) $name) -}}
+{{- end -}}
+{{- end -}}
+{{- toJson $required -}}
+{{- end -}}

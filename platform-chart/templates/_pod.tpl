@@ -276,13 +276,15 @@ long, which needs no program in the image. Kubernetes can do so from 1.30 on.
 
 {{/*
 The affinity from capacityType and the user's own, as JSON. Kubernetes ORs the terms of a required
-node affinity, so each of them gets the capacity type.
+node affinity, so each of them gets the capacity type. Kafka and the database have it too.
+(dict root component)
 */}}
 {{- define "platform.component.affinity" -}}
-{{- $affinity := deepCopy .component.affinity -}}
+{{- $affinity := deepCopy (.component.affinity | default dict) -}}
+{{- $capacityType := .component.capacityType | default dict -}}
 {{- $label := .root.Values.capacityTypeLabel -}}
 {{- $node := $affinity.nodeAffinity | default dict -}}
-{{- with .component.capacityType.require -}}
+{{- with $capacityType.require -}}
 {{- $expression := dict "key" $label "operator" "In" "values" (list .) -}}
 {{- $required := $node.requiredDuringSchedulingIgnoredDuringExecution | default dict -}}
 {{- $terms := list -}}
@@ -293,21 +295,22 @@ node affinity, so each of them gets the capacity type.
 {{- $required = dict "nodeSelectorTerms" $terms -}}
 {{- $_ := set $node "requiredDuringSchedulingIgnoredDuringExecution" $required -}}
 {{- end -}}
-{{- with .component.capacityType.prefer -}}
+{{- with $capacityType.prefer | default $capacityType.avoid -}}
 {{- $preferred := $node.preferredDuringSchedulingIgnoredDuringExecution | default list -}}
-{{- $preferences := list (dict "weight" 75 "label" $label "value" .) -}}
+{{- $operator := ternary "In" "NotIn" (not (empty $capacityType.prefer)) -}}
+{{- $own := dict "key" $label "operator" $operator "values" (list .) -}}
+{{- $preferences := list (dict "weight" 75 "expression" $own) -}}
 {{- if $.component.spread -}}
 {{- /*
 The scheduler gives the best node by preferences as many points as the best node by spreading: all
 pods may end up on one spot node. A preference that every node meets leaves 75 % of these points to
 the capacity type.
 */ -}}
-{{- $every := dict "weight" 25 "label" "kubernetes.io/os" "value" "linux" -}}
-{{- $preferences = append $preferences $every -}}
+{{- $every := dict "key" "kubernetes.io/os" "operator" "In" "values" (list "linux") -}}
+{{- $preferences = append $preferences (dict "weight" 25 "expression" $every) -}}
 {{- end -}}
 {{- range $preferences -}}
-{{- $expression := dict "key" .label "operator" "In" "values" (list .value) -}}
-{{- $preference := dict "matchExpressions" (list $expression) -}}
+{{- $preference := dict "matchExpressions" (list .expression) -}}
 {{- $preferred = append $preferred (dict "weight" .weight "preference" $preference) -}}
 {{- end -}}
 {{- $_ := set $node "preferredDuringSchedulingIgnoredDuringExecution" $preferred -}}

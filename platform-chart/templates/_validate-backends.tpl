@@ -8,6 +8,13 @@
 {{- include "platform.validate.externalKafka" . -}}
 {{- end -}}
 {{- include "platform.validate.database" . -}}
+{{- range $backend := list "kafka" "database" -}}
+{{- $capacityType := (index $.Values $backend).capacityType | default dict -}}
+{{- if gt (len $capacityType) 1 }}
+{{ $backend }}.capacityType: it has {{ keys $capacityType | sortAlpha | join " and " }}
+{{- print "; keep one (null removes one)" }}
+{{- end -}}
+{{- end -}}
 {{- end -}}
 
 {{/* Each is either the chart's own or external, and there if a component uses it. (root) */}}

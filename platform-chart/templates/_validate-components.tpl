@@ -34,8 +34,9 @@
 {{- if has .name (include "platform.reservedNames" .root | fromJsonArray) }}
 {{ .path }}: the chart has objects of this name; choose another one
 {{- end -}}
-{{- if and .component.capacityType.prefer .component.capacityType.require }}
-{{ .path }}.capacityType: it has both prefer and require; set one of them to null
+{{- if gt (len .component.capacityType) 1 }}
+{{ .path }}.capacityType: it has {{ keys .component.capacityType | sortAlpha | join " and " }}
+{{- print "; keep one (null removes one)" }}
 {{- end -}}
 {{- $labels := include "platform.podLabels" . | fromYaml -}}
 {{- range $label := keys .component.podLabels | sortAlpha -}}

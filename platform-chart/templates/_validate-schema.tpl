@@ -44,7 +44,7 @@ report.broken if the type is wrong. An unknown key is removed from the value ins
 {{- end -}}
 {{- end -}}
 
-{{/* Adds a mistake, and its path to another list, by default `unsound`. (dict node text path in) */}}
+{{/* Adds a mistake, and its path to another list, by default unsound. (dict node text path in) */}}
 {{- define "platform.schema.mistake" -}}
 {{- $report := .node.report -}}
 {{- $path := .path | default .node.path -}}

@@ -83,9 +83,28 @@ def test_the_users_requirement_is_kept_with_a_preference() -> None:
     assert SPOT in merged["nodeAffinity"][PREFERRED]
 
 
+def test_kafka_and_the_database_avoid_spot() -> None:
+    avoided = preference(75, {"key": LABEL, "operator": "NotIn", "values": ["spot"]})
+    for name in ("platform-kafka", "platform-database"):
+        assert avoided in pod(render(), name)["affinity"]["nodeAffinity"][PREFERRED]
+    own = "{capacityType: {require: ondemand, avoid: null}}"
+    documents = render(f"{{kafka: {own}, database: {own}}}")
+    for name in ("platform-kafka", "platform-database"):
+        node = pod(documents, name)["affinity"]["nodeAffinity"]
+        assert node == {REQUIRED: {"nodeSelectorTerms": [{"matchExpressions": [ONDEMAND]}]}}
+
+
+def test_on_any_cluster_nothing_needs_the_label() -> None:
+    for document in render("", "values-any-cluster.yaml"):
+        assert "nodeSelectorTerms" not in str(document)
+
+
 def test_the_label_of_nodes_is_one_value() -> None:
     documents = render("capacityTypeLabel: karpenter.sh/capacity-type")
-    for name in ("platform-api-rest", "platform-async-worker"):
+    for name in (
+        *("platform-api-rest", "platform-async-worker"),
+        *("platform-kafka", "platform-database"),
+    ):
         text = str(pod(documents, name)["affinity"])
         assert "karpenter.sh/capacity-type" in text
         assert LABEL not in text

@@ -17,7 +17,7 @@ MISTAKES = [
     ("image: {repository: web}", ".image: it has neither a tag nor a digest"),
     (
         "capacityType: {prefer: spot, require: spot}",
-        ".capacityType: it has both prefer and require",
+        ".capacityType: it has prefer and require; keep one (null removes one)",
     ),
     (
         "podLabels: {app.kubernetes.io/name: x}",
