@@ -95,7 +95,7 @@ class Database:
     def _listed(self, listing: Listing) -> list[dict[str, Any]]:
         found = list(self.events.values())
         ids = [event["id"] for event in found]
-        start = 0 if listing.after is None else ids.index(listing.after.id) + 1
+        start = 0 if listing.cursor is None else ids.index(listing.cursor.id) + 1
         end = None if listing.last is None else ids.index(listing.last.id) + 1
         return found[start:end]
 
@@ -437,6 +437,14 @@ def test_a_listing_without_a_query_has_the_newest_events(service: Service) -> No
     assert response.json == {"deployments": [stored(1)], "next": None}
     assert "Link" not in response.headers
     assert service.database.asked == [Listing(limit=50)]
+
+
+def test_a_page_after_a_number_has_no_cursor(service: Service) -> None:
+    put(service, stored(1), stored(2))
+    response = service.http.get("/deployments?after=0&limit=1")
+    assert response.json == {"deployments": [stored(1)], "next": None}
+    assert "Link" not in response.headers
+    assert service.database.asked == [Listing(after=0, limit=1)]
 
 
 def test_the_query_reaches_the_database_decoded(service: Service) -> None:

@@ -5,9 +5,9 @@ from urllib.parse import parse_qsl, quote
 import pytest
 from api_rest import listing
 from api_rest.errors import Problem
-from api_rest.listing import EPOCH, Listing, Position, next_link, parameters, parse
+from api_rest.listing import AFTER, EPOCH, Listing, Position, next_link, parameters, parse
 
-KNOWN = parameters(limit_max=500)
+KNOWN = (*parameters(limit_max=500), AFTER)
 EVENT_ID = "0b1e1a5c-6f0d-4f6e-9f57-3f6d1f2f7a11"
 MOMENT = datetime(2026, 1, 31, 11, 0, 0, 123456)  # noqa: DTZ001  UTC without a zone
 
@@ -32,7 +32,7 @@ def test_every_parameter_is_parsed() -> None:
     query = (
         "component=a%2Fb&environment=prod&version=%C3%A9+1&status=failed&stage=deploy"
         f"&responsible=Zo%C3%AB&since=2026-01-31T12:00:00%2B01:00"
-        f"&until=2026-01-31T11:00:00.5Z&limit=500&cursor={cursor}"
+        f"&until=2026-01-31T11:00:00.5Z&limit=500&cursor={cursor}&after={2**63 - 1}"
     )
     assert read(query) == Listing(
         filters={
@@ -46,7 +46,8 @@ def test_every_parameter_is_parsed() -> None:
         since=datetime(2026, 1, 31, 11),  # noqa: DTZ001
         until=datetime(2026, 1, 31, 11, 0, 0, 500_000),  # noqa: DTZ001
         limit=500,
-        after=Position(MOMENT, EVENT_ID),
+        after=2**63 - 1,
+        cursor=Position(MOMENT, EVENT_ID),
     )
 
 
@@ -71,6 +72,8 @@ def test_the_order_of_filters_does_not_depend_on_the_query() -> None:
         ("limit=1&limit=2", {"limit"}),
         ("stage=Pray&status=&component=a%20b", {"stage", "status", "component"}),
         ("version=%00", {"version"}),
+        (f"after={2**63}", {"after"}),
+        ("after=-1", {"after"}),
         ("cursor=", {"cursor"}),
         ("cursor=abc", {"cursor"}),
         ("%0A=1", {"'\\n'"}),

@@ -81,12 +81,13 @@ def recent(store: Store, **asked: Any) -> list[dict[str, Any]]:
 def test_an_event_is_read_as_sent(
     store: Store, put: Callable[..., None], deployment: dict[str, Any]
 ) -> None:
-    put("a", actor="jenkins", details={"seconds": 1.5, "who": "Zoë"})
+    put("a", actor="jenkins", sequence=7, details={"seconds": 1.5, "who": "Zoë"})
     assert store.find("a") == {
         "id": "a",
         "received_at": "2026-01-01T12:00:00.000001Z",
         **deployment,
         "actor": "jenkins",
+        "sequence": 7,
         "details": {"seconds": 1.5, "who": "Zoë"},
     }
 
@@ -129,6 +130,21 @@ def test_a_time_range_includes_its_start_and_excludes_its_end(
     since, until = START + timedelta(minutes=1), START + timedelta(minutes=3)
     found = recent(store, filters={}, limit=9, since=since, until=until)
     assert ids(found) == ["2", "1"]
+
+
+def test_after_a_number_come_the_next_ones_whatever_their_times(
+    store: Store, put: Callable[..., None]
+) -> None:
+    put("first", sequence=3)
+    put("late", sequence=9, received_at=START - timedelta(days=1))
+    put("other", sequence=10, component="other")
+    put("next", sequence=8, received_at=START + timedelta(days=1))
+    put("not numbered")
+    filters = {"component": "api-rest"}
+    assert ids(recent(store, filters=filters, after=0, limit=2)) == ["first", "next"]
+    assert ids(recent(store, filters=filters, after=8, limit=2)) == ["late"]
+    assert ids(recent(store, filters=filters, after=10, limit=2)) == []
+    assert ids(recent(store, since=START, after=3, limit=9)) == ["next", "other"]
 
 
 @pytest.mark.parametrize(("limit", "more"), [(1, True), (2, True), (3, False), (4, False)])
@@ -209,7 +225,7 @@ def test_the_end_of_a_listing_is_where_the_next_one_begins(
     for name in "abcd":
         put(name, component="x")
     put("y", component="y")
-    listing = Listing(filters={"component": "x"}, after=Position(START, "d"), limit=limit)
+    listing = Listing(filters={"component": "x"}, cursor=Position(START, "d"), limit=limit)
     batch = store.recent(listing, encode, 10_000)
     assert store.end(listing) == (batch.last if limit < 3 else None)
 
@@ -219,7 +235,7 @@ def test_a_listing_ends_at_its_last_position(store: Store, put: Callable[..., No
         put(name)
         put(f"{name}-later", received_at=START + timedelta(seconds=1))
     last = Position(START, "c")
-    assert ids(recent(store, after=Position(START + timedelta(seconds=1), "b"), last=last)) == [
+    assert ids(recent(store, cursor=Position(START + timedelta(seconds=1), "b"), last=last)) == [
         "a-later",
         "d",
         "c",
@@ -240,11 +256,11 @@ def test_pages_show_every_event_once_while_new_ones_arrive(
         )
     expected = ids(recent(store, filters=filters, limit=100))
     seen: list[str] = []
-    after = None
-    while (batch := read(store, filters=filters, limit=2, after=after)).lines:
+    cursor = None
+    while (batch := read(store, filters=filters, limit=2, cursor=cursor)).lines:
         seen += [json.loads(line)["id"] for line in batch.lines]
         assert len(seen) <= 10
-        after = batch.last
+        cursor = batch.last
         put(f"new-{len(seen)}", received_at=START + timedelta(hours=1), component="x")
     assert seen == expected
     assert len(seen) == 10
@@ -546,8 +562,8 @@ def test_check_passes_on_an_empty_table(store: Store) -> None:
 
 def test_a_table_before_the_last_migration_fails_the_check(store: Store, engine: Engine) -> None:
     with engine.begin() as connection:
-        connection.execute(text("DROP INDEX ix_deployments_actor"))
-        connection.execute(text("ALTER TABLE deployments DROP COLUMN actor"))
+        connection.execute(text("DROP INDEX ix_deployments_sequence"))
+        connection.execute(text("ALTER TABLE deployments DROP COLUMN sequence"))
     with pytest.raises(Unavailable, match="no such column"):
         store.check()
 

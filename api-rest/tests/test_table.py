@@ -122,7 +122,7 @@ def test_an_export_is_read_while_it_is_sent() -> None:
     assert reader.listings == [Listing(limit=7)]
     assert list(parts) == [b"2"]
     # Of rows so large no more than it takes to find out that they are small again.
-    assert reader.listings[1:] == [Listing(limit=4, after=Position(EPOCH, "2"))]
+    assert reader.listings[1:] == [Listing(limit=4, cursor=Position(EPOCH, "2"))]
 
 
 @pytest.mark.parametrize(

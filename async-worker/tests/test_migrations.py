@@ -9,7 +9,7 @@ import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
-from async_worker import migrations
+from async_worker import migrations, sequence
 from async_worker.errors import Unavailable
 from async_worker.migrations import steps
 from async_worker.store import Store, _lock
@@ -90,6 +90,7 @@ def test_the_table_of_earlier_versions_is_kept_with_its_rows(engine: Engine) -> 
     Store(engine).prepare()
     assert differences(engine) == []
     assert rows(engine) == FILLED
+    assert numbered(engine) == ["a", "b", "c"]
 
 
 CHANGES = ("ALTER", "CREATE", "DROP", "INSERT", "UPDATE")
@@ -102,6 +103,7 @@ class KilledError(Exception):
 @pytest.fixture(autouse=True)
 def _small_batches(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(steps, "BATCH", 2)
+    monkeypatch.setattr(sequence, "STEP", 2)
 
 
 def rows(engine: Engine) -> list[Any]:
@@ -109,6 +111,14 @@ def rows(engine: Engine) -> list[Any]:
     query = select(column.id, column.at, column.pipeline, column.step).order_by(column.id)
     with engine.connect() as connection:
         return [tuple(row) for row in connection.execute(query)]
+
+
+def numbered(engine: Engine) -> list[str]:
+    """The ids of the rows with a number, in its order."""
+    column = deployments.c
+    query = select(column.id).where(column.sequence > 0).order_by(column.sequence)
+    with engine.connect() as connection:
+        return list(connection.execute(query).scalars())
 
 
 def statements_of_a_whole_run() -> list[str]:
@@ -120,6 +130,7 @@ def statements_of_a_whole_run() -> list[str]:
     )
     with pytest.MonkeyPatch.context() as monkeypatch:
         monkeypatch.setattr(steps, "BATCH", 2)
+        monkeypatch.setattr(sequence, "STEP", 2)
         Store(engine).prepare()
     engine.dispose()
     return [statement for statement in statements if statement.lstrip().startswith(CHANGES)]
@@ -147,6 +158,7 @@ def test_the_next_run_finishes_an_interrupted_one(engine: Engine, done: int) -> 
     Store(engine).prepare()
     assert differences(engine) == []
     assert rows(engine) == FILLED
+    assert numbered(engine) == ["a", "b", "c"]
 
 
 def test_a_newer_schema_is_used_with_a_warning(

@@ -47,6 +47,7 @@ class Outbox(Store):
         self.claimed_by_others: set[str] = set()
         self.claims: list[tuple[str, datetime]] = []
         self.attempts: list[tuple[str, datetime | None, datetime | None, str | None]] = []
+        self.numbered = 0
         self.purges: list[datetime] = []
         self.error: Exception | None = None
 
@@ -69,6 +70,9 @@ class Outbox(Store):
     ) -> None:
         self.attempts.append((notification.deployment_id, sent_at, retry_at, error))
         self.waiting.remove(notification)
+
+    def number(self) -> None:
+        self.numbered += 1
 
     def purge(self, before: datetime) -> int:
         self.purges.append(before)
@@ -183,7 +187,9 @@ def test_after_a_full_batch_more_may_be_due(
     assert len(harness.sent) == 3
 
 
-def test_old_rows_are_deleted_hourly_even_without_a_webhook(harness: Harness) -> None:
+def test_rows_are_numbered_and_deleted_even_without_a_webhook(
+    harness: Harness,
+) -> None:
     notifier_without_webhook = Notifier(
         harness.outbox, None, harness.metrics, clock=lambda: harness.now
     )
@@ -192,6 +198,7 @@ def test_old_rows_are_deleted_hourly_even_without_a_webhook(harness: Harness) ->
         harness.now += timedelta(minutes=minutes)
         assert notifier_without_webhook.run_once() is False
     assert harness.outbox.purges == [START - KEEP_FOR, START + timedelta(minutes=61) - KEEP_FOR]
+    assert harness.outbox.numbered == 3
     assert harness.metrics.registry.get_sample_value("worker_purged_rows_total") == 6
     assert harness.outbox.claims == []
 

@@ -3,6 +3,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
+from async_worker import sequence
 from async_worker import store as store_module
 from async_worker.errors import Unavailable
 from async_worker.event import Deployment
@@ -154,19 +155,39 @@ def test_a_server_that_refuses_connections_is_unavailable(
             ask()
 
 
-def test_literals_are_quoted() -> None:
-    literal = store_module._literal(("it's", 'a "b" \\ \n', "100%s", None))
-    assert literal == r"""('it\'s','a \"b\" \\ \n','100%s',NULL)"""
+def numbers(engine: Engine) -> dict[str, int | None]:
+    with engine.connect() as connection:
+        rows = connection.execute(select(deployments.c.id, deployments.c.sequence)).all()
+    return {row.id: row.sequence for row in rows}
 
 
-def test_rows_are_split_into_statements_that_fit(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(store_module, "STATEMENT_LIMIT", 10)
-    assert list(store_module._chunks(["(12345)", "(1)", "(2)", "(1234567890)", "(3)"])) == [
-        "(12345),(1)",
-        "(2)",
-        "(1234567890)",
-        "(3)",
+def test_numbers_grow_in_the_order_of_storing_whatever_the_times(
+    store: Store, engine: Engine
+) -> None:
+    store.add([row("new"), row("b")])
+    store.add([row("old", received_at="2026-01-01 00:00:00.000000"), row("b"), row("c")])
+    stored = numbers(engine)
+    assert sorted(stored, key=lambda name: stored[name] or 0) == ["new", "b", "old", "c"]
+
+
+def test_rows_of_an_earlier_worker_are_numbered_after_the_others_by_their_times(
+    store: Store, engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sequence, "STEP", 2)
+    store.add([row("a")])
+    times = [NOW - timedelta(hours=hours) for hours in (1, 3, 2, 4, 4)]
+    earlier = [
+        {**row(name)._asdict(), "received_at": at, "at": at}
+        for name, at in zip("vwxyz", times, strict=True)
     ]
+    with engine.begin() as connection:
+        connection.execute(insert(deployments), earlier)
+    store.number()
+    store.add([row("b")])
+    stored = numbers(engine)
+    assert sorted(stored, key=lambda name: stored[name] or 0) == [*"ayzwxvb"]
+    store.number()
+    assert numbers(engine) == stored
 
 
 ENDS = {

@@ -22,7 +22,7 @@ from .concurrency import Admission, SharedValue
 from .errors import Problem
 from .event import accept, encode, parse_json, rfc3339
 from .idempotency import Reservation
-from .listing import next_link, parameters, parse
+from .listing import AFTER, next_link, parameters, parse
 from .page import Overview, mount
 from .tokens import AccessPlugin, actor, check_scope
 
@@ -40,7 +40,7 @@ __all__ = ["create_app"]
 
 LIMIT_DEFAULT, LIMIT_MAX = 50, 500
 CSV_LIMIT_DEFAULT, CSV_LIMIT_MAX = 1000, 10_000
-LIST_PARAMETERS = parameters(limit_max=LIMIT_MAX)
+LIST_PARAMETERS = (*parameters(limit_max=LIMIT_MAX), AFTER)
 EXPORT_PARAMETERS = parameters(limit_max=CSV_LIMIT_MAX)
 # One more event still fits into what the server sends without occupying a thread.
 PAGE_BYTES = 1_000_000
@@ -138,10 +138,11 @@ class Ledger:
             )
 
     def recent(self) -> HTTPResponse:
-        """Return a page of the stored events, the newest first."""
+        """Return a page of the stored events: the newest first, or as stored with `after`."""
         listing = parse(query(), limit_default=LIMIT_DEFAULT)
         page = self._read(listing, _encode, PAGE_BYTES, READ_WAIT_SECONDS)
-        cursor = _cursor(page)
+        # With `after`, the last event's number leads on.
+        cursor = _cursor(page) if listing.after is None else None
         body = b'{"deployments":[%b],"next":%b}' % (b",".join(page.lines), _encode(cursor))
         headers = {"Content-Type": "application/json", **_link("/deployments", cursor)}
         return HTTPResponse(body, headers=headers)
@@ -163,7 +164,7 @@ class Ledger:
             body: bytes | table.Export = begun
             cursor = _cursor(batch)
             if cursor and remaining:
-                rest = replace(listing, after=batch.last, limit=remaining)
+                rest = replace(listing, cursor=batch.last, limit=remaining)
                 end = self._store.use(lambda store: store.end(rest))
                 cursor = end and end.cursor()
                 # End where the Link begins, even if more events are stored while it is sent.

@@ -17,6 +17,7 @@ from ledger.run_details import parse_time
 from .errors import Problem
 
 __all__ = [
+    "AFTER",
     "FILTERS",
     "Batch",
     "Listing",
@@ -35,6 +36,8 @@ FILTERS = {
     **{name: check for name, check in FIELDS.items() if name != "details"},
     "actor": check_actor,
 }
+# Of the column, a signed integer of 8 bytes.
+SEQUENCE_MAX = 2**63 - 1
 # 24 bytes: 8 of microseconds since 1970, whose upper 7 bits the pattern keeps 0 (until the year
 # 6536), and 16 of the id.
 CURSOR_PATTERN = "^A[A-Za-f][A-Za-z0-9_-]{30}$"
@@ -67,7 +70,7 @@ class Position(NamedTuple):
 
 @dataclass(frozen=True)
 class Listing:
-    """A listing of events, the newest first; times are UTC without a zone."""
+    """A listing of events; times are UTC without a zone."""
 
     filters: Mapping[str, str] = field(default_factory=dict)
     # The first time that it includes.
@@ -75,9 +78,11 @@ class Listing:
     # The first time that it excludes.
     until: datetime | None = None
     limit: int = 50
-    # The position after which it begins.
-    after: Position | None = None
-    # The last position that it includes.
+    # Begin after this `sequence`, and go on in its order; without it, the newest come first.
+    after: int | None = None
+    # Of the newest first: the position after which it begins,
+    cursor: Position | None = None
+    # and the last position that it includes.
     last: Position | None = None
 
 
@@ -118,7 +123,8 @@ def parse(values: Mapping[str, Any], *, limit_default: int) -> Listing:
         since=values.get("since"),
         until=values.get("until"),
         limit=values.get("limit", limit_default),
-        after=values.get("cursor"),
+        after=values.get("after"),
+        cursor=values.get("cursor"),
     )
 
 
@@ -188,3 +194,7 @@ def _time(value: str) -> datetime:
     if (at := parse_time(value)) is None:
         raise ValueError("must be RFC 3339, like 2026-01-31T12:00:00Z; a + in it is sent as %2B")
     return at
+
+
+# Only of a page: a table ends where the newest first do.
+AFTER = Parameter("after", _whole(0, SEQUENCE_MAX))

@@ -150,10 +150,10 @@ _EVENT = (
 )
 _FIND = select(*_EVENT).where(deployments.c.id == bindparam("event_id"))
 # Reads a column of the last migration: without it, the app cannot serve.
-_CHECK = select(func.count()).select_from(select(deployments.c.actor).limit(1).subquery())
+_CHECK = select(func.count()).select_from(select(deployments.c.sequence).limit(1).subquery())
 # The columns that `runs` needs.
 _RUN_COLUMNS = tuple(
-    column for column in deployments.c if column.name not in {"received_at", "details"}
+    column for column in deployments.c if column.name not in {"received_at", "details", "sequence"}
 )
 _RECENT_EVENTS = select(*_RUN_COLUMNS).order_by(*_NEWEST_FIRST).limit(RECENT_EVENTS)
 _RESERVED = select(
@@ -180,13 +180,14 @@ _DETAILS = select(deployments.c.details).where(deployments.c.id == bindparam("ev
 
 def _listed(listing: Listing) -> tuple[Select[Any], dict[str, Any]]:
     """Return the statement of a listing, which reads an event beyond the limit, and its values."""
-    after, last = listing.after, listing.last
+    cursor, last = listing.cursor, listing.last
     values = {
         **listing.filters,
         "since": listing.since,
         "until": listing.until,
-        "after": after and after.received_at,
-        "after_id": after and after.id,
+        "after": listing.after,
+        "cursor": cursor and cursor.received_at,
+        "cursor_id": cursor and cursor.id,
         "last": last and last.received_at,
         "last_id": last and last.id,
     }
@@ -206,13 +207,16 @@ def _listing(names: tuple[str, ...]) -> Select[Any]:
     if "until" in value:
         conditions.append(column.received_at < value["until"])
     if "after" in value:
+        conditions.append(column.sequence > value["after"])
+    if "cursor" in value:
         # Not `(received_at, id) < (…)`: MySQL would read the index from its end.
-        conditions.append(column.received_at <= value["after"])
-        conditions.append(or_(column.received_at < value["after"], column.id < value["after_id"]))
+        conditions.append(column.received_at <= value["cursor"])
+        conditions.append(or_(column.received_at < value["cursor"], column.id < value["cursor_id"]))
     if "last" in value:
         conditions.append(column.received_at >= value["last"])
         conditions.append(or_(column.received_at > value["last"], column.id >= value["last_id"]))
-    return select(*_LISTED).where(*conditions).order_by(*_NEWEST_FIRST).limit(bindparam("at_most"))
+    order = (column.sequence,) if "after" in value else _NEWEST_FIRST
+    return select(*_LISTED).where(*conditions).order_by(*order).limit(bindparam("at_most"))
 
 
 def _newest(place: _Columns, *, certain: bool) -> ScalarSelect[str]:

@@ -81,7 +81,7 @@ class Export:
             more = batch.more
             # The database reads all rows up to the limit, so ask for little more than fits.
             size = min(self._rows, 2 * len(batch.lines) or 1)
-            self._rest = replace(self._rest, after=batch.last, limit=size)
+            self._rest = replace(self._rest, cursor=batch.last, limit=size)
             part = b"".join(batch.lines)
             # Keep only this part in memory while it is sent.
             del batch

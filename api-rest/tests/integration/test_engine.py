@@ -72,6 +72,12 @@ def broker(settings: Settings) -> Iterator[KafkaBroker]:
 @pytest.fixture
 def engine(settings: Settings) -> Iterator[Engine]:
     """A connection with a temporary table in place of the real one."""
+    with temporary_table(settings) as engine:
+        yield engine
+
+
+@contextlib.contextmanager
+def temporary_table(settings: Settings) -> Iterator[Engine]:
     engine = create_engine(database_engine(settings).url, poolclass=StaticPool)
     statement = str(CreateTable(deployments).compile(engine)).replace(
         "CREATE TABLE", "CREATE TEMPORARY TABLE"
@@ -279,24 +285,24 @@ def test_what_runs_is_found_without_reading_the_whole_table(engine: Engine) -> N
     assert reads(engine) - before < 30_000
 
 
-@pytest.fixture
-def million(engine: Engine) -> Store:
+@pytest.fixture(scope="module")
+def million(settings: Settings) -> Iterator[Engine]:
     """A million events, of which one, the oldest, has values of its own."""
-    columns = (*FILTERS, "id", "received_at", "at")
+    columns = (*FILTERS, "id", "received_at", "at", "sequence")
     rare = {name: f"'{words[1]}'" for name, words in _WORDS.items()}
     common = {name: f"'{words[0]}'" for name, words in _WORDS.items()}
     at = "TIMESTAMP('2026-01-01') + INTERVAL seq SECOND"
     values = [f"IF(seq, {common[name]}, {rare[name]})" for name in FILTERS]
-    with engine.begin() as connection:
-        connection.execute(delete(deployments))
+    with temporary_table(settings) as engine, engine.begin() as connection:
         connection.execute(
             text(
                 f"INSERT INTO deployments ({', '.join(columns)})"  # noqa: S608
-                f" SELECT {', '.join(values)}, UUID(), {at}, {at} FROM seq_0_to_999999"
+                f" SELECT {', '.join(values)}, UUID(), {at}, {at}, seq FROM seq_0_to_999999"
             )
         )
         connection.execute(text("ANALYZE TABLE deployments"))
-    return Store(engine)
+        connection.commit()
+        yield engine
 
 
 # For each filter a value that nearly all events have, and one that a single event has.
@@ -311,17 +317,30 @@ _WORDS = {
 }
 
 
-def test_a_filter_finds_a_rare_value_among_a_million_events_by_an_index(
-    engine: Engine, million: Store
-) -> None:
+def listed(engine: Engine, listing: Listing) -> list[dict[str, Any]]:
+    batch = Store(engine).recent(listing, lambda event: json.dumps(event).encode(), 1_000_000)
+    return [json.loads(line) for line in batch.lines]
+
+
+def test_a_filter_finds_a_rare_value_among_a_million_events_by_an_index(million: Engine) -> None:
     assert set(_WORDS) == set(FILTERS)
     for name, (common, rare) in _WORDS.items():
         for value, count in ((common, 50), (rare, 1)):
-            before = reads(engine)
+            before = reads(million)
             listing = Listing(filters={name: value}, limit=50)
-            found = million.recent(listing, lambda event: json.dumps(event).encode(), 1_000_000)
+            found = Store(million).recent(
+                listing, lambda event: json.dumps(event).encode(), 1_000_000
+            )
             assert len(found.lines) == count, (name, value)
-            assert reads(engine) - before < 500, (name, value)
+            assert reads(million) - before < 500, (name, value)
+
+
+def test_a_poller_reads_only_new_ones_among_a_million_events(million: Engine) -> None:
+    for filters in ({}, {"component": "api-rest"}):
+        before = reads(million)
+        found = listed(million, Listing(filters=filters, after=999_989, limit=500))
+        assert [event["sequence"] for event in found] == list(range(999_990, 1_000_000))
+        assert reads(million) - before < 100
 
 
 def test_a_wrong_password_is_an_outage_that_names_the_user() -> None:

@@ -179,8 +179,9 @@ class Notifier:
                 self._woken.wait(POLL_EVERY)
 
     def run_once(self) -> bool:
-        """Delete old rows hourly, send due notifications; return whether more may be due."""
+        """Number and delete rows, send due notifications; return whether more may be due."""
         now = self._clock()
+        self._store.number()
         if now >= self._next_purge:
             self._next_purge = now + PURGE_EVERY
             self._metrics.purged.inc(self._store.purge(now - KEEP_FOR))

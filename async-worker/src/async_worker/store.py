@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any
 import structlog
 from ledger.tables import deployments, idempotency_keys, notifications
 from pymysql.constants import CLIENT  # type: ignore[import-untyped]
-from pymysql.converters import escape_string  # type: ignore[import-untyped]
 from sqlalchemy import (
     URL,
     Table,
@@ -22,16 +21,17 @@ from sqlalchemy import (
     text,
     update,
 )
+from sqlalchemy.dialects import mysql, sqlite
 
-from . import migrations
+from . import migrations, sequence
 from .errors import Unavailable
+from .event import Deployment
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
-    from sqlalchemy import Connection, Engine
+    from sqlalchemy import Connection, Engine, Insert
 
-    from .event import Deployment
     from .settings import Settings
 
 __all__ = [
@@ -51,6 +51,8 @@ MIGRATION_TIMEOUT = 3_600
 MIGRATION_LOCK_WAIT = 5
 # How long a migration waits for transactions that use the table; MySQL's default is a day.
 TABLE_LOCK_WAIT = 60
+# How long a transaction may wait for its worker; between two statements are milliseconds.
+IDLE_TIMEOUT = 10
 # Shorter than the usual idle timeouts of databases, proxies and firewalls.
 RECYCLE_AFTER = 600
 # For the consuming thread, /ready and the notifier.
@@ -59,26 +61,12 @@ NO_SUCH_TABLE = 1146
 # Errors of a single row that the driver reports as errors of the server: a packet that is too
 # large, a failed CHECK (MariaDB, MySQL), and JSON that is invalid or nested too deeply.
 ROW_ERRORS = {1153, 4025, 3819, 3140, 3157}
-# Well below the smallest default of max_allowed_packet (16 MiB).
-STATEMENT_LIMIT = 1_000_000
 PURGE_STEP = 1_000
 # The webhook is not notified of deployments that ended earlier than this.
 NOTIFY_WITHIN = timedelta(hours=24)
 
-COLUMNS = ", ".join(deployments.c.keys())
-INSERT = f"INSERT INTO deployments ({COLUMNS}) VALUES "  # noqa: S608  no value in it
-INSERT_NOTIFICATION = (
-    "INSERT INTO notifications (deployment_id, created_at, attempts, next_attempt_at) VALUES "
-)
-# Assigning a column to itself changes nothing for a known id. INSERT IGNORE would hide errors.
-MYSQL_SKIP_KNOWN = {
-    INSERT: " ON DUPLICATE KEY UPDATE id = id",
-    INSERT_NOTIFICATION: " ON DUPLICATE KEY UPDATE attempts = attempts",
-}
-SQLITE_SKIP_KNOWN = {
-    INSERT: " ON CONFLICT (id) DO NOTHING",
-    INSERT_NOTIFICATION: " ON CONFLICT (deployment_id) DO NOTHING",
-}
+COLUMNS = (*Deployment._fields, "sequence")
+NOTIFICATION_COLUMNS = ("deployment_id", "created_at", "attempts", "next_attempt_at")
 
 
 @dataclass(frozen=True)
@@ -127,6 +115,7 @@ def database_engine(settings: Settings) -> Engine:
 def _mysql_engine(url: URL, timeout: int) -> Engine:
     engine = create_engine(
         url,
+        paramstyle="format",  # for `_insert`, whose rows are tuples
         # Two workers that insert the same ids must not block each other by gap locks.
         isolation_level="READ COMMITTED",
         pool_size=CONNECTIONS,
@@ -139,9 +128,10 @@ def _mysql_engine(url: URL, timeout: int) -> Engine:
             "read_timeout": timeout,
             "write_timeout": timeout,
             # Without strict mode a server truncates long values instead of rejecting the row.
-            # This mode also allows the backslash escapes of _literal().
+            # MariaDB ends the transaction of a worker that stands still, since others wait for it.
             "init_command": "SET SESSION sql_mode = 'TRADITIONAL', "
-            f"lock_wait_timeout = {TABLE_LOCK_WAIT}",
+            f"lock_wait_timeout = {TABLE_LOCK_WAIT}"
+            f" /*M!100302 , idle_transaction_timeout = {IDLE_TIMEOUT} */",
         },
     )
 
@@ -214,8 +204,10 @@ class Store:
     def _add(self, rows: Sequence[Deployment]) -> Stored:
         ended = _notification_rows(rows) if self._notify else []
         with self._engine.begin() as connection:
-            new = _insert(connection, INSERT, rows)
-            notified = _insert(connection, INSERT_NOTIFICATION, ended)
+            first = sequence.reserve(connection, len(rows)) + 1
+            numbered = [(*row, number) for number, row in enumerate(rows, first)]
+            new = _insert(connection, deployments, COLUMNS, numbered)
+            notified = _insert(connection, notifications, NOTIFICATION_COLUMNS, ended)
         return Stored(duplicates=len(rows) - new, notifications=notified)
 
     def _add_one_by_one(self, rows: Sequence[Deployment]) -> Stored:
@@ -232,6 +224,13 @@ class Store:
                 duplicates += stored.duplicates
                 notified += stored.notifications
         return Stored(rejected, duplicates, notified)
+
+    def number(self) -> None:
+        """Number the rows that a worker of an earlier version has stored."""
+        more = True
+        while more:
+            with _database_errors(), self._engine.begin() as connection:
+                more = sequence.number_rows(connection)
 
     def check(self) -> None:
         """Raise Unavailable unless the table can be read."""
@@ -343,41 +342,22 @@ def _to_sql(time: datetime) -> str:
     return time.isoformat(sep=" ", timespec="microseconds")
 
 
-def _insert(connection: Connection, insert: str, rows: Sequence[tuple[str | None, ...]]) -> int:
+def _insert(
+    connection: Connection, table: Table, columns: Sequence[str], rows: Sequence[tuple[Any, ...]]
+) -> int:
     """Insert the rows whose ids are not stored yet; return how many."""
     if not rows:
         return 0
+    (key,) = table.primary_key.columns
+    insert: Insert
     if connection.dialect.name == "sqlite":
-        values = ", ".join("?" * len(rows[0]))
-        return connection.exec_driver_sql(
-            f"{insert}({values}){SQLITE_SKIP_KNOWN[insert]}", list(rows)
-        ).rowcount
-    # The bulk inserts of SQLAlchemy and PyMySQL take four times as long.
-    connection = connection.execution_options(no_parameters=True)
-    return sum(
-        connection.exec_driver_sql(f"{insert}{values}{MYSQL_SKIP_KNOWN[insert]}").rowcount
-        for values in _chunks(_literal(row) for row in rows)
-    )
-
-
-def _literal(row: Iterable[str | None]) -> str:
-    """Return a row as SQL; the driver quotes its values."""
-    values = ["NULL" if value is None else "'" + escape_string(value) + "'" for value in row]
-    return f"({','.join(values)})"
-
-
-def _chunks(literals: Iterable[str]) -> Iterator[str]:
-    """Join rows into lists, each of which fits into one statement."""
-    chunk: list[str] = []
-    size = 0
-    for literal in literals:
-        if chunk and size + len(literal) > STATEMENT_LIMIT:
-            yield ",".join(chunk)
-            chunk, size = [], 0
-        chunk.append(literal)
-        size += len(literal)
-    if chunk:
-        yield ",".join(chunk)
+        insert = sqlite.insert(table).on_conflict_do_nothing(index_elements=[key])
+    else:
+        # It changes nothing for a known id. INSERT IGNORE would hide errors.
+        insert = mysql.insert(table).on_duplicate_key_update({key.name: key})
+    statement = str(insert.compile(dialect=connection.dialect, column_keys=list(columns)))
+    # As text: to process the values of each row, SQLAlchemy takes longer than the driver.
+    return connection.exec_driver_sql(statement, list(rows)).rowcount
 
 
 def _revision(connection: Connection) -> str | None:

@@ -2,14 +2,17 @@
 
 import json
 import signal
+import threading
 import uuid
 
 import pytest
-from async_worker.event import decode
-from async_worker.store import Store
+from async_worker import sequence
+from async_worker import store as store_module
+from async_worker.event import Deployment, decode
+from async_worker.store import Store, database_engine
 from ledger.tables import deployments
 from live import Forwarder, Scenario, eventually
-from sqlalchemy import select
+from sqlalchemy import event, exc, insert, select, text
 
 pytestmark = pytest.mark.engine
 
@@ -77,6 +80,95 @@ def test_rows_of_several_statements_are_stored_in_one_transaction(scenario: Scen
     rows = [decode(json.dumps(event).encode()) for event in events]
     assert Store(scenario.engine).add([*rows, *rows[:2]]).duplicates == 2
     assert scenario.count() == 7
+
+
+def row(scenario: Scenario, version: str) -> Deployment:
+    return decode(json.dumps(scenario.event(version)).encode())
+
+
+class Poller:
+    """Reads what is new since it last read."""
+
+    def __init__(self, scenario: Scenario) -> None:
+        self._scenario = scenario
+        self._last = 0
+        self.seen: list[str] = []
+
+    def poll(self) -> None:
+        column = deployments.c
+        query = (
+            select(column.sequence, column.version)
+            .where(column.component == self._scenario.component, column.sequence > self._last)
+            .order_by(column.sequence)
+        )
+        with self._scenario.engine.connect() as connection:
+            for self._last, version in connection.execute(query):
+                self.seen.append(version)
+
+
+def test_a_poller_misses_no_row_of_a_transaction_that_commits_late(scenario: Scenario) -> None:
+    slow, fast = (Store(database_engine(scenario.settings)) for _ in range(2))
+    stored, released = threading.Event(), threading.Event()
+
+    def wait(_: object) -> None:
+        stored.set()
+        assert released.wait(60)
+
+    event.listen(slow._engine, "commit", wait)
+    first = threading.Thread(target=slow.add, args=([row(scenario, "slow")],))
+    second = threading.Thread(target=fast.add, args=([row(scenario, "fast")],))
+
+    def is_waiting() -> bool:
+        """Whether the second thread waits for the first one's transaction."""
+        with scenario.engine.connect() as connection:
+            running = connection.execute(text("SHOW PROCESSLIST")).mappings().all()
+        return any("UPDATE counters" in str(process["Info"]) for process in running)
+
+    poller = Poller(scenario)
+    first.start()
+    assert stored.wait(60)
+    second.start()
+    eventually(lambda: is_waiting() or not second.is_alive(), "it neither waits nor ends")
+    poller.poll()
+    released.set()
+    for thread in (first, second):
+        thread.join(60)
+    poller.poll()
+    assert poller.seen == ["slow", "fast"]
+    for store in (slow, fast):
+        store.close()
+
+
+def test_a_worker_that_stands_still_does_not_keep_others_from_storing(
+    scenario: Scenario, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(store_module, "IDLE_TIMEOUT", 1)
+    still = database_engine(scenario.settings)
+    with still.connect() as connection:
+        sequence.reserve(connection, 1)
+        Store(scenario.engine).add([row(scenario, "1")])
+        with pytest.raises(exc.DBAPIError):
+            connection.commit()
+    assert scenario.versions() == ["1"]
+    still.dispose()
+
+
+def test_rows_of_an_earlier_worker_are_numbered_by_their_times(
+    scenario: Scenario, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sequence, "STEP", 2)
+    rows = [
+        row(scenario, str(day))._replace(received_at=f"2026-01-0{day} 00:00:00")._asdict()
+        for day in (3, 1, 5, 2, 4)
+    ]
+    with scenario.engine.begin() as connection:
+        connection.execute(insert(deployments), [{**one, "details": None} for one in rows])
+    poller = Poller(scenario)
+    poller.poll()
+    assert poller.seen == []
+    Store(scenario.engine).number()
+    poller.poll()
+    assert poller.seen == ["1", "2", "3", "4", "5"]
 
 
 def test_an_event_sent_twice_is_stored_once(scenario: Scenario) -> None:

@@ -1,12 +1,29 @@
 """The ledger's tables, as async-worker's migrations make them."""
 
-from sqlalchemy import JSON, Column, DateTime, Index, Integer, MetaData, String, Table
+from sqlalchemy import (
+    JSON,
+    BigInteger,
+    Column,
+    DateTime,
+    Index,
+    Integer,
+    MetaData,
+    String,
+    Table,
+)
 from sqlalchemy.dialects import mysql
 
 from .event_rules import ACTOR_LENGTH, LENGTHS
 from .run_details import TEXT_LENGTHS
 
-__all__ = ["INSTANT", "deployments", "idempotency_keys", "metadata", "notifications"]
+__all__ = [
+    "INSTANT",
+    "counters",
+    "deployments",
+    "idempotency_keys",
+    "metadata",
+    "notifications",
+]
 
 # UTC, with microseconds: the order of events depends on them.
 INSTANT = DateTime().with_variant(mysql.DATETIME(fsp=6), "mysql", "mariadb")
@@ -31,6 +48,9 @@ deployments = Table(
     Column("step", String(TEXT_LENGTHS["step"])),
     # The name of the token that the event was sent with; null without one.
     Column("actor", String(ACTOR_LENGTH)),
+    # Grows in the order in which rows become visible. Null only for a moment, in rows that a worker
+    # of an earlier version stores.
+    Column("sequence", BigInteger),
     Index("ix_deployments_received_at", "received_at", "id"),
     Index("ix_deployments_component_newest", "component", "received_at", "id"),
     Index("ix_deployments_environment_newest", "environment", "received_at", "id"),
@@ -40,7 +60,16 @@ deployments = Table(
     Index("ix_deployments_stage", "stage", "received_at", "id"),
     Index("ix_deployments_status", "status", "received_at", "id"),
     Index("ix_deployments_deploys", "stage", "status", "environment", "component", "at"),
+    Index("ix_deployments_sequence", "sequence", "received_at", "id"),
     Index("ix_deployments_place", "environment", "component", "at", "id"),
+)
+
+# The last number that was given to a row of a table.
+counters = Table(
+    "counters",
+    metadata,
+    Column("name", String(64), primary_key=True),
+    Column("value", BigInteger, nullable=False),
 )
 
 # api-rest recognises repeated requests by these keys. async-worker creates the table and deletes

@@ -99,6 +99,8 @@ class Stored(BaseModel):
     stage: str
     status: str
     received_at: Instant
+    actor: str | None = None
+    sequence: int | None = None
     details: Annotated[dict[str, Any] | None, Field(exclude_if=lambda details: details is None)] = (
         None
     )

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import os
 
-from sqlalchemy import JSON, URL, Column, MetaData, String, Table
+from sqlalchemy import JSON, URL, BigInteger, Column, MetaData, String, Table
 from sqlalchemy.dialects.mysql import DATETIME
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
@@ -23,6 +23,8 @@ deployments = Table(
     Column("status", String(16)),
     Column("received_at", DATETIME(fsp=6)),
     Column("details", JSON(none_as_null=True)),
+    Column("actor", String(256)),
+    Column("sequence", BigInteger),
 )
 
 
