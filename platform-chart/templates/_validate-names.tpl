@@ -50,9 +50,14 @@ The objects of a component, as a JSON list of {kind, name, path}. (dict root nam
 {{- $component := .component -}}
 {{- $name := include "platform.name" . -}}
 {{- $objects := list (dict "kind" $component.kind "name" $name "path" .path) -}}
-{{- if $component.service.enabled -}}
-{{- $path := printf "%s.service" .path -}}
-{{- $objects = append $objects (dict "kind" "Service" "name" $name "path" $path) -}}
+{{- range $kind, $key := dict
+  "Service" "service" "Ingress" "ingress" "HTTPRoute" "route" "NetworkPolicy" "networkPolicy"
+  "HorizontalPodAutoscaler" "scaling"
+-}}
+{{- if (get $component $key).enabled -}}
+{{- $path := printf "%s.%s" $.path $key -}}
+{{- $objects = append $objects (dict "kind" $kind "name" $name "path" $path) -}}
+{{- end -}}
 {{- end -}}
 {{- if $component.serviceAccount.create -}}
 {{- $account := include "platform.component.serviceAccount" . -}}

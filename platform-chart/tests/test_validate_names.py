@@ -56,6 +56,15 @@ def extra(kind: str, name: str) -> dict[str, Any]:
             "extraObjects[0]: components.web makes Deployment platform-web too",
         ),
         (
+            alone(ports={"http": 80}, service={"enabled": True})
+            | {"extraObjects": [extra("Service", "platform-web")]},
+            "extraObjects[0]: components.web.service makes Service platform-web too",
+        ),
+        (
+            alone() | {"extraObjects": [extra("NetworkPolicy", "platform-web")]},
+            "extraObjects[0]: components.web.networkPolicy makes NetworkPolicy platform-web too",
+        ),
+        (
             {"extraObjects": [json.dumps(extra("Secret", "platform-database"))]},
             "extraObjects[0]: the chart makes Secret platform-database too",
         ),
