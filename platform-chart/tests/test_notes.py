@@ -42,6 +42,20 @@ def test_the_workloads_are_listed() -> None:
     assert "namespace ledger, environment local" in text
 
 
+@pytest.mark.parametrize(
+    ("kind", "line"),
+    [
+        ("DaemonSet", "a pod on each node"),
+        ("Job", "runs once"),
+        ("CronJob", r"runs at: 0 3 \* \* \*"),
+    ],
+)
+def test_other_kinds_are_listed_by_when_they_run(kind: str, line: str) -> None:
+    cronjob = {"schedule": "0 3 * * *"} if kind == "CronJob" else {}
+    text = notes(alone(kind=kind, cronjob=cronjob))
+    assert re.search(rf"^  platform-web +{kind}, {line}$", text, re.MULTILINE)
+
+
 def test_the_curl_verifies_the_services_name() -> None:
     command = curl()
     assert {"--insecure", "-k"} & set(command) == set()
