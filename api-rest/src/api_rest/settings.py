@@ -8,7 +8,7 @@ from typing import Any
 from ledger.broker_security import BrokerSettings
 from ledger.config import FLAG, OPTIONAL_TEXT, OPTIONAL_URL, TEXT, Kind, choice, integer, setting
 
-from .proxies import NETWORKS, Network
+from .proxies import EVERYBODY, NETWORKS, Network
 
 __all__ = ["Settings"]
 
@@ -104,6 +104,8 @@ class Settings(BrokerSettings):
         problems = BrokerSettings.conflicts(values)
         if values.get("protect_reads") and not values["tokens_file"]:
             problems.append("PROTECT_READS: it needs a TOKENS_FILE")
-        if values.get("user_header") and not values.get("trusted_proxies", "invalid"):
-            problems.append("USER_HEADER: it needs TRUSTED_PROXIES, or anybody could send it")
+        if values.get("user_header") and values.get("trusted_proxies") in ((), EVERYBODY):
+            problems.append(
+                "USER_HEADER: it needs TRUSTED_PROXIES, and not *, or anybody could send it"
+            )
         return problems
