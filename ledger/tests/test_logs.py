@@ -1,6 +1,8 @@
-import io
 import json
 import logging
+import os
+import subprocess
+import sys
 import threading
 import warnings
 from collections.abc import Iterator
@@ -10,8 +12,6 @@ import pytest
 import structlog
 
 from ledger import logs
-
-writers: list[logs.Writer] = []
 
 
 @pytest.fixture(autouse=True)
@@ -24,21 +24,20 @@ def _restore() -> Iterator[None]:
     structlog.reset_defaults()
 
 
-def lines(capsys: pytest.CaptureFixture[str]) -> list[dict[str, Any]]:
-    writers[-1].flush()
-    return [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+def lines(capfd: pytest.CaptureFixture[str]) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in capfd.readouterr().out.splitlines()]
 
 
 def configure(level: str = "INFO") -> None:
-    writers.append(logs.configure(level=level, service="api-rest", environment="test"))
+    logs.configure(level=level, service="api-rest", environment="test")
 
 
 def test_lines_are_json_with_the_service_and_the_environment(
-    capsys: pytest.CaptureFixture[str],
+    capfd: pytest.CaptureFixture[str],
 ) -> None:
     configure()
     structlog.stdlib.get_logger("ours").info("hello", event_id="1")
-    (line,) = lines(capsys)
+    (line,) = lines(capfd)
     expected = {
         "event": "hello",
         "event_id": "1",
@@ -50,114 +49,119 @@ def test_lines_are_json_with_the_service_and_the_environment(
     assert line["timestamp"].endswith("Z")
 
 
-def test_lines_of_other_threads_have_the_service_too(capsys: pytest.CaptureFixture[str]) -> None:
+def test_lines_of_other_threads_have_the_service_too(capfd: pytest.CaptureFixture[str]) -> None:
     configure()
     thread = threading.Thread(target=lambda: structlog.stdlib.get_logger("ours").info("hello"))
     thread.start()
     thread.join()
-    assert [line["service"] for line in lines(capsys)] == ["api-rest"]
+    assert [line["service"] for line in lines(capfd)] == ["api-rest"]
 
 
-def test_lines_and_warnings_of_libraries_are_json(capsys: pytest.CaptureFixture[str]) -> None:
+def test_lines_and_warnings_of_libraries_are_json(capfd: pytest.CaptureFixture[str]) -> None:
     configure()
     logging.getLogger("library").error("broken: %s", "pipe")
     with warnings.catch_warnings():
         warnings.simplefilter("always")
         warnings.warn("old", stacklevel=1)
-    library, warning = lines(capsys)
+    library, warning = lines(capfd)
     assert library["event"] == "broken: pipe"
     assert "old" in warning["event"]
 
 
-def test_an_exception_is_one_line(capsys: pytest.CaptureFixture[str]) -> None:
+def test_an_exception_is_one_line(capfd: pytest.CaptureFixture[str]) -> None:
     configure()
     try:
         _ = 1 // 0
     except ZeroDivisionError:
         structlog.stdlib.get_logger("ours").exception("failed")
-    (line,) = lines(capsys)
+    (line,) = lines(capfd)
     assert "ZeroDivisionError" in line["exception"]
 
 
-def test_lines_below_the_level_are_dropped(capsys: pytest.CaptureFixture[str]) -> None:
+def test_lines_below_the_level_are_dropped(capfd: pytest.CaptureFixture[str]) -> None:
     configure("WARNING")
     structlog.stdlib.get_logger("ours").info("hello")
-    assert lines(capsys) == []
+    assert lines(capfd) == []
 
 
 @pytest.mark.parametrize(
     ("name", "level"), [("kafka.client", logging.INFO), ("kafka.cluster", logging.ERROR)]
 )
 def test_connection_lines_of_kafka_python_are_dropped(
-    capsys: pytest.CaptureFixture[str], name: str, level: int
+    capfd: pytest.CaptureFixture[str], name: str, level: int
 ) -> None:
     configure("DEBUG")
     logging.getLogger(name).log(level, "again")
-    assert lines(capsys) == []
+    assert lines(capfd) == []
 
 
-class Stream(io.StringIO):
-    """Counts the writes."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.writes = 0
-        self.written = threading.Event()
-
-    def write(self, text: str) -> int:
-        self.writes += 1
-        self.written.set()
-        return super().write(text)
-
-
-def test_lines_are_written_in_groups_without_losses() -> None:
-    stream = Stream()
-    writer = logs.Writer(stream)
+def test_lines_of_many_threads_stay_whole(capfd: pytest.CaptureFixture[str]) -> None:
+    configure()
+    log = structlog.stdlib.get_logger("ours")
 
     def write(name: str) -> None:
-        for number in range(500):
-            writer.write(f"{name} {number}\n")
+        for number in range(50):
+            log.info("line", name=name, number=number)
 
     threads = [threading.Thread(target=write, args=(name,)) for name in "abcd"]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
-    writer.flush()
-    lines = stream.getvalue().splitlines()
-    assert len(lines) == 2000
-    for name in "abcd":
-        assert [line for line in lines if line[0] == name] == [
-            f"{name} {number}" for number in range(500)
-        ]
-    assert stream.writes < 500
+    written = [(line["name"], line["number"]) for line in lines(capfd)]
+    assert sorted(written) == [(name, number) for name in "abcd" for number in range(50)]
 
 
-def test_a_line_is_written_without_a_flush() -> None:
-    stream = Stream()
-    logs.Writer(stream).write("alone\n")
-    assert stream.written.wait(30)
+# Stdout is a pipe that nobody reads, or a full disk.
+@pytest.mark.parametrize("stdout", ["", "/dev/full"])
+def test_a_process_whose_stdout_takes_nothing_goes_on_and_exits_with_0(stdout: str) -> None:
+    code = f"""
+import sys
+sys.path[:] = {sys.path}
+import logging
+import structlog
+from ledger import logs
+
+logs.configure(level="INFO", service="api-rest", environment="test")
+sys.stdin.read()
+for _ in range(3):
+    structlog.stdlib.get_logger("ours").error("an error")
+    logging.getLogger("library").error("another")
+"""
+    reader, writer = os.pipe()
+    output = os.open(stdout, os.O_WRONLY) if stdout else os.dup(writer)
+    process = subprocess.Popen(
+        [sys.executable, "-c", code],
+        stdin=subprocess.PIPE,
+        stdout=output,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    for descriptor in (writer, reader, output):
+        os.close(descriptor)
+    _, errors = process.communicate("", timeout=20)
+    assert (process.returncode, errors) == (0, "")
 
 
-def test_a_closed_writer_writes_nothing() -> None:
-    stream = Stream()
-    writer = logs.Writer(stream)
-    writer.write("last\n")
-    writer.close()
-    writer.write("too late\n")
-    writer.flush()
-    assert stream.getvalue() == "last\n"
+def test_a_thread_that_logs_at_exit_does_not_abort_the_process() -> None:
+    code = f"""
+import sys, threading
+sys.path[:] = {sys.path}
+import structlog
+from ledger import logs
 
+logs.configure(level="INFO", service="api-rest", environment="test")
+log, begun = structlog.stdlib.get_logger("ours"), threading.Event()
 
-def test_errors_are_written_immediately_and_in_order(
-    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(logs, "FLUSH_DELAY", 3600)
-    configure()
-    log = structlog.stdlib.get_logger("ours")
-    log.info("first")
-    log.error("second")
-    assert [json.loads(line)["event"] for line in capsys.readouterr().out.splitlines()] == [
-        "first",
-        "second",
-    ]
+def write():
+    while True:
+        log.info("a line")
+        begun.set()
+
+threading.Thread(target=write, daemon=True).start()
+begun.wait()
+"""
+    ended = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=False
+    )
+    assert (ended.returncode, ended.stderr) == (0, "")

@@ -1,32 +1,26 @@
-"""Log lines as JSON on stdout, for the app and its libraries."""
+"""Log lines as JSON on stdout, for the app and its libraries, by structlog."""
 
 from __future__ import annotations
 
-import atexit
-import json
 import logging
-import sys
-import threading
-import time
-from collections import deque
-from collections.abc import Callable
-from typing import TextIO
+import os
+from typing import TYPE_CHECKING, TextIO, cast
 
 import structlog
-from structlog.typing import EventDict, Processor
 
-__all__ = ["Writer", "configure"]
+if TYPE_CHECKING:
+    from structlog.typing import EventDict, Processor
+
+__all__ = ["configure"]
 
 # kafka-python logs several lines for each failed connection. The apps log each failure once;
 # broker_network has those of kafka.net.
 QUIET = {"kafka": logging.WARNING, "kafka.cluster": logging.CRITICAL}
-
-# Seconds in which lines are collected for one write.
-FLUSH_DELAY = 0.02
+STDOUT = 1
 
 
-def configure(*, level: str, service: str, environment: str) -> Writer:
-    """Write each log line of the process to stdout as a JSON object; return the writer."""
+def configure(*, level: str, service: str, environment: str) -> None:
+    """Write each log line of the process to stdout as a JSON object."""
 
     def add_process(_: object, __: str, line: EventDict) -> EventDict:
         return {"service": service, "environment": environment, **line}
@@ -40,8 +34,7 @@ def configure(*, level: str, service: str, environment: str) -> Writer:
         structlog.processors.TimeStamper(fmt="iso", utc=True),
         structlog.processors.format_exc_info,
     ]
-    writer = Writer(sys.stdout)
-    handler = logging.StreamHandler(writer)
+    handler = logging.StreamHandler(_stdout)
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(
             foreign_pre_chain=shared,
@@ -55,83 +48,36 @@ def configure(*, level: str, service: str, environment: str) -> Writer:
     logging.captureWarnings(capture=True)
     for name, least in QUIET.items():
         logging.getLogger(name).setLevel(least)
+    # The records of the standard library would take the app's own lines ten times as long.
     structlog.configure(
-        processors=[*shared, structlog.processors.JSONRenderer(serializer=_dumps)],
-        logger_factory=lambda name="", *_: _Lines(name, writer),
+        processors=[*shared, structlog.processors.JSONRenderer()],
+        logger_factory=lambda name="", *_: _Logger(name),
         wrapper_class=structlog.make_filtering_bound_logger(level),
         cache_logger_on_first_use=True,
     )
-    return writer
 
 
-class Writer:
-    """Writes lines to a stream in groups: each write releases the GIL and switches threads.
+class _Logger(structlog.WriteLogger):
+    def __init__(self, name: str) -> None:
+        super().__init__(_stdout)
+        self.name = name  # add_logger_name reads it
 
-    Warnings and errors are written immediately, after the lines before them. The last lines are
-    written at exit.
+
+class _Stdout:
+    """Writes to stdout without a buffer, and loses what stdout does not take.
+
+    Python aborts if a thread has the lock of a buffer at exit. A pipe that nobody reads, or a full
+    disk, must neither fail the code that logs nor keep its lines.
     """
 
-    def __init__(self, stream: TextIO) -> None:
-        self._stream = stream
-        self._lines: deque[str] = deque()
-        self._has_lines = threading.Event()
-        self._writing = threading.Lock()
-        self._closed = False
-        threading.Thread(target=self._run, name="log", daemon=True).start()
-        atexit.register(self.close)
-
-    def write(self, text: str) -> None:
-        """Write a text after FLUSH_DELAY at the latest."""
-        self._lines.append(text)
-        if not self._has_lines.is_set():
-            self._has_lines.set()
+    def write(self, text: str) -> int:
+        try:
+            return os.write(STDOUT, text.encode("utf-8", "backslashreplace"))
+        except OSError:
+            return len(text)
 
     def flush(self) -> None:
-        """Write all collected lines."""
-        with self._writing:
-            self._write_lines()
-
-    def close(self) -> None:
-        """Write all collected lines and no more: Python aborts if a thread writes at exit."""
-        with self._writing:
-            self._write_lines()
-            self._closed = True
-
-    def _write_lines(self) -> None:
-        lines = [self._lines.popleft() for _ in range(len(self._lines))]
-        if lines and not self._closed:
-            self._stream.write("".join(lines))
-            self._stream.flush()
-
-    def _run(self) -> None:
-        while self._has_lines.wait():
-            time.sleep(FLUSH_DELAY)
-            # Clear it first: a line that comes between both calls then sets it again.
-            self._has_lines.clear()
-            self.flush()
+        pass
 
 
-class _Lines:
-    """The app's lines. The records of the standard library would take ten times as long."""
-
-    def __init__(self, name: str, writer: Writer) -> None:
-        self.name = name  # add_logger_name reads it
-        self._writer = writer
-
-    def info(self, line: str) -> None:
-        self._writer.write(f"{line}\n")
-
-    def error(self, line: str) -> None:
-        self._writer.write(f"{line}\n")
-        self._writer.flush()
-
-    debug = log = msg = info
-    warning = critical = exception = error
-
-
-def _dumps(line: EventDict, default: Callable[[object], object]) -> str:
-    del default
-    return _encoder.encode(line)
-
-
-_encoder = json.JSONEncoder(default=repr)
+_stdout = cast("TextIO", _Stdout())
