@@ -26,7 +26,7 @@ PATHS = ("src", "scripts", "tests")
 # The apps share a repository, and this test compares their contracts.
 EXPECTED = {"async-worker/tests/test_contract.py: api_rest"}
 # The library of the apps, and modules of its tests.
-SHARED = {"ledger", "secure_kafka", "captured_logs"}
+SHARED = {"ledger", "secure_kafka", "secure_database", "captured_logs"}
 
 
 def sources(folder: str) -> list[Path]:

@@ -622,11 +622,6 @@ def test_a_server_that_does_not_answer_is_unavailable(
             store.check()
 
 
-def test_any_password_reaches_the_driver_as_it_is(make_settings: Callable[..., Settings]) -> None:
-    engine = database_engine(make_settings(DB_PASSWORD="p@ss:/?#%word"))
-    assert engine.dialect.create_connect_args(engine.url)[1]["password"] == "p@ss:/?#%word"
-
-
 class LostError(Exception):
     """What a driver raises."""
 

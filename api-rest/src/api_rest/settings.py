@@ -7,6 +7,7 @@ from typing import Any
 
 from ledger.broker_security import BrokerSettings
 from ledger.config import FLAG, OPTIONAL_TEXT, OPTIONAL_URL, TEXT, Kind, choice, integer, setting
+from ledger.database import DatabaseSettings
 
 from .proxies import EVERYBODY, NETWORKS, Network
 
@@ -20,14 +21,10 @@ def _header(text: str) -> str:
 
 
 @dataclass(frozen=True)
-class Settings(BrokerSettings):
+class Settings(DatabaseSettings, BrokerSettings):
     """The settings, from environment variables with the upper-case names of the fields."""
 
-    db_host: str = setting(TEXT, "where the MySQL-compatible database is")
-    db_port: int = setting(integer(1, 65535), "its port", default="3306")
-    db_database: str = setting(TEXT, "the database's name")
     db_username: str = setting(TEXT, "who reads it, and writes the table idempotency_keys")
-    db_password: str = setting(TEXT, "that user's password", secret=True)
     topic: str = setting(TEXT, "the Kafka topic of the events", default="deployments")
     worker_group: str = setting(
         TEXT,

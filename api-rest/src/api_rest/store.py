@@ -10,9 +10,9 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
 import pymysql  # type: ignore[import-untyped]
+from ledger.database import CONNECT_TIMEOUT, open_engine
 from ledger.tables import deployments, idempotency_keys
 from sqlalchemy import (
-    URL,
     ColumnElement,
     Connection,
     Engine,
@@ -24,7 +24,6 @@ from sqlalchemy import (
     and_,
     bindparam,
     case,
-    create_engine,
     event,
     exc,
     func,
@@ -51,7 +50,6 @@ __all__ = ["Store", "database_engine", "deployments", "idempotency_keys"]
 
 ResultT = TypeVar("ResultT")
 _Columns: TypeAlias = "ReadOnlyColumnCollection[str, Any]"
-CONNECT_TIMEOUT = 3
 # Enough: more threads wait for Kafka, and the database has connections for several replicas.
 CONNECTIONS = 8
 QUERY_TIMEOUT = 5
@@ -64,8 +62,6 @@ _LIMIT_STATEMENTS = (
     f" /*M!100101 , max_statement_time = {STATEMENT_TIMEOUT} */"
     f" /*!50708 , max_execution_time = {STATEMENT_TIMEOUT * 1000} */"
 )
-# Shorter than the usual idle timeouts of databases and of proxies before them.
-RECYCLE_AFTER = 600
 # A connection that was idle for longer is pinged; a ping each time would double the round trips.
 PING_AFTER = 5.0
 # Error numbers of MySQL and MariaDB, before async-worker has created the tables.
@@ -93,31 +89,15 @@ PLACES_MAX = 2000
 
 def database_engine(settings: Settings, connections: int = CONNECTIONS) -> Engine:
     """Return an engine of at most so many connections, which open when first used."""
-    url = URL.create(
-        "mysql+pymysql",
-        username=settings.db_username,
-        password=settings.db_password,
-        host=settings.db_host,
-        port=settings.db_port,
-        database=settings.db_database,
-        query={"charset": "utf8mb4"},
-    )
-    engine = create_engine(
-        url,
+    engine = open_engine(
+        settings,
+        timeout=QUERY_TIMEOUT,
+        init_command=_LIMIT_STATEMENTS,
         # Single statements need no transaction, which would cost two more round trips.
         isolation_level="AUTOCOMMIT",
         skip_autocommit_rollback=True,
         pool_reset_on_return=None,
         pool_size=connections,
-        max_overflow=0,
-        pool_timeout=CONNECT_TIMEOUT,
-        pool_recycle=RECYCLE_AFTER,
-        connect_args={
-            "connect_timeout": CONNECT_TIMEOUT,
-            "read_timeout": QUERY_TIMEOUT,
-            "write_timeout": QUERY_TIMEOUT,
-            "init_command": _LIMIT_STATEMENTS,
-        },
     )
     event.listen(engine, "checkin", _check_in)
     event.listen(engine, "checkout", _ping_if_idle)

@@ -22,7 +22,7 @@ from . import notifier
 from .errors import Fatal, Unavailable
 from .health import Vitals, probes
 from .metrics import Metrics
-from .store import Store, database_engine
+from .store import MIGRATION_TIMEOUT, Store, database_engine
 
 if TYPE_CHECKING:
     from .broker import KafkaBroker
@@ -48,7 +48,11 @@ def run(settings: Settings, stopping: threading.Event) -> int:
     metrics = Metrics()
     vitals = Vitals(heartbeat_interval=settings.heartbeat_interval)
     with ExitStack() as resources:
-        store = Store(database_engine(settings), notify=bool(settings.webhook_url))
+        store = Store(
+            database_engine(settings),
+            migrating=database_engine(settings, MIGRATION_TIMEOUT),
+            notify=bool(settings.webhook_url),
+        )
         resources.callback(store.close)
         try:
             management = ManagementServer(

@@ -4,19 +4,16 @@ from dataclasses import dataclass
 
 from ledger.broker_security import BrokerSettings
 from ledger.config import OPTIONAL_URL, TEXT, choice, integer, setting
+from ledger.database import DatabaseSettings
 
 __all__ = ["Settings"]
 
 
 @dataclass(frozen=True)
-class Settings(BrokerSettings):
+class Settings(DatabaseSettings, BrokerSettings):
     """The settings; a field's name in upper case is its environment variable."""
 
-    db_host: str = setting(TEXT, "where the MySQL-compatible database is")
-    db_port: int = setting(integer(1, 65535), "its port", default="3306")
-    db_database: str = setting(TEXT, "the database's name")
     db_username: str = setting(TEXT, "who writes it; needs to create and alter its tables too")
-    db_password: str = setting(TEXT, "that user's password", secret=True)
     topic: str = setting(
         TEXT, "the Kafka topic of the events; made when it is not there", default="deployments"
     )

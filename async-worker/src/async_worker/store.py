@@ -8,12 +8,11 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 import structlog
+from ledger.database import open_engine
 from ledger.tables import deployments, idempotency_keys, notifications
 from pymysql.constants import CLIENT  # type: ignore[import-untyped]
 from sqlalchemy import (
-    URL,
     Table,
-    create_engine,
     delete,
     event,
     exc,
@@ -43,7 +42,6 @@ __all__ = [
 
 log = structlog.stdlib.get_logger(__name__)
 
-CONNECT_TIMEOUT = 3
 QUERY_TIMEOUT = 10
 # To create an index on a large table takes long.
 MIGRATION_TIMEOUT = 3_600
@@ -53,8 +51,6 @@ MIGRATION_LOCK_WAIT = 5
 TABLE_LOCK_WAIT = 60
 # How long a transaction may wait for its worker; between two statements are milliseconds.
 IDLE_TIMEOUT = 10
-# Shorter than the usual idle timeouts of databases, proxies and firewalls.
-RECYCLE_AFTER = 600
 # For the consuming thread, /ready and the notifier.
 CONNECTIONS = 3
 NO_SUCH_TABLE = 1146
@@ -98,41 +94,21 @@ class Notification:
     next_attempt_at: datetime
 
 
-def database_engine(settings: Settings) -> Engine:
+def database_engine(settings: Settings, timeout: int = QUERY_TIMEOUT) -> Engine:
     """Return an engine for the configured database; it connects at its first use."""
-    url = URL.create(
-        "mysql+pymysql",
-        username=settings.db_username,
-        password=settings.db_password,
-        host=settings.db_host,
-        port=settings.db_port,
-        database=settings.db_database,
-        query={"charset": "utf8mb4"},
-    )
-    return _mysql_engine(url, QUERY_TIMEOUT)
-
-
-def _mysql_engine(url: URL, timeout: int) -> Engine:
-    engine = create_engine(
-        url,
+    engine = open_engine(
+        settings,
+        timeout=timeout,
+        # Without strict mode a server truncates long values instead of rejecting the row. MariaDB
+        # ends the transaction of a worker that stands still, since others wait for it.
+        init_command="SET SESSION sql_mode = 'TRADITIONAL', "
+        f"lock_wait_timeout = {TABLE_LOCK_WAIT}"
+        f" /*M!100302 , idle_transaction_timeout = {IDLE_TIMEOUT} */",
         paramstyle="format",  # for `_insert`, whose rows are tuples
         # Two workers that insert the same ids must not block each other by gap locks.
         isolation_level="READ COMMITTED",
         pool_size=CONNECTIONS,
-        max_overflow=0,
-        pool_timeout=CONNECT_TIMEOUT,
         pool_pre_ping=True,
-        pool_recycle=RECYCLE_AFTER,
-        connect_args={
-            "connect_timeout": CONNECT_TIMEOUT,
-            "read_timeout": timeout,
-            "write_timeout": timeout,
-            # Without strict mode a server truncates long values instead of rejecting the row.
-            # MariaDB ends the transaction of a worker that stands still, since others wait for it.
-            "init_command": "SET SESSION sql_mode = 'TRADITIONAL', "
-            f"lock_wait_timeout = {TABLE_LOCK_WAIT}"
-            f" /*M!100302 , idle_transaction_timeout = {IDLE_TIMEOUT} */",
-        },
     )
 
     @event.listens_for(engine, "do_connect")
@@ -149,9 +125,15 @@ def _mysql_engine(url: URL, timeout: int) -> Engine:
 class Store:
     """The tables of the ledger."""
 
-    def __init__(self, engine: Engine, *, notify: bool = False) -> None:
-        """Use the engine's database; with `notify`, add a notification when a deployment ends."""
+    def __init__(
+        self, engine: Engine, *, migrating: Engine | None = None, notify: bool = False
+    ) -> None:
+        """Use the engine's database; with `notify`, add a notification when a deployment ends.
+
+        migrating: an engine that waits long enough for a migration
+        """
         self._engine = engine
+        self._migrating = migrating or engine
         self._notify = notify
 
     def prepare(self) -> None:
@@ -176,15 +158,14 @@ class Store:
             with self._engine.connect() as connection:
                 migrations.upgrade(connection)
             return
-        engine = _mysql_engine(self._engine.url, MIGRATION_TIMEOUT)
         try:
-            with engine.connect() as connection:
+            with self._migrating.connect() as connection:
                 _lock(connection)
                 # The lock ends with the connection. Each step has its own transaction.
                 connection.commit()
                 migrations.upgrade(connection)
         finally:
-            engine.dispose()
+            self._migrating.dispose()
 
     def add(self, rows: Sequence[Deployment]) -> Stored:
         """Store rows in one transaction, except rejected rows and those whose ids are known.

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .config import BROKERS, OPTIONAL_TEXT, choice, setting
+from .tls import CA_FILE, client_context
 
 if TYPE_CHECKING:
-    import ssl
     from collections.abc import Mapping
 
 __all__ = ["BrokerSettings", "client_options"]
@@ -40,8 +39,8 @@ class BrokerSettings:
     )
     broker_password: str = setting(OPTIONAL_TEXT, "that user's password", default="", secret=True)
     broker_ca_file: str = setting(
-        OPTIONAL_TEXT,
-        "the PEM file of the CAs that sign Kafka's certificates; none: the system's",
+        CA_FILE,
+        "the CAs that sign Kafka's certificates; none: the system's",
         default="",
     )
 
@@ -62,7 +61,7 @@ def client_options(settings: BrokerSettings) -> dict[str, object]:
     protocol = settings.broker_security_protocol
     options: dict[str, object] = {"security_protocol": protocol}
     if protocol in ENCRYPTED:
-        options["ssl_context"] = _ssl_context(settings.broker_ca_file)
+        options["ssl_context"] = client_context(settings.broker_ca_file)
     if protocol in WITH_LOGIN:
         mechanism, name = settings.broker_sasl_mechanism, settings.broker_username
         options["sasl_mechanism"] = mechanism
@@ -85,36 +84,11 @@ def _login_problems(protocol: str, values: Mapping[str, Any]) -> list[str]:
 
 
 def _ca_problems(protocol: str, path: str) -> list[str]:
-    if not path:
+    if not path or protocol in ENCRYPTED:
         return []
-    if protocol not in ENCRYPTED:
-        other = "SASL_SSL" if protocol in WITH_LOGIN else "SSL or SASL_SSL"
-        prefix = f"BROKER_SECURITY_PROTOCOL={protocol}"
-        return [f"BROKER_CA_FILE: {prefix} does not encrypt; unset it, or set {other}"]
-    try:
-        Path(path).read_bytes()
-    except OSError as error:
-        return [f"BROKER_CA_FILE: cannot read {path} ({error.strerror})"]
-    try:
-        certificates = _ssl_context(path).cert_store_stats()["x509"]
-    except OSError:  # OpenSSL's errors are OSErrors without a useful message
-        certificates = 0
-    if certificates:
-        return []
-    return [f"BROKER_CA_FILE: {path} holds no certificate in PEM, or a broken one"]
-
-
-def _ssl_context(ca_file: str) -> ssl.SSLContext:
-    """Return a context for TLS 1.2 or newer that trusts only these CAs and checks the host name."""
-    import ssl  # noqa: PLC0415  slow to import, and most clients do not encrypt
-
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-    context.minimum_version = ssl.TLSVersion.TLSv1_2
-    if ca_file:
-        context.load_verify_locations(cafile=ca_file)
-    else:
-        context.load_default_certs()
-    return context
+    other = "SASL_SSL" if protocol in WITH_LOGIN else "SSL or SASL_SSL"
+    prefix = f"BROKER_SECURITY_PROTOCOL={protocol}"
+    return [f"BROKER_CA_FILE: {prefix} does not encrypt; unset it, or set {other}"]
 
 
 def _escape_saslname(name: str) -> str:
