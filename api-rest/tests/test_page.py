@@ -291,6 +291,13 @@ def test_reported_stages_are_columns_in_order(
     ]
 
 
+def test_a_removed_component_is_a_recent_run_and_no_row(service: Service) -> None:
+    removed = run(stage("deploy", "removed"), component="old")
+    page = service.shows([running()], [removed])
+    assert page.texts("th", scope="row") == ["api-rest", "old 1.2.4"]
+    assert page.texts("span", class_="pill") == ["Removed"]
+
+
 def test_other_stages_are_the_last_columns_up_to_a_limit(service: Service) -> None:
     many = [stage(f"s{number:02}", "succeeded") for number in range(STAGE_COLUMNS)]
     page = service.shows([], [run(stage("deploy", "succeeded"), *many)])

@@ -312,6 +312,19 @@ def test_an_event_of_another_place_or_version_changes_nothing(
     assert places(store) == [("staging", "api-rest", "1", 1)]
 
 
+def test_a_removed_component_runs_nowhere_until_it_is_deployed_again(
+    store: Store, put: Callable[..., None]
+) -> None:
+    deploy(put, 1)
+    deploy(put, 2, component="b")
+    deploy(put, 3, "removed", component="b", version="0")
+    assert places(store) == [("staging", "api-rest", "1", 1)]
+    assert versions(store, "b")[0] is None
+    deploy(put, 4, component="b")
+    assert places(store) == [("staging", "api-rest", "1", 1), ("staging", "b", "1", 4)]
+    assert versions(store, "b") == ("1", "1")
+
+
 def test_the_time_of_an_event_counts_and_not_when_it_was_received(
     store: Store, put: Callable[..., None]
 ) -> None:
@@ -674,6 +687,7 @@ def test_a_statement_over_its_time_limit_is_not_retried(
     with pytest.raises(Busy) as caught:
         store.find("a")
     assert (caught.value.code, len(tries)) == ("took-too-long", 1)
+    assert "within 4 s" in caught.value.plain
 
 
 @pytest.fixture
@@ -729,59 +743,15 @@ def test_other_errors_are_not_retried(
     assert len(tries) == 1
 
 
-class Connection:
-    """Stands in for the driver's."""
-
-    def __init__(self, error: Exception | None = None) -> None:
-        self.error = error
-        self.pings = 0
-
-    def ping(self, *, reconnect: bool) -> None:
-        assert not reconnect
-        self.pings += 1
-        if self.error:
-            raise self.error
-
-
-class Record:
-    def __init__(self) -> None:
-        self.info: dict[str, float] = {}
-
-
-@pytest.mark.parametrize(
-    ("rested", "pings"), [(None, 0), (1.0, 0), (store_module.PING_AFTER + 1, 1)]
-)
-def test_only_an_idle_connection_is_pinged(
-    monkeypatch: pytest.MonkeyPatch, rested: float | None, pings: int
-) -> None:
-    connection, record, now = Connection(), Record(), 1000.0
-    monkeypatch.setattr("time.monotonic", lambda: now)
-    if rested is not None:
-        store_module._check_in(connection, record)
-        now += rested
-    store_module._ping_if_idle(connection, record, None)
-    assert connection.pings == pings
-
-
-@pytest.mark.parametrize("error", [pymysql.OperationalError(2006, "gone"), OSError()])
-def test_a_connection_that_died_while_idle_is_replaced(error: Exception) -> None:
-    record = Record()
-    record.info["idle_since"] = float("-inf")
-    with pytest.raises(exc.DisconnectionError):
-        store_module._ping_if_idle(Connection(error), record, None)
-
-
 def test_an_idle_connection_has_no_rows() -> None:
     connection = pymysql.Connection(defer_connect=True)
     connection._result = object()
-    store_module._check_in(connection, Record())
+    store_module._drop_result(connection, None)
     assert connection._result is None
     # One that died was taken away.
-    store_module._check_in(None, Record())
+    store_module._drop_result(None, None)
 
 
-def test_the_pool_has_its_listeners(make_settings: Callable[..., Settings]) -> None:
+def test_the_pool_drops_results(make_settings: Callable[..., Settings]) -> None:
     engine = database_engine(make_settings())
-    assert store_module._ping_if_idle in list(engine.pool.dispatch.checkout)
-    assert store_module._check_in in list(engine.pool.dispatch.checkin)
-    assert store_module._check_in in list(engine.pool.dispatch.checkin)
+    assert store_module._drop_result in list(engine.pool.dispatch.checkin)

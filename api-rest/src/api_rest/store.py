@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import time
 from contextlib import contextmanager
 from dataclasses import asdict
 from datetime import timedelta
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
-import pymysql  # type: ignore[import-untyped]
 from ledger.database import CONNECT_TIMEOUT, open_engine
 from ledger.tables import deployments, idempotency_keys
 from sqlalchemy import (
@@ -62,8 +60,6 @@ _LIMIT_STATEMENTS = (
     f" /*M!100101 , max_statement_time = {STATEMENT_TIMEOUT} */"
     f" /*!50708 , max_execution_time = {STATEMENT_TIMEOUT * 1000} */"
 )
-# A connection that was idle for longer is pinged; a ping each time would double the round trips.
-PING_AFTER = 5.0
 # Error numbers of MySQL and MariaDB, before async-worker has created the tables.
 NO_SUCH_TABLE = 1146
 UNKNOWN_COLUMN = 1054
@@ -99,26 +95,14 @@ def database_engine(settings: Settings, connections: int = CONNECTIONS) -> Engin
         pool_reset_on_return=None,
         pool_size=connections,
     )
-    event.listen(engine, "checkin", _check_in)
-    event.listen(engine, "checkout", _ping_if_idle)
+    event.listen(engine, "checkin", _drop_result)
     return engine
 
 
-def _check_in(connection: Any, record: Any) -> None:  # noqa: ANN401  SQLAlchemy's own signature
-    """Note the time, and drop the last result, which PyMySQL would keep in memory."""
-    record.info["idle_since"] = time.monotonic()
+def _drop_result(connection: Any, _: object) -> None:  # noqa: ANN401  SQLAlchemy's own signature
+    """Drop a connection's last result, which PyMySQL would keep in memory."""
     if connection is not None:
         connection._result = None  # noqa: SLF001  PyMySQL has no public way
-
-
-def _ping_if_idle(connection: Any, record: Any, _: object) -> None:  # noqa: ANN401  SQLAlchemy's
-    """Make the pool replace a connection that died while it was idle."""
-    if time.monotonic() - record.info.get("idle_since", float("inf")) < PING_AFTER:
-        return
-    try:
-        connection.ping(reconnect=False)
-    except (pymysql.Error, OSError) as error:
-        raise exc.DisconnectionError from error
 
 
 _NEWEST_FIRST = (deployments.c.received_at.desc(), deployments.c.id.desc())
@@ -526,7 +510,9 @@ def _translated() -> Iterator[None]:
         if isinstance(error, exc.ProgrammingError):
             raise
         if number in TOOK_TOO_LONG:
-            raise Busy("took-too-long", f"the database ended a statement: {error.orig}") from error
+            plain = f"the database did not finish a query within {STATEMENT_TIMEOUT} s"
+            reason = f"the database ended a statement: {error.orig}"
+            raise Busy("took-too-long", reason, plain=plain) from error
         if number == DEADLOCK:
             raise Busy(
                 "busy", f"the database gave way to another statement twice: {error.orig}"

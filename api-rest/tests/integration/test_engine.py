@@ -500,12 +500,7 @@ def test_a_read_is_one_statement() -> None:
     alone.dispose()
 
 
-@pytest.mark.parametrize("rested", [False, True])
-def test_a_connection_that_the_server_closed_costs_no_request(
-    ledger: Engine, monkeypatch: pytest.MonkeyPatch, *, rested: bool
-) -> None:
-    if rested:
-        monkeypatch.setattr("api_rest.store.PING_AFTER", -1.0)
+def test_a_connection_that_the_server_closed_costs_no_request(ledger: Engine) -> None:
     store = Store(ledger)
     with ledger.connect() as first, ledger.connect() as second:
         doomed = [
