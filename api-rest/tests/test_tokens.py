@@ -22,19 +22,6 @@ dashboard read {READER}
 """
 
 
-class Clock:
-    def __init__(self) -> None:
-        self.now = 100.0
-
-    def __call__(self) -> float:
-        return self.now
-
-
-@pytest.fixture
-def clock() -> Clock:
-    return Clock()
-
-
 @pytest.fixture
 def file(tmp_path: Path) -> Path:
     file = tmp_path / "tokens"
@@ -43,8 +30,8 @@ def file(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def tokens(file: Path, clock: Clock) -> Tokens:
-    return Tokens(str(file), clock=clock)
+def tokens(file: Path) -> Tokens:
+    return Tokens(str(file))
 
 
 def names(tokens: Tokens, *presented: str) -> list[str | None]:
@@ -120,54 +107,43 @@ def test_a_file_that_is_not_utf_8_is_a_problem(tmp_path: Path) -> None:
         Tokens(str(tmp_path / "tokens"))
 
 
-def test_a_changed_file_is_read_again_within_a_second(
-    tokens: Tokens, file: Path, clock: Clock
-) -> None:
+def test_a_changed_file_is_read_again(tokens: Tokens, file: Path) -> None:
     file.write_text(f"new write {NEW}", encoding="utf-8")
-    clock.now += 0.9
-    assert names(tokens, NEW, WRITER) == [None, "ci"]
-    clock.now += 0.2
     assert names(tokens, NEW, WRITER) == ["new", None]
 
 
-def test_a_new_file_with_the_same_time_and_size_is_read(
-    tokens: Tokens, file: Path, clock: Clock
-) -> None:
+def test_a_new_file_with_the_same_time_and_size_is_read(tokens: Tokens, file: Path) -> None:
     before = file.stat()
     other = file.with_name("other")
     other.write_text(FILE.replace(WRITER, NEW), encoding="utf-8")
     assert other.stat().st_size == before.st_size
     os.utime(other, ns=(before.st_atime_ns, before.st_mtime_ns))
     other.replace(file)
-    clock.now += 2
     assert names(tokens, NEW) == ["ci"]
 
 
-def test_a_changed_link_of_a_kubernetes_secret_is_read(tmp_path: Path, clock: Clock) -> None:
+def test_a_changed_link_of_a_kubernetes_secret_is_read(tmp_path: Path) -> None:
     for folder, token in (("..1", WRITER), ("..2", NEW)):
         (tmp_path / folder).mkdir()
         (tmp_path / folder / "tokens").write_text(f"ci write {token}", encoding="utf-8")
     (tmp_path / "..data").symlink_to("..1")
     (tmp_path / "tokens").symlink_to("..data/tokens")
-    tokens = Tokens(str(tmp_path / "tokens"), clock=clock)
+    tokens = Tokens(str(tmp_path / "tokens"))
     (tmp_path / "..data_tmp").symlink_to("..2")
     (tmp_path / "..data_tmp").replace(tmp_path / "..data")
-    clock.now += 2
     assert names(tokens, WRITER, NEW) == [None, "ci"]
 
 
 @pytest.mark.parametrize("broken", ["ci write short", None])
 def test_a_wrong_new_file_is_ignored_and_logged_once(
-    tokens: Tokens, file: Path, clock: Clock, caplog: pytest.LogCaptureFixture, broken: str | None
+    tokens: Tokens, file: Path, caplog: pytest.LogCaptureFixture, broken: str | None
 ) -> None:
     file.unlink() if broken is None else file.write_text(broken, encoding="utf-8")
     for _ in range(3):
-        clock.now += 2
         assert names(tokens, WRITER, READER) == ["ci", "dashboard"]
     assert [record.levelno for record in caplog.records] == [logging.ERROR]
     assert "short" not in caplog.text
     file.write_text(f"new write {NEW}", encoding="utf-8")
-    clock.now += 2
     assert names(tokens, NEW) == ["new"]
 
 

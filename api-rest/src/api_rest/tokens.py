@@ -5,8 +5,6 @@ from __future__ import annotations
 import hashlib
 import os
 import re
-import threading
-import time
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from pathlib import Path
@@ -34,8 +32,6 @@ READ, WRITE = "read", "write"
 GLOB = re.compile(r"[A-Za-z0-9._/*?-]+@[A-Za-z0-9._/*?-]+")
 NAME = re.compile(r"[A-Za-z0-9._-]{1,64}")
 SECRET = re.compile(r"[!-~]{16,512}")
-# How many seconds to wait between two checks for a changed file.
-CHECK_INTERVAL = 1.0
 FIELDS = 3
 # Machines read these without a token, and the page needs its assets.
 OPEN = ("/health", "/ready", "/metrics", "/openapi.json")
@@ -105,18 +101,18 @@ def _problem(fields: list[str]) -> str | None:
 class Tokens:
     """The tokens of a file, read again when it changes. A wrong file keeps the tokens before."""
 
-    def __init__(self, path: str, *, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, path: str) -> None:
         """Read the file, or raise SettingsError."""
         self._path = path
-        self._clock = clock
-        self._reloading = threading.Lock()
-        self._checked = clock()
         self._signature = _signature(path)
         self._tokens = parse(_read(path))
 
     def find(self, presented: str) -> Token | None:
         """Return the known token that was presented, or None."""
-        self._reload()
+        if (signature := _signature(self._path)) != self._signature:
+            # Set before the read: a change in between is read the next time.
+            self._signature = signature
+            self._reload()
         return self._tokens.get(_digest(presented))
 
     def know(self, authorization: str) -> bool:
@@ -125,24 +121,14 @@ class Tokens:
         return presented is not None and self.find(presented) is not None
 
     def _reload(self) -> None:
-        """Read the file again if it changed."""
-        is_checked = self._clock() - self._checked < CHECK_INTERVAL
-        if is_checked or not self._reloading.acquire(blocking=False):
-            return
         try:
-            self._checked = self._clock()
-            signature = _signature(self._path)
-            if signature != self._signature:
-                # Set before the read: a change in between is read the next time.
-                self._signature = signature
-                self._tokens = parse(_read(self._path))
-                log.info("tokens read again", file=self._path, tokens=len(self._tokens))
+            self._tokens = parse(_read(self._path))
         except SettingsError as error:
             log.error(  # noqa: TRY400  the traceback says nothing more
                 "tokens kept as they were", file=self._path, reasons=error.problems
             )
-        finally:
-            self._reloading.release()
+        else:
+            log.info("tokens read again", file=self._path, tokens=len(self._tokens))
 
 
 def _digest(token: str) -> bytes:
