@@ -19,9 +19,11 @@ from .listing import read
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
+    from contextlib import AbstractContextManager
 
     from bottle import Route
     from ledger.tracing import Tracing
+    from opentelemetry.trace import Span
 
     from .metrics import Metrics
 
@@ -69,14 +71,25 @@ class AnswerPlugin:
     ) -> Callable[..., HTTPResponse]:
         """Turn what the route raises into an answer, and report the request."""
         rule = openapi_path(route.rule)
-        respond = _responding(handler) if rule in PROBES else self._traced(handler, rule)
+
+        def respond(arguments: dict[str, str]) -> HTTPResponse:
+            if rule in PROBES:
+                return _respond(handler, arguments)
+            with self._span(rule) as span:
+                if trace_id := self._tracing.trace_id():
+                    structlog.contextvars.bind_contextvars(trace_id=trace_id)
+                response = _respond(handler, arguments)
+                span.set_attribute("http.response.status_code", response.status_code)
+                if response.status_code >= HTTPStatus.INTERNAL_SERVER_ERROR:
+                    span.set_status(StatusCode.ERROR, response.status_line)
+                return response
 
         def answered(**arguments: str) -> HTTPResponse:
             started = time.perf_counter()
             structlog.contextvars.clear_contextvars()
             identity = request_id()
             structlog.contextvars.bind_contextvars(request_id=identity)
-            response = respond(**arguments)
+            response = respond(arguments)
             response.set_header("X-Request-ID", identity)
             self._report(rule, response.status_code, time.perf_counter() - started)
             return response
@@ -96,39 +109,22 @@ class AnswerPlugin:
         self._report("none", status, 0.0)
         return json.dumps(problem.body())
 
-    def _traced(
-        self, handler: Callable[..., HTTPResponse], rule: str
-    ) -> Callable[..., HTTPResponse]:
-        respond = _responding(handler)
-
-        def traced(**arguments: str) -> HTTPResponse:
-            # Bottle's get_header() raises on bytes that are not UTF-8.
-            environ = request.environ
-            carrier = {
-                name: value
+    def _span(self, rule: str) -> AbstractContextManager[Span]:
+        # Bottle's get_header() raises on bytes that are not UTF-8.
+        environ = request.environ
+        return self._tracing.span(
+            f"{request.method} {rule}",
+            SpanKind.SERVER,
+            carrier={
+                name: environ.get(f"HTTP_{name.upper()}", "")
                 for name in ("traceparent", "tracestate")
-                if (value := environ.get(f"HTTP_{name.upper()}"))
-            }
-            attributes: dict[str, str | int] = {
+            },
+            attributes={
                 "http.request.method": request.method,
                 "http.route": rule,
                 "url.path": request.path,
-            }
-            with self._tracing.span(
-                f"{request.method} {rule}",
-                SpanKind.SERVER,
-                carrier=carrier,
-                attributes=attributes,
-            ) as span:
-                if trace_id := self._tracing.trace_id():
-                    structlog.contextvars.bind_contextvars(trace_id=trace_id)
-                response = respond(**arguments)
-                span.set_attribute("http.response.status_code", response.status_code)
-                if response.status_code >= HTTPStatus.INTERNAL_SERVER_ERROR:
-                    span.set_status(StatusCode.ERROR, response.status_line)
-                return response
-
-        return traced
+            },
+        )
 
     def _report(self, rule: str, status: int, seconds: float) -> None:
         self._metrics.observe(request.method, rule, status, seconds)
@@ -189,26 +185,22 @@ def request_id() -> str:
     return identity
 
 
-def _responding(handler: Callable[..., HTTPResponse]) -> Callable[..., HTTPResponse]:
-    """Turn what the handler raises into an answer."""
-
-    def respond(**arguments: str) -> HTTPResponse:
-        try:
-            return handler(**arguments)
-        except Problem as problem:
-            return answer(problem.status, problem.body(), problem.headers)
-        except Unavailable as error:
-            log.warning("cannot serve", reason=str(error))
-            # The answer does not include the reason, which may name hosts and users.
-            return _try_again("unavailable", error.plain or "Kafka or the database is away")
-        except Busy as error:
-            log.warning("cannot serve in time", reason=str(error))
-            return _try_again(error.code, error.plain)
-        except Exception:
-            log.exception("request failed")
-            return answer(500, Problem(500, _CODES[500], _MESSAGES[500]).body())
-
-    return respond
+def _respond(handler: Callable[..., HTTPResponse], arguments: dict[str, str]) -> HTTPResponse:
+    """Return the handler's answer, or one for what it raises."""
+    try:
+        return handler(**arguments)
+    except Problem as problem:
+        return answer(problem.status, problem.body(), problem.headers)
+    except Unavailable as error:
+        log.warning("cannot serve", reason=str(error))
+        # The answer does not include the reason, which may name hosts and users.
+        return _try_again("unavailable", error.plain or "Kafka or the database is away")
+    except Busy as error:
+        log.warning("cannot serve in time", reason=str(error))
+        return _try_again(error.code, error.plain)
+    except Exception:
+        log.exception("request failed")
+        return answer(500, Problem(500, _CODES[500], _MESSAGES[500]).body())
 
 
 def _try_again(code: str, reason: str) -> HTTPResponse:
