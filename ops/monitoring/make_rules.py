@@ -47,7 +47,7 @@ _Dumper.add_representer(str, _text)
 def made() -> str:
     """The text of rules.yaml."""
     # Helm's braces: a rule's selector, and strings with Prometheus' braces.
-    text = re.sub(r" *\{\{- \.pods \}\}", _PODS, _CHART.read_text(encoding="utf-8"))
+    text = re.sub(r" *\{\{- \.(?:api|worker|proxy) \}\}", _PODS, _CHART.read_text(encoding="utf-8"))
     text = re.sub(r'\{\{ "(.+?)" \}\}', r"\1", text)
     rules = yaml.safe_load(text)
     kept = [rule for rule in rules if "haproxy_" not in rule["expr"]]

@@ -118,6 +118,12 @@ loadBalancerClass loadBalancerSourceRanges externalTrafficPolicy internalTraffic
 {{- print " trafficDistribution ipFamilyPolicy ipFamilies sessionAffinity" }}
 {{- end -}}
 
+{{/* Whether a component's Service is headless: true or false. (dict component) */}}
+{{- define "platform.component.headless" -}}
+{{- $default := and (eq .component.kind "StatefulSet") (not .component.tls.enabled) -}}
+{{- ternary .component.service.headless $default (hasKey .component.service "headless") -}}
+{{- end -}}
+
 {{/*
 The ports of a component's Service, as JSON: name to {port, targetPort, protocol} and, if set,
 nodePort and appProtocol. With TLS, `https` may have these two.

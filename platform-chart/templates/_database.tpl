@@ -77,12 +77,7 @@ The password of an account of the chart's database, if the values have one. (dic
 
 {{/* A Kubernetes quantity of bytes in whole MiB. (quantity) */}}
 {{- define "platform.mebibytes" -}}
-{{- $units := dict "" 1.0 "k" 1e3 "M" 1e6 "G" 1e9 "T" 1e12 -}}
-{{- $_ := merge $units (dict "Ki" 1024.0 "Mi" 1048576.0 "Gi" 1073741824.0 "Ti" 1099511627776.0) -}}
-{{- $quantity := include "platform.text" . -}}
-{{- $number := regexFind "^[0-9.]+" $quantity -}}
-{{- $bytes := mulf (float64 $number) (get $units (trimPrefix $number $quantity)) -}}
-{{- divf $bytes 1048576.0 | floor | int64 -}}
+{{- divf (include "platform.quantity" . | float64) 1048576.0 | floor | int64 -}}
 {{- end -}}
 
 {{/* my.cnf. Sizes are computed from the container's memory limit. */}}

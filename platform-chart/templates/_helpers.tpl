@@ -113,6 +113,24 @@ imagePullSecrets:
 {{- end }}
 {{- end -}}
 
+{{/* A quantity of Kubernetes' as a number; nothing if it is none. (quantity) */}}
+{{- define "platform.quantity" -}}
+{{- $units := dict "" 1.0 "m" 0.001 "k" 1e3 "M" 1e6 "G" 1e9 "T" 1e12 "P" 1e15 "E" 1e18 -}}
+{{- range $power, $unit := list "Ki" "Mi" "Gi" "Ti" "Pi" "Ei" -}}
+{{- $bytes := 1.0 -}}
+{{- range until (add $power 1 | int) -}}
+{{- $bytes = mulf $bytes 1024.0 -}}
+{{- end -}}
+{{- $_ := set $units $unit $bytes -}}
+{{- end -}}
+{{- $quantity := include "platform.text" . -}}
+{{- $number := regexFind "^[0-9]+([.][0-9]+)?" $quantity -}}
+{{- $unit := trimPrefix $number $quantity -}}
+{{- if and $number (hasKey $units $unit) -}}
+{{- mulf (float64 $number) (get $units $unit) | printf "%f" -}}
+{{- end -}}
+{{- end -}}
+
 {{/* nodeSelector, tolerations and affinity of a pod's spec, as far as they are set. (map) */}}
 {{- define "platform.scheduling" -}}
 {{- range $key := list "nodeSelector" "tolerations" "affinity" -}}

@@ -4,7 +4,8 @@
 {{- range $name, $component := $components -}}
 {{- $part := dict "root" $ "name" $name "component" $component "components" $components -}}
 {{- $_ := set $part "path" (printf "components.%s" $name) -}}
-{{- range $check := list "identity" "ports" "service" "variables" "mounts" "scale" "peers"
+{{- range $check := list "identity" "ports" "service" "variables" "mounts" "containers" "scale"
+  "peers"
   "kind" "routes" -}}
 {{- include (printf "platform.validate.component.%s" $check) $part -}}
 {{- end -}}
@@ -177,8 +178,7 @@ the user's own containers. (dict component port path)
 {{- define "platform.validate.component.servicePorts" -}}
 {{- $component := .component -}}
 {{- $service := $component.service -}}
-{{- $stateful := eq $component.kind "StatefulSet" -}}
-{{- $headless := ternary $service.headless $stateful (hasKey $service "headless") -}}
+{{- $headless := eq (include "platform.component.headless" .) "true" -}}
 {{- $ports := include "platform.component.servicePorts" . | fromJson -}}
 {{- $path := printf "%s.service.ports" .path -}}
 {{- include "platform.validate.samePorts" (dict "ports" $ports "path" $path) -}}

@@ -33,6 +33,7 @@ line as `path: what is wrong; what to do`. All are reported together.
 {{- $root := omit . "Values" | merge (dict "Values" $values) -}}
 {{- $follows := printf "^(%s)[.:]" (join "|" (append $unsound "[$]") | replace "." "[.]") -}}
 {{- $parts := list "labels" "tls" "tests" "components" "names" "backends" "generated" "live" -}}
+{{- $parts = concat $parts (list "resources" "monitoring" "cluster") -}}
 {{- range $part := $parts -}}
 {{- range include (printf "platform.validate.%s" $part) $root | splitList "\n" -}}
 {{- if and (trim .) (not (regexMatch $follows .)) -}}

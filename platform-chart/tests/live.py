@@ -21,7 +21,10 @@ __all__ = ["claim", "refused", "upgraded"]
 
 NAMESPACE = "test"
 KINDS = {
-    "v1": "ConfigMap PersistentVolumeClaim Pod Secret Service ServiceAccount",
+    "v1": (
+        "ConfigMap LimitRange Node PersistentVolumeClaim Pod ResourceQuota Secret Service "
+        "ServiceAccount"
+    ),
     "apps/v1": "Deployment StatefulSet",
     "autoscaling/v2": "HorizontalPodAutoscaler",
     "batch/v1": "Job",
@@ -64,11 +67,16 @@ def _api_server(live: Iterable[Document]) -> Iterator[str]:
     """Serve objects as a cluster does; yield the path of its kubeconfig."""
     responses = _discovery()
     owner = {"meta.helm.sh/release-name": "platform", "meta.helm.sh/release-namespace": NAMESPACE}
+    listed: dict[str, list[Document]] = {}
     for each in live:
         metadata = each["metadata"]
         annotated = {**metadata, "annotations": {**metadata.get("annotations", {}), **owner}}
-        path = f"{_prefix(each['apiVersion'])}/namespaces/{NAMESPACE}/{_plural(each['kind'])}"
+        scope = "" if each["kind"] == "Node" else f"/namespaces/{NAMESPACE}"
+        path = f"{_prefix(each['apiVersion'])}{scope}/{_plural(each['kind'])}"
         responses[f"{path}/{metadata['name']}"] = {**each, "metadata": annotated}
+        listed.setdefault(path, []).append(each)
+    for path, items in listed.items():
+        responses[path] = {"kind": f"{items[0]['kind']}List", "apiVersion": "v1", "items": items}
 
     class Handler(http.server.BaseHTTPRequestHandler):
         def do_GET(self) -> None:
@@ -134,7 +142,7 @@ def _discovery() -> dict[str, Any]:
     }
     for version, kinds in KINDS.items():
         resources = [
-            {"name": _plural(kind), "kind": kind, "namespaced": True, "verbs": ["get"]}
+            {"name": _plural(kind), "kind": kind, "namespaced": kind != "Node", "verbs": ["get"]}
             for kind in kinds.split()
         ]
         found = {"kind": "APIResourceList", "groupVersion": version, "resources": resources}

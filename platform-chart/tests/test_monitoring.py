@@ -7,7 +7,7 @@ import re
 from typing import Any
 
 import pytest
-from support import CHART, find, of_kind, render
+from support import CHART, fails, find, load, of_kind, render
 
 KINDS = ("ServiceMonitor", "PodMonitor", "PrometheusRule")
 HTTPS = {"components": {"api-rest": {"metrics": {"port": "https"}}}}
@@ -24,9 +24,12 @@ PROXY_METRICS = {
 APP_METRICS = CHART / "tests" / "metrics.txt"
 
 
+SCRAPED: dict[str, Any] = {"networkPolicy": {"scrapers": [{"podSelector": {}}]}}
+
+
 def monitored(*parts: str, **more: object) -> list[dict[str, Any]]:
-    settings = {part: {"enabled": True} for part in parts}
-    return render({"monitoring": settings} | more)
+    settings = {part: {"enabled": True} for part in ("monitors", *parts)}
+    return render({"monitoring": settings} | SCRAPED | more)
 
 
 def used_metrics(text: str) -> set[str]:
@@ -35,8 +38,9 @@ def used_metrics(text: str) -> set[str]:
     )
 
 
-def rules() -> list[dict[str, Any]]:
-    (group,) = find(monitored("rules"), "PrometheusRule", "platform")["spec"]["groups"]
+def rules(components: str = "{}") -> list[dict[str, Any]]:
+    documents = monitored("rules", components=load(components))
+    (group,) = find(documents, "PrometheusRule", "platform")["spec"]["groups"]
     rules: list[dict[str, Any]] = group["rules"]
     return rules
 
@@ -107,7 +111,9 @@ def test_a_component_without_metrics_has_no_monitor() -> None:
     ("part", "kind"), [("monitors", "PodMonitor"), ("rules", "PrometheusRule")]
 )
 def test_objects_have_the_labels_that_prometheus_selects(part: str, kind: str) -> None:
-    documents = render(f"monitoring: {{{part}: {{enabled: true, labels: {{release: kps}}}}}}")
+    monitoring: dict[str, Any] = {"monitors": {"enabled": True}}
+    monitoring |= {part: {"enabled": True, "labels": {"release": "kps"}}}
+    documents = render({"monitoring": monitoring} | SCRAPED)
     labels = [each["metadata"]["labels"]["release"] for each in of_kind(documents, kind)]
     assert set(labels) == {"kps"}
 
@@ -130,6 +136,56 @@ def test_every_expression_selects_the_namespace_of_the_release() -> None:
     for panel in dashboard()["panels"]:
         for target in panel.get("targets", []):
             assert 'namespace="$namespace"' in target["expr"]
+
+
+@pytest.mark.parametrize(
+    ("components", "missing", "left"),
+    [
+        ("async-worker: {enabled: false}", ("Worker", "Webhook"), "ApiMissing"),
+        ("async-worker: {replicas: 0}", ("Worker", "Webhook"), "ApiMissing"),
+        ("async-worker: {metrics: {port: ''}}", ("Worker", "Webhook"), "ApiMissing"),
+        ("api-rest: {enabled: false}", ("Api", "Storing", "Proxy"), "WorkerMissing"),
+        ("api-rest: {tls: {enabled: false}}", ("Proxy",), "ApiMissing"),
+    ],
+)
+def test_there_are_no_alerts_on_what_does_not_run(
+    components: str, missing: tuple[str, ...], left: str
+) -> None:
+    alerts = [rule["alert"] for rule in rules(f"{{{components}}}")]
+    assert left in alerts
+    assert [alert for alert in alerts if alert.startswith(missing)] == []
+
+
+@pytest.mark.parametrize(
+    ("kind", "pod"),
+    [("Deployment", "platform-api-rest-5d8f7c9b4-x2x7k"), ("StatefulSet", "platform-api-rest-0")],
+)
+def test_alerts_match_the_pods_of_the_component_only(kind: str, pod: str) -> None:
+    every = {rule["alert"]: rule["expr"] for rule in rules(f"api-rest: {{kind: {kind}}}")}
+    expression = every["ApiMissing"]
+    assert expression.startswith("absent(api_rest_backend_up{")
+    (pattern,) = re.findall(r'pod=~"([^"]+)"', expression)
+    assert re.fullmatch(pattern, pod)
+    for other in (pod.replace("rest", "rest-x"), f"other-{pod}", pod.replace("platform", "q")):
+        assert not re.fullmatch(pattern, other)
+
+
+def test_monitors_that_network_policies_block_are_refused() -> None:
+    assert "- networkPolicy.scrapers: it is empty, so network policies block the monitors" in fails(
+        "monitoring: {monitors: {enabled: true}}"
+    )
+    assert "- monitoring.rules.enabled: without monitors the alerts have no metrics" in fails(
+        "monitoring: {rules: {enabled: true}}"
+    )
+    assert render("{monitoring: {monitors: {enabled: true}}, networkPolicy: {enabled: false}}")
+
+
+@pytest.mark.parametrize("environment", ["staging", "production"])
+def test_an_environment_with_users_is_monitored(environment: str) -> None:
+    documents = render("", f"values-{environment}.yaml")
+    assert {"PodMonitor", "PrometheusRule"} <= {each["kind"] for each in documents}
+    policy = find(documents, "NetworkPolicy", "platform-api-rest")
+    assert "kubernetes.io/metadata.name': 'monitoring'" in str(policy["spec"]["ingress"])
 
 
 def test_every_alert_has_a_severity_and_a_summary() -> None:

@@ -264,4 +264,4 @@ def test_all_images_have_one_pull_policy_and_pull_secrets() -> None:
 def test_resources_are_merged_over_the_defaults() -> None:
     own = web(resources={"limits": {"cpu": 2, "ephemeral-storage": "1Gi"}})["resources"]
     assert own["limits"] == {"cpu": 2, "memory": "256Mi", "ephemeral-storage": "1Gi"}
-    assert own["requests"] == {"cpu": "50m", "memory": "64Mi"}
+    assert own["requests"] == {"cpu": "100m", "memory": "96Mi"}

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from support import alone, fails, numbered, render
+from support import SECURED, alone, fails, load, numbered, render
 
 CLAIM = "{mountPath: /data, size: 1Gi}"
 WEB = "ports: {http: 80}\nservice: "
@@ -133,6 +133,26 @@ MISTAKES = [
         "rollout: {minReadySeconds: 300}",
         ".rollout.minReadySeconds: it is not less than progressDeadlineSeconds (300)",
     ),
+    (
+        "resources: {requests: {memory: 1Gi}}",
+        ".resources.requests.memory: 1Gi is more than the limit, 256Mi; raise limits.memory too",
+    ),
+    (
+        "initContainers: [{name: x, image: x, resources: {requests: {a: 1}, limits: {a: 5m}}}]",
+        ".initContainers[0].resources.requests.a: 1 is more than the limit, 5m",
+    ),
+    (
+        "initContainers: [{name: a, image: x}]\nextraContainers: [{name: a, image: x}]",
+        ".extraContainers[0].name: a is initContainers[0] too; choose another name",
+    ),
+    (
+        "extraContainers: [{name: a, image: x, volumeMounts: [{name: v, mountPath: /v}]}]",
+        ".extraContainers[0].volumeMounts: there is no volume v; name one of tmp,",
+    ),
+    (
+        "scaling: {enabled: true}\nextraContainers: [{name: a, image: x}]",
+        ".extraContainers[0].resources.requests.cpu: scaling.cpu needs it of every container",
+    ),
     ("networkPolicy: {to: [store]}", ".networkPolicy.to: there is no component store ("),
     ("networkPolicy: {from: [store]}", ".networkPolicy.from: there is no component store ("),
 ]
@@ -190,6 +210,28 @@ def test_a_sleep_before_the_shutdown_needs_kubernetes_1_30() -> None:
     assert render(values, kube_version="1.30.0")
     with pytest.raises(AssertionError, match=r"web\.shutdown\.linger: it needs Kubernetes 1\.30"):
         render(values, kube_version="1.29.4")
+
+
+@pytest.mark.parametrize("name", ["web", "proxy"])
+def test_no_container_has_the_name_of_one_of_the_chart(name: str) -> None:
+    values = alone(**SECURED, extraContainers=[{"name": name, "image": "x"}])
+    assert f"extraContainers[0].name: {name} is the c" in fails(values)
+
+
+@pytest.mark.parametrize("part", ["kafka", "kafka.topicsJob", "database", "proxy", "tests"])
+def test_requests_above_limits_outside_of_components(part: str) -> None:
+    values: dict[str, Any] = {"resources": {"requests": {"cpu": 9}}}
+    for key in reversed(part.split(".")):
+        values = {key: values}
+    assert f"- {part}.resources.requests.cpu: 9 is more than the limit, " in fails(values)
+
+
+def test_a_mount_of_any_volume_of_the_component() -> None:
+    mounts = [{"name": name, "mountPath": f"/{name}"} for name in ("tmp", "data")]
+    values = load(f"{{kind: StatefulSet, claims: {{data: {CLAIM}}}}}")
+    assert render(
+        alone(**values, extraContainers=[{"name": "x", "image": "x", "volumeMounts": mounts}])
+    )
 
 
 def test_a_disabled_component_is_not_checked() -> None:
