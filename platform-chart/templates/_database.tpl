@@ -73,6 +73,44 @@ The password of an account of the chart's database, if the values have one. (dic
 - name: DB_PASSWORD
   valueFrom:
     secretKeyRef: {name: {{ include "platform.database.secret" . }}, key: password}
+{{- if include "platform.database.caSecret" .root }}
+- name: DB_TLS_CA
+  value: /etc/platform/database/ca.crt
+{{- end }}
+{{- end -}}
+
+{{/* The Secret with the server's certificate. */}}
+{{- define "platform.database.tlsSecret" -}}
+{{- $default := include "platform.name" (dict "root" . "name" "database-tls") -}}
+{{- .Values.database.tls.existingSecret | default $default -}}
+{{- end -}}
+
+{{/* The Secret with the CA that clients trust; nothing if they verify nothing. */}}
+{{- define "platform.database.caSecret" -}}
+{{- if not .Values.database.enabled -}}
+{{- .Values.externalDatabase.caSecret -}}
+{{- else if .Values.database.tls.enabled -}}
+{{- $default := include "platform.name" (dict "root" . "name" "database-ca") -}}
+{{- .Values.database.tls.existingSecret | default $default -}}
+{{- end -}}
+{{- end -}}
+
+{{- define "platform.database.volumes" -}}
+{{- with include "platform.database.caSecret" . -}}
+- name: database-ca
+  secret:
+    secretName: {{ . }}
+    items:
+      - {key: ca.crt, path: ca.crt}
+{{- end -}}
+{{- end -}}
+
+{{- define "platform.database.volumeMounts" -}}
+{{- if include "platform.database.caSecret" . -}}
+- name: database-ca
+  mountPath: /etc/platform/database
+  readOnly: true
+{{- end -}}
 {{- end -}}
 
 {{/* A Kubernetes quantity of bytes in whole MiB. (quantity) */}}
@@ -94,6 +132,10 @@ innodb_flush_log_at_trx_commit = 1
 skip-name-resolve
 # Read at every start: creates missing accounts and sets changed passwords.
 init_file = /etc/mysql/conf.d/accounts.sql
+{{- if $database.tls.enabled }}
+ssl_cert = /etc/platform/database/tls.crt
+ssl_key = /etc/platform/database/tls.key
+{{- end }}
 {{- range $key, $value := $database.config }}
 {{ $key }} = {{ include "platform.text" $value }}
 {{- end }}

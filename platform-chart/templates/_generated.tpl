@@ -147,6 +147,10 @@ data:
 {{- $keys := "username, password and root-password" -}}
 {{- $_ := set $missing "database.existingSecret" (printf "name a Secret with %s" $keys) -}}
 {{- end -}}
+{{- if and $values.database.tls.enabled (not $values.database.tls.existingSecret) -}}
+{{- $keys := "tls.crt, tls.key and ca.crt" -}}
+{{- $_ := set $missing "database.tls.existingSecret" (printf "name a Secret with %s" $keys) -}}
+{{- end -}}
 {{- range $name, $account := include "platform.database.accounts" . | fromJson -}}
 {{- if not (or $account.existingSecret $account.password) -}}
 {{- $path := printf "database.accounts.%s.existingSecret" $name -}}

@@ -366,6 +366,9 @@ component's own pods, unless it has a selector.
 {{- if has "kafka" .component.uses -}}
 {{- $mounts = concat $mounts (include "platform.kafka.volumeMounts" .root | fromYamlArray) -}}
 {{- end -}}
+{{- if has "database" .component.uses -}}
+{{- $mounts = concat $mounts (include "platform.database.volumeMounts" .root | fromYamlArray) -}}
+{{- end -}}
 {{- toJson $mounts -}}
 {{- end -}}
 
@@ -401,6 +404,9 @@ component's own pods, unless it has a selector.
 {{- end -}}
 {{- if has "kafka" .component.uses -}}
 {{- $volumes = concat $volumes (include "platform.kafka.volumes" .root | fromYamlArray) -}}
+{{- end -}}
+{{- if has "database" .component.uses -}}
+{{- $volumes = concat $volumes (include "platform.database.volumes" .root | fromYamlArray) -}}
 {{- end -}}
 {{- if .component.tls.enabled -}}
 {{- $volumes = concat $volumes (include "platform.tls.volumes" . | fromYamlArray) -}}

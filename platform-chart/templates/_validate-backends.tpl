@@ -115,6 +115,12 @@ externalKafka.caSecret: {{ $protocol }} uses no CA; remove it, or change securit
 {{- $accounts := keys (include "platform.database.accounts" . | fromJson) -}}
 {{- if $database.enabled -}}
 {{- include "platform.validate.database.accounts" . -}}
+{{- if and $database.tls.existingSecret (not $database.tls.enabled) }}
+database.tls.existingSecret: it has no effect while database.tls.enabled is false
+{{- end -}}
+{{- if $external.caSecret }}
+externalDatabase.caSecret: database.enabled is true; set database.tls instead
+{{- end -}}
 {{- range $key := list "init_file" "init-file" -}}
 {{- if hasKey ($database.config | default dict) $key }}
 database.config: the chart sets {{ $key }}; remove it

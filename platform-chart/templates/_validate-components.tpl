@@ -56,6 +56,7 @@
 {{- end -}}
 {{- if .Values.database.enabled -}}
 {{- $names = concat $names (list "database" "database-headless") -}}
+{{- $names = concat $names (list "database-ca" "database-ca-key" "database-tls") -}}
 {{- range keys (include "platform.database.accounts" . | fromJson) -}}
 {{- $names = append $names (printf "database-%s" .) -}}
 {{- end -}}

@@ -287,3 +287,73 @@ def test_only_components_that_use_the_database_may_connect() -> None:
 )
 def test_a_mistake_is_reported(values: str, message: str) -> None:
     assert message in fails(values)
+
+
+TLS = "database: {tls: {enabled: true}}"
+
+
+def mount_path(documents: list[dict[str, Any]], name: str, volume: str) -> str:
+    return str(by_name(container(documents, name)["volumeMounts"])[volume]["mountPath"])
+
+
+def test_its_certificate_is_for_its_service() -> None:
+    documents = render(TLS)
+    keys = {"ca.crt", "tls.crt", "tls.key"}
+    assert secret(documents, f"{NAME}-tls").keys() == keys
+    annotations = find(documents, "Secret", f"{NAME}-tls")["metadata"]["annotations"]
+    hosts = "platform-database,platform-database.test,platform-database.test.svc,"
+    assert annotations["shipay.com.br/certificate-names"].startswith(hosts)
+    assert secret(documents, f"{NAME}-ca").keys() == {"ca.crt"}
+
+
+def test_the_server_gets_the_certificate_as_files() -> None:
+    documents = render(TLS)
+    sources = by_name(pod(documents, NAME)["volumes"])["accounts"]["projected"]["sources"]
+    assert {
+        "secret": {
+            "name": f"{NAME}-tls",
+            "items": [{"key": name, "path": name} for name in ("tls.crt", "tls.key")],
+        }
+    } in sources
+    server = configuration("tls: {enabled: true}")
+    folder = mount_path(documents, NAME, "accounts")
+    assert (server["ssl_cert"], server["ssl_key"]) == (f"{folder}/tls.crt", f"{folder}/tls.key")
+
+
+@pytest.mark.parametrize(
+    ("values", "ca"),
+    [
+        (TLS, f"{NAME}-ca"),
+        ("database: {tls: {enabled: true, existingSecret: own}}", "own"),
+        (external("caSecret: cloud"), "cloud"),
+    ],
+)
+@pytest.mark.parametrize("component", ["platform-api-rest", "platform-async-worker"])
+def test_components_verify_it(values: str, ca: str, component: str) -> None:
+    documents = render(values)
+    volume = by_name(pod(documents, component)["volumes"])["database-ca"]["secret"]
+    assert volume == {"secretName": ca, "items": [{"key": "ca.crt", "path": "ca.crt"}]}
+    folder = mount_path(documents, component, "database-ca")
+    assert variables(documents, component)["DB_TLS_CA"] == f"{folder}/ca.crt"
+
+
+@pytest.mark.parametrize("values", ["", external()])
+def test_without_tls_they_verify_nothing(values: str) -> None:
+    documents = render(values)
+    assert "DB_TLS_CA" not in variables(documents, "platform-api-rest")
+    assert not {f"{NAME}-tls", f"{NAME}-ca"} & set(names(documents, "Secret"))
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ("database: {tls: {existingSecret: x}}", "no effect while database.tls.enabled is false"),
+        ("externalDatabase: {caSecret: x}", "database.enabled is true; set database.tls instead"),
+        (
+            f"generateSecrets: false\n{TLS}",
+            "database.tls.existingSecret: generateSecrets is false; name a Secret with tls.crt",
+        ),
+    ],
+)
+def test_contradictions_of_tls_are_refused(values: str, message: str) -> None:
+    assert message in fails(values)

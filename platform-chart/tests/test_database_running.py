@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import ssl
 import uuid
 from collections.abc import Iterator
 from contextlib import closing
@@ -18,6 +19,7 @@ pytestmark = pytest.mark.engine
 
 IMAGE = os.environ.get("DATABASE_IMAGE", "mariadb:11.8.9")
 OWNER, READER = "platform-database", "platform-database-reader"
+TLS = {"database": {"tls": {"enabled": True}}}
 NO_ACCESS, DENIED, MISSING = 1045, 1142, 1146
 
 
@@ -28,8 +30,10 @@ class Server:
         folder.chmod(0o755)
         self.folder = folder
         self.name = f"chart-database-{uuid.uuid4().hex[:8]}"
-        documents = render()
-        self.secrets = {name: secret(documents, name) for name in (OWNER, READER)}
+        documents = render(TLS)
+        self.secrets = {
+            name: secret(documents, name) for name in (OWNER, READER, f"{OWNER}-tls", f"{OWNER}-ca")
+        }
 
     def start(self, values: dict[str, Any] | None = None, *, earlier: bool = False) -> None:
         """Start with these values; `earlier` is the version without accounts."""
@@ -83,9 +87,12 @@ class Server:
                 return True
             raise ConnectionError from error
 
-    def query(self, account: str, sql: str, password: str = "") -> Any:
+    def query(
+        self, account: str, sql: str, password: str = "", tls: ssl.SSLContext | None = None
+    ) -> Any:
         login = self.secrets[account]
         connection = pymysql.connect(
+            ssl=tls,
             host=self.address,
             user=login["username"],
             password=password or login["password"],
@@ -174,3 +181,19 @@ def test_a_wrong_secret_affects_only_its_account(
     login = {**server.secrets[READER], "username": "reader"}
     server.secrets[READER] = login
     assert server.refused(READER, "SELECT 1") == NO_ACCESS
+
+
+def test_it_has_the_certificate_that_components_verify(server: Server) -> None:
+    """Also while the data directory is made, and for clients that verify nothing."""
+    server.start({"tls": {"enabled": True}, "config": {"require_secure_transport": "ON"}})
+    context = ssl.create_default_context(cadata=server.secrets[f"{OWNER}-ca"]["ca.crt"])
+    # The test connects to an address, and the certificate is for the Service.
+    context.check_hostname = False
+    status = "SHOW STATUS LIKE 'Ssl_cipher'"
+    for tls in (context, None):
+        assert server.query(READER, status, tls=tls)[0][1]
+    elsewhere = secret(render({**TLS, "environment": "elsewhere"}), f"{OWNER}-ca")
+    other = ssl.create_default_context(cadata=elsewhere["ca.crt"])
+    other.check_hostname = False
+    with pytest.raises(pymysql.err.OperationalError, match="CERTIFICATE_VERIFY_FAILED"):
+        server.query(READER, status, tls=other)

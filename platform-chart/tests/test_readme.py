@@ -31,8 +31,11 @@ def test_every_key_of_a_component_is_in_the_table() -> None:
     assert table("Key") == SCHEMA["$defs"]["component"]["properties"].keys()
 
 
-# Kafka's and the database's values under which a component gets the most variables.
-MOST = {"auth": {"enabled": True}, "tls": {"enabled": True}}
+# The values of each backend under which a component gets the most variables.
+MOST = {
+    "kafka": {"auth": {"enabled": True}, "tls": {"enabled": True}},
+    "database": {"tls": {"enabled": True}},
+}
 EXTERNAL = {
     "bootstrapServers": ["a:1"],
     "securityProtocol": "SASL_SSL",
@@ -45,8 +48,7 @@ EXTERNAL = {
 def test_every_variable_of_a_backend_is_in_the_table(backend: str) -> None:
     rows = [row for row in table_rows("Variable") if f"| `{backend}` |" in row]
     listed = {name for row in rows for name in re.findall(r"`([A-Z_]+)`", row.split("|")[1])}
-    internal = alone(uses=[backend]) | {backend: MOST if backend == "kafka" else {}}
-    internal[backend] = {"enabled": True, **internal[backend]}
+    internal = alone(uses=[backend]) | {backend: {"enabled": True, **MOST[backend]}}
     login = {"host": "d", "existingSecret": "login"}
     external = {**alone(uses=[backend]), "externalKafka": EXTERNAL, "externalDatabase": login}
     names = {name for values in (internal, external) for name in set_by(values)}
