@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import re
 import time
@@ -12,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import structlog
 from bottle import HTTPError, HTTPResponse, request
+from ledger.event_rules import write_json
 from opentelemetry.trace import SpanKind, StatusCode
 
 from .errors import Busy, Problem, Unavailable
@@ -107,7 +107,7 @@ class AnswerPlugin:
         error.content_type = "application/json"
         error.set_header("X-Request-ID", request_id())
         self._report("none", status, 0.0)
-        return json.dumps(problem.body())
+        return write_json(problem.body())
 
     def _span(self, rule: str) -> AbstractContextManager[Span]:
         # Bottle's get_header() raises on bytes that are not UTF-8.
@@ -218,7 +218,8 @@ def answer(
     status: int, body: Mapping[str, Any], headers: Mapping[str, str] | None = None
 ) -> HTTPResponse:
     """Return a JSON answer."""
-    text = json.dumps(body, ensure_ascii=False, separators=(",", ":"))
     return HTTPResponse(
-        text, status=status, headers={"Content-Type": "application/json", **(headers or {})}
+        write_json(body),
+        status=status,
+        headers={"Content-Type": "application/json", **(headers or {})},
     )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 import uuid
 from contextlib import ExitStack
@@ -63,8 +62,6 @@ _WORD = r"[!#$%&'*+.^_`|~0-9a-z-]+"
 _PARAMETER = rf'({_WORD})=({_WORD}|"(?:[\t !#-\[\]-~]|\\[\t -~])*")'
 MEDIA_TYPE_PARAMETER = re.compile(_PARAMETER)
 JSON_MEDIA_TYPE = re.compile(rf"application/json[ \t]*((?:;[ \t]*(?:{_PARAMETER}[ \t]*)?)*)")
-# json.dumps() would create an encoder for every event.
-_JSON = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"))
 
 
 class Ledger:
@@ -140,10 +137,10 @@ class Ledger:
     def recent(self) -> HTTPResponse:
         """Return a page of the stored events: the newest first, or as stored with `after`."""
         listing = parse(query(), limit_default=LIMIT_DEFAULT)
-        page = self._read(listing, _encode, PAGE_BYTES, READ_WAIT_SECONDS)
+        page = self._read(listing, encode, PAGE_BYTES, READ_WAIT_SECONDS)
         # With `after`, the last event's number leads on.
         cursor = _cursor(page) if listing.after is None else None
-        body = b'{"deployments":[%b],"next":%b}' % (b",".join(page.lines), _encode(cursor))
+        body = b'{"deployments":[%b],"next":%b}' % (b",".join(page.lines), encode(cursor))
         headers = {"Content-Type": "application/json", **_link("/deployments", cursor)}
         return HTTPResponse(body, headers=headers)
 
@@ -321,10 +318,6 @@ def _link(path: str, cursor: str | None) -> dict[str, str]:
 
 def _cursor(batch: Batch) -> str | None:
     return batch.last.cursor() if batch.more and batch.last else None
-
-
-def _encode(value: object) -> bytes:
-    return _JSON.encode(value).encode()
 
 
 def _running(running: Running) -> dict[str, Any]:

@@ -52,6 +52,6 @@ def rfc3339(utc: datetime) -> str:
     return utc.isoformat(timespec="microseconds") + "Z"
 
 
-def encode(event: dict[str, object]) -> bytes:
-    """Return the event as Kafka gets it."""
-    return write_json(event).encode("utf-8")
+def encode(value: object) -> bytes:
+    """Return JSON in UTF-8, as Kafka and clients get events."""
+    return write_json(value).encode("utf-8")
