@@ -13,6 +13,7 @@ from .tables import markdown, milliseconds
 __all__ = ["measure"]
 
 HEAD = ("container", "until", "median ms", "least ms", "above the minimum, ms")
+MANAGEMENT_PORT = 8001
 # Answers every connection with 200: the time of the engine and Python alone.
 FLOOR = """
 import socket
@@ -34,6 +35,7 @@ class Case:
     image: str
     path: str
     command: tuple[str, ...] = ()
+    port: int = http.PORT
 
 
 def measure(stack: Stack, *, times: int) -> str:
@@ -45,7 +47,7 @@ def measure(stack: Stack, *, times: int) -> str:
             "/health",
             ("-I", "-S", "-c", FLOOR),
         ),
-        Case("api-rest", stack.images.api_rest, "/health"),
+        Case("api-rest", stack.images.api_rest, "/health", port=MANAGEMENT_PORT),
         Case("api-rest", stack.images.api_rest, "/ready"),
         Case(
             "FastAPI, which listens once Kafka is connected",
@@ -78,6 +80,6 @@ def _start(stack: Stack, case: Case) -> float:
         begun = time.time()
         stack.start("start")
         address = stack.inspect("start").address
-        return http.first_200(address, case.path) - begun
+        return http.first_200(address, case.path, port=case.port) - begun
     finally:
         stack.remove("start")

@@ -137,7 +137,9 @@ nodePort and appProtocol. With TLS, `https` may have these two.
 {{- $fixed := dict "port" 443 "targetPort" "https" "protocol" "TCP" -}}
 {{- $_ := set $ports "https" (merge $fixed $own) -}}
 {{- else -}}
-{{- range $name, $value := .component.service.ports | default .component.ports -}}
+{{- $others := omit .component.ports (toString .component.metrics.port) -}}
+{{- $default := $others | default .component.ports -}}
+{{- range $name, $value := .component.service.ports | default $default -}}
 {{- $settings := deepCopy (ternary $value (dict "port" $value) (kindIs "map" $value)) -}}
 {{- $protocol := dig $name "protocol" "TCP" $.component.ports -}}
 {{- $_ := set $ports $name (merge $settings (dict "targetPort" $name "protocol" $protocol)) -}}

@@ -73,6 +73,10 @@ has accepted by then. (HAProxy's own `grace` would leave idle connections open.)
   env:
     - name: BACKEND_PORT
       value: {{ include "platform.tls.backendPort" . | quote }}
+    {{- $metrics := .component.metrics }}
+    - name: PRIVATE_PATH
+      {{- $private := and $metrics.port (ne (toString $metrics.port) "https") }}
+      value: {{ ternary $metrics.path "none" (not (empty $private)) | quote }}
   ports:
     - name: https
       containerPort: 8443

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 import pytest
-from support import CHART, find, names, render
+from support import CHART, SECURED, alone, container, find, names, render
 
 
 def configuration(**proxy: object) -> str:
@@ -19,12 +19,14 @@ def settings(text: str, keyword: str) -> list[str]:
 
 
 def test_timeouts_come_from_the_values() -> None:
-    text = configuration(timeouts={"connect": 1, "request": 2, "response": 3, "idle": 4})
+    seconds = {"connect": 1, "request": 2, "response": 3, "idle": 4, "queue": 5}
+    text = configuration(timeouts=seconds)
     timeouts = dict(line.split() for line in settings(text, "timeout"))
     assert timeouts == {
         "connect": "1s",
         "http-request": "2s",
         "client": "2s",
+        "queue": "5s",
         "server": "3s",
         "http-keep-alive": "4s",
         "tunnel": "1h",
@@ -46,6 +48,13 @@ def test_connections_and_threads_are_limited() -> None:
     assert settings(text, "nbthread") == ["3"]
 
 
+def test_requests_that_read_and_others_are_limited_apart() -> None:
+    text = configuration(maxRequests=7)
+    assert settings(text, "backend") == ["reads", "writes", "clients"]
+    servers = [line for line in settings(text, "server") if line.startswith("app ")]
+    assert [re.findall(r" maxconn (\d+) ", line) for line in servers] == [["7"], ["7"]]
+
+
 def test_limits_of_an_address() -> None:
     text = configuration(limits={"connections": 7, "requestsPerSecond": 20})
     assert "reject if { sc0_conn_cur gt 7 }" in text
@@ -63,6 +72,9 @@ def test_headers_about_the_client_are_removed() -> None:
         "forwarded",
         "x-real-ip",
         "x-forwarded- -m beg",
+        "x-auth-request- -m beg",
+        "x-remote- -m beg",
+        "remote- -m beg",
         "proxy",
     ]
 
@@ -77,7 +89,23 @@ def test_headers_of_a_trusted_proxy_are_kept() -> None:
     ]
 
 
-@pytest.mark.parametrize("status", [400, 408, 429, 502, 503, 504])
+@pytest.mark.parametrize(
+    ("metrics", "path"),
+    [
+        ({}, "none"),
+        ({"port": "https"}, "none"),
+        ({"port": "http", "path": "/prometheus"}, "/prometheus"),
+    ],
+)
+def test_the_path_of_metrics_is_hidden_unless_they_are_read_by_the_proxy(
+    metrics: dict[str, str], path: str
+) -> None:
+    documents = render(alone(**SECURED, metrics=metrics))
+    env = container(documents, "platform-web", "proxy")["env"]
+    assert {"name": "PRIVATE_PATH", "value": path} in env
+
+
+@pytest.mark.parametrize("status", [400, 404, 408, 429, 502, 503, 504])
 def test_its_errors_have_the_form_of_api_rests(status: int) -> None:
     (line,) = settings(configuration(), f"http-error status {status}")
     assert re.search(r"""string '\{"error":\{"code":"[a-z-]+","message":"[^"']+"\}\}'""", line)

@@ -26,7 +26,12 @@ pytestmark = pytest.mark.engine
 IMAGE = os.environ.get("HAPROXY_IMAGE", "haproxy:3.0.11")
 PYTHON_IMAGE = os.environ.get("PYTHON_IMAGE", "")
 NAME = "platform-web.test.svc"
-WEB = {**SECURED, "ports": {"http": 8000}, "shutdown": {"linger": 1}}
+WEB = {
+    **SECURED,
+    "ports": {"http": 8000, "management": 8001},
+    "metrics": {"port": "management"},
+    "shutdown": {"linger": 1},
+}
 TIMEOUT = 30.0
 
 # The app behind the proxy: returns the headers of a request, of /slow only after SIGUSR1.
@@ -44,6 +49,9 @@ class App(http.server.BaseHTTPRequestHandler):
         self.send_header("Content-Length", str(len(body)))
         self.end_headers()
         self.wfile.write(body)
+    def do_POST(self):
+        self.rfile.read(int(self.headers["Content-Length"]))
+        self.do_GET()
 server = http.server.ThreadingHTTPServer(("127.0.0.1", 8000), App)
 print("listening", flush=True)
 server.serve_forever()
@@ -205,6 +213,12 @@ def strict(started: Callable[..., Proxy]) -> Proxy:
     return started(limits={"connections": 6, "requestsPerSecond": 1})
 
 
+@pytest.fixture(scope="module")
+def narrow(started: Callable[..., Proxy]) -> Proxy:
+    """A proxy that gives the app one request at a time."""
+    return started(maxRequests=1, timeouts={"queue": 1})
+
+
 @pytest.fixture
 def own(started: Callable[..., Proxy]) -> Proxy:
     """A proxy that a test may change or stop."""
@@ -217,11 +231,16 @@ def test_the_app_gets_the_proxys_headers_about_the_client(proxy: Proxy) -> None:
         "X-Forwarded-Proto": "http",
         "Forwarded": "for=1.2.3.4",
         "X-Real-IP": "1.2.3.4",
+        "X-Forwarded-User": "admin",
+        "X-Auth-Request-User": "admin",
+        "Remote-User": "admin",
+        "X_Other": "admin",
     }
     status, body, _ = proxy.ask(headers=lies | {"X-Other": "kept"})
     assert status == 200
     seen = json.loads(body)
-    assert [name for name, _ in seen if name in {"forwarded", "x-real-ip"}] == []
+    assert [name for name, value in seen if value in {"for=1.2.3.4", "admin"}] == []
+    assert [name for name, _ in seen if name == "x-real-ip"] == []
     assert [value for name, value in seen if name == "x-forwarded-proto"] == ["https"]
     assert [value for name, value in seen if name == "x-other"] == ["kept"]
     (client,) = [value for name, value in seen if name == "x-forwarded-for"]
@@ -321,6 +340,48 @@ def test_the_limit_of_requests_of_an_address(strict: Proxy) -> None:
     assert statuses[0] == 200
     assert (statuses[-1], headers["Retry-After"]) == (429, "1")
     assert json.loads(body)["error"]["code"] == "too-many-requests"
+
+
+def test_requests_beyond_the_limit_wait_and_then_get_503_but_readers_block_no_writer(
+    narrow: Proxy,
+) -> None:
+    slow = narrow.connect()
+    slow.request("GET", "/slow")
+    until(lambda: narrow.ask()[0] == 503)
+    status, body, headers = narrow.ask()
+    assert (status, headers["Retry-After"]) == (503, "1")
+    assert json.loads(body)["error"]["code"] == "unavailable"
+    writer = narrow.connect()
+    writer.request("POST", "/", b"event")
+    assert writer.getresponse().status == 200
+    writer.close()
+    docker("kill", "--signal", "USR1", f"{narrow.name}-app")
+    assert slow.getresponse().status == 200
+    slow.close()
+    assert narrow.ask()[0] == 200
+
+
+def test_the_app_gets_whole_requests_only(proxy: Proxy) -> None:
+    dripping = proxy.connect()
+    dripping.sock.sendall(b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 60000\r\n\r\n")
+    dripping.sock.settimeout(0.1)
+    received = b""
+    for _ in range(100):
+        with contextlib.suppress(TimeoutError):
+            received += dripping.sock.recv(100)
+        if received:
+            break
+        dripping.sock.sendall(b"x")
+    assert b" 408 " in received
+    dripping.close()
+
+
+@pytest.mark.parametrize(
+    "path", ["/metrics", "//metrics", "/%6detrics", "/metrics?x", "http://a/metrics"]
+)
+def test_the_components_metrics_are_hidden(proxy: Proxy, path: str) -> None:
+    status, body, _ = proxy.ask(path)
+    assert (status, json.loads(body)["error"]["code"]) == (404, "not-found")
 
 
 def test_incomplete_requests_and_missing_responses_time_out(

@@ -10,10 +10,11 @@ haproxy.cfg: |
 {{- define "platform.proxy.errors" -}}
 {{- range list
   (list 400 "bad-request" "this is not valid HTTP")
+  (list 404 "not-found" "there is nothing at this address")
   (list 408 "timeout" "the request was not complete in time")
   (list 429 "too-many-requests" "too many requests from this address")
   (list 502 "bad-gateway" "the response of the app was incomplete or not valid HTTP")
-  (list 503 "unavailable" "the app does not accept requests")
+  (list 503 "unavailable" "the app does not accept requests, or too many wait")
   (list 504 "gateway-timeout" "the app did not respond in time")
 -}}
 {{- $status := index . 0 -}}
@@ -29,14 +30,15 @@ http-error status {{ $status }} content-type application/json string '{{ $body }
 {{- $proxy := .Values.proxy -}}
 {{- $limits := $proxy.limits -}}
 {{- $unlessTrusted := ternary " unless trusted" "" (not (empty $proxy.trustedProxies)) -}}
-# Ends TLS for the app on 127.0.0.1. BACKEND_PORT is the container's.
+# Ends TLS for the app on 127.0.0.1. BACKEND_PORT is the container's; PRIVATE_PATH is for scrapers,
+# which use another port.
 
 global
     log stdout format raw local0 info
     maxconn {{ $proxy.maxConnections }}
     nbthread {{ $proxy.threads }}
-    # More than api-rest accepts, so that the app answers a request with too large headers.
-    tune.bufsize 32768
+    # The largest request of api-rest's, headers and body, waits here until it is whole.
+    tune.bufsize 90112
     # How long HAProxy may finish requests after SIGUSR1. It closes its ports and idle connections.
     hard-stop-after {{ $proxy.timeouts.response }}s
     lua-load /usr/local/etc/haproxy/certificate.lua /certificate/certificate.pem
@@ -67,7 +69,12 @@ defaults
     ) }}'
     error-log-format '%{+json}o %(client)ci %(error)[fc_err_str] %(tls)[ssl_fc_err_str]'
     timeout connect {{ $proxy.timeouts.connect }}s
+    # The app gets whole requests: within this time, and up to the size of the buffer.
+    option http-buffer-request
     timeout http-request {{ $proxy.timeouts.request }}s
+    # The app could not tell X_Y from X-Y.
+    option http-restrict-req-hdr-names delete
+    timeout queue {{ $proxy.timeouts.queue }}s
     timeout client {{ $proxy.timeouts.request }}s
     timeout http-keep-alive {{ $proxy.timeouts.idle }}s
     timeout server {{ $proxy.timeouts.response }}s
@@ -92,20 +99,30 @@ frontend https
 {{- with $limits.requestsPerSecond }}
     http-request deny deny_status 429 if { sc0_http_req_rate gt {{ mul 10 . }} }
 {{- end }}
-    http-request disable-l7-retry unless METH_GET or { method HEAD }
-    # Only the proxy states who the client is.
-    http-request del-header forwarded{{ $unlessTrusted }}
-    http-request del-header x-real-ip{{ $unlessTrusted }}
-    http-request del-header x-forwarded- -m beg{{ $unlessTrusted }}
+    http-request disable-l7-retry unless METH_GET
+    http-request deny deny_status 400 unless { req.hdr(host) -m found } or HTTP_1.0
+    # The end of a line or of a text, once decoded.
+    http-request deny deny_status 400 if { path -m sub -i %00 %0a %0d }
+    # Only the proxy states who the client is, and only a trusted one who the user is.
+    {{- range list "forwarded" "x-real-ip" "x-forwarded- -m beg" "x-auth-request- -m beg"
+      "x-remote- -m beg" "remote- -m beg" }}
+    http-request del-header {{ . }}{{ $unlessTrusted }}
+    {{- end }}
     http-request del-header proxy
+    http-request deny deny_status 404 if { path,url_dec,regsub(^/+,/) "${PRIVATE_PATH}" }
     http-request set-header X-Forwarded-Proto https unless { req.hdr(x-forwarded-proto) -m found }
-    option forwardfor
+    option forwardfor if-none
     http-after-response set-header Connection close if { var(proc.leaving) -m bool }
-    default_backend app
+    use_backend reads if METH_GET
+    default_backend writes
 
-backend app
-    # Close idle connections before the app does.
-    server app 127.0.0.1:"${BACKEND_PORT}" pool-purge-delay 2s
+# Two queues, so that readers never block recording. Idle connections are closed before the app
+# closes them.
+{{- range list "reads" "writes" }}
+
+backend {{ . }}
+    server app 127.0.0.1:"${BACKEND_PORT}" maxconn {{ $proxy.maxRequests }} pool-purge-delay 2s
+{{- end }}
 
 # The pod's hook connects here before the pod ends; from then on clients are asked to reconnect.
 frontend leaving
