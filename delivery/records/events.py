@@ -241,7 +241,8 @@ def send_result(status: int) -> SendResult:
         return SendResult.DELIVERED
     if status in {400, 413, 415, 422}:
         return SendResult.REJECTED
-    if status == HTTPStatus.INTERNAL_SERVER_ERROR:
+    # A token's scope may allow the events of other components.
+    if status in {HTTPStatus.FORBIDDEN, HTTPStatus.INTERNAL_SERVER_ERROR}:
         return SendResult.FAILED
     return SendResult.UNAVAILABLE
 

@@ -188,7 +188,7 @@ def deliver(send: Send, *, seconds: float, wait: float = 0.0) -> Report:
 
 
 def _deliver(path: Path, send: Send, report: Report, deadline: float) -> None:
-    failed: set[tuple[str, str]] = set()
+    failed: dict[tuple[str, str], str] = {}
     for file in _files(path):
         if monotonic() >= deadline:
             report.late = True
@@ -209,11 +209,11 @@ def _deliver(path: Path, send: Send, report: Report, deadline: float) -> None:
         elif result is SendResult.REJECTED:
             report.rejected.append(_reject(path, replace(entry, why=why)))
         elif result is SendResult.FAILED:
-            failed.add(component)
+            failed[component] = why
         else:
             report.reasons[entry.ledger] = why
-    for ledger, name in sorted(failed):
-        report.reasons.setdefault(ledger, f"it fails to store an event of {name}")
+    for (ledger, name), why in sorted(failed.items()):
+        report.reasons.setdefault(ledger, f"it does not take an event of {name}: {why}")
 
 
 def _files(path: Path) -> list[Path]:

@@ -168,8 +168,8 @@ def test_components_of_a_part_of_the_project(
     [
         (SendResult.DELIVERED, (200, 202, 204)),
         (SendResult.REJECTED, (400, 413, 415, 422)),
-        (SendResult.FAILED, (500,)),
-        (SendResult.UNAVAILABLE, (0, 301, 401, 403, 404, 405, 408, 429, 502, 503, 504)),
+        (SendResult.FAILED, (403, 500)),
+        (SendResult.UNAVAILABLE, (0, 301, 401, 404, 405, 408, 429, 502, 503, 504)),
     ],
 )
 def test_the_status_of_an_answer_decides_about_the_event(

@@ -111,7 +111,7 @@ def test_a_failed_event_holds_back_later_ones_of_its_component() -> None:
     report = outbox.deliver(send, seconds=5)
     assert send.sent == ["a", "b"]
     assert (report.sent, report.waiting) == (1, 2)
-    assert report.reasons == {LEDGER: "it fails to store an event of api-rest"}
+    assert report.reasons == {LEDGER: "it does not take an event of api-rest: because of a"}
 
 
 def test_a_rejected_event_is_kept_with_its_reason_and_can_be_retried(place: Path) -> None:
