@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 from ledger.database import CONNECT_TIMEOUT, open_engine
 from ledger.tables import deployments, idempotency_keys
 from sqlalchemy import (
-    ColumnElement,
     Connection,
     Engine,
     Executable,
@@ -19,6 +18,7 @@ from sqlalchemy import (
     ScalarSelect,
     Select,
     String,
+    Subquery,
     and_,
     bindparam,
     case,
@@ -192,7 +192,8 @@ def _newest(place: _Columns, *, certain: bool) -> ScalarSelect[str]:
     """
     deploy = deployments.alias("deploy")
     column = deploy.c
-    rolled_back = [_rolled_back(stage, column) for stage in ("deploy", "verify")]
+    # One statement for each stage instead of one with IN: each reads few rows of the index.
+    undone = [_followed(column, stage, "rolled-back") for stage in ("deploy", "verify")]
     return (
         select(column.id)
         .where(
@@ -200,9 +201,8 @@ def _newest(place: _Columns, *, certain: bool) -> ScalarSelect[str]:
             column.status == "succeeded",
             column.environment == place.environment,
             column.component == place.component,
-            ~_removed(column),
-            # Two conditions instead of one with IN: each reads few rows of the index.
-            *([~condition for condition in rolled_back] if certain else ()),
+            ~_followed(column, "deploy", "removed").exists(),
+            *(~statement.exists() for statement in undone if certain),
         )
         .order_by(column.at.desc(), column.id.desc())
         .limit(1)
@@ -210,38 +210,25 @@ def _newest(place: _Columns, *, certain: bool) -> ScalarSelect[str]:
     )
 
 
-def _rolled_back(stage: str, deploy: _Columns) -> ColumnElement[bool]:
-    """Return the condition that a stage's event rolled back a deploy's version, then or later."""
-    column = deployments.alias(f"{stage}_undone").c
-    return (
-        select(column.id)
-        .where(*_since(deploy, column, stage, "rolled-back"), column.version == deploy.version)
-        .exists()
-    )
+def _followed(deploy: _Columns, stage: str, status: str) -> Select[str]:
+    """Return the statement that finds an event of a deploy's place, then or later.
 
-
-def _removed(deploy: _Columns) -> ColumnElement[bool]:
-    """Return the condition that the place of a deploy was removed, then or later."""
-    column = deployments.alias("removal").c
-    return select(column.id).where(*_since(deploy, column, "deploy", "removed")).exists()
-
-
-def _since(
-    deploy: _Columns, column: _Columns, stage: str, status: str
-) -> tuple[ColumnElement[bool], ...]:
-    """Return the conditions on an event of a deploy's place, then or later."""
-    return (
+    A rollback is of a version, a removal of whatever runs there.
+    """
+    column = deployments.alias().c
+    return select(column.id).where(
         column.stage == stage,
         column.status == status,
         column.environment == deploy.environment,
         column.component == deploy.component,
         column.at >= deploy.at,
+        *([column.version == deploy.version] if status == "rolled-back" else ()),
     )
 
 
-def _deploys(places: Select[str, str]) -> Select[Any]:
+def _deploys(places: Subquery) -> Select[Any]:
     """Return the statement that finds the newest certain deploy, and the newest one's id."""
-    place = places.subquery("places").c
+    place = places.c
     newest = select(
         place.environment,
         place.component,
@@ -257,53 +244,33 @@ def _deploys(places: Select[str, str]) -> Select[Any]:
     ).outerjoin_from(newest, deploy, deploy.c.id == newest.c.certain)
 
 
-def _places() -> Select[str, str]:
-    """Return the statement that finds every place.
-
-    It has no condition, so the database skips through an index instead of reading all deploys.
-    """
-    environment, component = deployments.c.environment, deployments.c.component
-    return (
-        select(environment, component)
-        .group_by(environment, component)
-        .order_by(environment, component)
-        .limit(PLACES_MAX)
-    )
-
-
-def _place() -> Select[str, str]:
-    """Return the statement of one place."""
-    return select(
-        bindparam("environment", type_=String).label("environment"),
-        bindparam("component", type_=String).label("component"),
-    )
+_PLACE = {name: bindparam(name, type_=String) for name in ("environment", "component")}
+_PLACE_COLUMNS = [deployments.c[name] for name in _PLACE]
+# Without a condition, the database skips through an index instead of reading all deploys.
+_PLACES = select(*_PLACE_COLUMNS).group_by(*_PLACE_COLUMNS).order_by(*_PLACE_COLUMNS)
+_DEPLOYS = _deploys(_PLACES.limit(PLACES_MAX).subquery())
+_DEPLOYS_OF_PLACE = _deploys(
+    select(*(value.label(name) for name, value in _PLACE.items())).subquery()
+)
+_EVENTS_OF_PLACE = (
+    select(*_RUN_COLUMNS)
+    .where(*(deployments.c[name] == value for name, value in _PLACE.items()))
+    .order_by(deployments.c.at.desc(), deployments.c.id.desc())
+    .limit(PLACE_EVENTS)
+)
 
 
-def _events_of_place() -> Select[Any]:
-    """Return the statement that reads the newest events of a place."""
-    column = deployments.c
-    return (
-        select(*_RUN_COLUMNS)
-        .where(
-            column.environment == bindparam("environment"),
-            column.component == bindparam("component"),
-        )
-        .order_by(column.at.desc(), column.id.desc())
-        .limit(PLACE_EVENTS)
-    )
-
-
-def _events_around() -> Select[Any]:
-    """Return the statement that reads the events around the deploys of PLACES_AT_ONCE places."""
+def _events_around(deploys: Sequence[Row[Any]]) -> Select[Any]:
+    """Return the statement that reads the events of deploys' versions, around their times."""
     column = deployments.c
     places = [
         and_(
-            column.environment == bindparam(f"environment_{number}"),
-            column.component == bindparam(f"component_{number}"),
-            column.at.between(bindparam(f"since_{number}"), bindparam(f"until_{number}")),
-            column.version == bindparam(f"version_{number}"),
+            column.environment == deploy.environment,
+            column.component == deploy.component,
+            column.at.between(deploy.at - RUN_REACH, deploy.at + RUN_REACH),
+            column.version == deploy.version,
         )
-        for number in range(PLACES_AT_ONCE)
+        for deploy in deploys
     ]
     place = func.row_number().over(
         partition_by=(column.component, column.environment, column.version),
@@ -311,12 +278,6 @@ def _events_around() -> Select[Any]:
     )
     events = select(*_RUN_COLUMNS, place.label("place")).where(or_(*places)).subquery()
     return select(events).where(events.c.place <= RUN_EVENTS)
-
-
-_DEPLOYS = _deploys(_places())
-_DEPLOYS_OF_PLACE = _deploys(_place())
-_EVENTS_OF_PLACE = _events_of_place()
-_AROUND = _events_around()
 
 
 class Store:
@@ -424,7 +385,13 @@ class Store:
                 result += of_place
             elif row.id:
                 certain.append(row)
-        around = running(_mappings(self._events_around(certain)))
+        around = running(
+            event
+            for start in range(0, len(certain), PLACES_AT_ONCE)
+            for event in _mappings(
+                self._read(_events_around(certain[start : start + PLACES_AT_ONCE]))
+            )
+        )
         run_of = {(place.environment, place.component): place.run for place in around}
         result += [
             Running(
@@ -439,21 +406,6 @@ class Store:
     def _events_of_place(self, environment: str, component: str) -> list[dict[str, Any]]:
         place = {"environment": environment, "component": component}
         return _mappings(self._read(_EVENTS_OF_PLACE, place))
-
-    def _events_around(self, deploys: Sequence[Row[Any]]) -> Iterator[Row[Any]]:
-        """Read the events of the deploys' versions at their places, around their times."""
-        for start in range(0, len(deploys), PLACES_AT_ONCE):
-            batch = deploys[start : start + PLACES_AT_ONCE]
-            # Repeat the last one: the statement stays the same, and so does its result.
-            batch = [*batch, *([batch[-1]] * (PLACES_AT_ONCE - len(batch)))]
-            values: dict[str, Any] = {}
-            for number, deploy in enumerate(batch):
-                values[f"component_{number}"] = deploy.component
-                values[f"environment_{number}"] = deploy.environment
-                values[f"version_{number}"] = deploy.version
-                values[f"since_{number}"] = deploy.at - RUN_REACH
-                values[f"until_{number}"] = deploy.at + RUN_REACH
-            yield from self._read(_AROUND, values)
 
     def _read(
         self, statement: Executable, values: Mapping[str, Any] | None = None
