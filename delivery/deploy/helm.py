@@ -114,8 +114,8 @@ class Helm:
         return printed.strip().removeprefix("NOTES:\n")
 
     def preview(self, files: ChartFiles) -> Manifest:
-        """What an upgrade would put into the cluster; the chart's lookups ask the cluster."""
-        argv = ["upgrade", RELEASE, str(files.chart), *_values(files)]
+        """What `upgrade` would put into the cluster; the chart's lookups ask the cluster."""
+        argv = ["upgrade", RELEASE, str(files.chart), "--install", *_values(files)]
         printed = self._capture(
             [*argv, "--dry-run=server", "--output=json"],
             f"render {files.chart.name}",

@@ -39,7 +39,6 @@ _PERMANENT_PULL_ERRORS = ("not found", "manifest unknown", "unauthorized", "deni
 # More time for a pod that was unhealthy before the deploy: the deploy may replace it.
 _EXISTING_GRACE_SECONDS = 60
 _MESSAGE_LENGTH = 300  # a pull that fails repeats its message three times
-_CAPACITY = "shipay.com.br/capacity-type"
 
 
 @dataclass(frozen=True)
@@ -71,6 +70,7 @@ class Pod:
     unschedulable: str = ""  # the scheduler's message
     terminating: bool = False
     template: str = ""  # the hash of the pod template that it was made from
+    required: tuple[str, ...] = ()  # labels of the nodes that it may run on: KEY=VALUE
 
     @property
     def is_healthy(self) -> bool:
@@ -128,6 +128,18 @@ def read_pod(pod: Mapping[str, Any]) -> Pod:
         unschedulable=_condition(status, "PodScheduled", "False"),
         terminating="deletionTimestamp" in pod["metadata"],
         template=_template(pod),
+        required=_required(pod["spec"]),
+    )
+
+
+def _required(spec: Mapping[str, Any]) -> tuple[str, ...]:
+    affinity = (spec.get("affinity") or {}).get("nodeAffinity") or {}
+    terms = affinity.get("requiredDuringSchedulingIgnoredDuringExecution") or {}
+    return tuple(
+        f"{expression['key']}={expression['values'][0]}"
+        for term in terms.get("nodeSelectorTerms") or ()
+        for expression in term.get("matchExpressions") or ()
+        if expression["operator"] == "In"
     )
 
 
@@ -248,10 +260,10 @@ def blockers(
 
 def _unschedulable(pod: Pod, extra: float) -> Blocker:
     hint = ""
-    if "node affinity/selector" in pod.unschedulable or "node(s) didn't match" in pod.unschedulable:
+    if pod.required and "node(s) didn't match" in pod.unschedulable:
         hint = (
-            "if it may run on ondemand nodes only, label those nodes: "
-            f"kubectl label node NODE {_CAPACITY}=ondemand"
+            f"label a node: kubectl label node NODE {' '.join(pod.required)}; "
+            "or let it run on every node, as the chart's values-any-cluster.yaml does"
         )
     text = f"{pod.name} cannot be scheduled: {pod.unschedulable}"
     return Blocker(f"{pod.uid} Unschedulable", text, _GRACE_SECONDS["Unschedulable"] + extra, hint)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -93,7 +94,8 @@ def _missing_values(target: Target, where: str) -> DeclarationError:
 def _upgrade(locked: LockedTarget, deployment: Deployment, inputs: ChartFiles) -> Deployment:
     cut_off = locked.repair()
     previous = locked.history().deployed
-    if previous and not cut_off and _is_deployed(locked, deployment, inputs, previous):
+    rendered = _render(locked.target, inputs)  # before anything changes
+    if previous and not cut_off and _is_deployed(locked, deployment, rendered, previous):
         return deployment.with_revisions(previous.number, previous.number).ended(Outcome.UNCHANGED)
     try:
         with locked.following("upgrade" if previous else "install") as watcher:
@@ -117,11 +119,11 @@ def _upgrade(locked: LockedTarget, deployment: Deployment, inputs: ChartFiles) -
 
 
 def _is_deployed(
-    locked: LockedTarget, deployment: Deployment, inputs: ChartFiles, revision: Revision
+    locked: LockedTarget, deployment: Deployment, rendered: Manifest, revision: Revision
 ) -> bool:
-    """Whether the cluster already has what these files render; if so, wait until it is ready."""
+    """Whether the cluster already has what is rendered; if so, wait until it is ready."""
     with console.step("compare") as step:
-        if difference := _difference(locked, deployment, inputs, revision):
+        if difference := _difference(locked, deployment, rendered, revision):
             step.done(difference)
             return False
         step.done(f"nothing to do: revision {revision.number} has the same contents")
@@ -130,11 +132,11 @@ def _is_deployed(
 
 
 def _difference(
-    locked: LockedTarget, deployment: Deployment, inputs: ChartFiles, revision: Revision
+    locked: LockedTarget, deployment: Deployment, rendered: Manifest, revision: Revision
 ) -> str:
-    """How the deployed revision, or the cluster, differs from these files; "" if neither does."""
+    """How the deployed revision, or the cluster, differs from this; "" if neither does."""
     target = locked.target
-    rendered, deployed = _render(target, inputs), target.helm.manifest(revision.number)
+    deployed = target.helm.manifest(revision.number)
     if not is_same(deployed, rendered):
         versions = locked.history().versions(revision)
         changed = changes(deployed, rendered, versions, deployment.contents.versions)
@@ -153,9 +155,15 @@ def _render(target: Target, inputs: ChartFiles) -> Manifest:
     except CommandError as error:
         raise DeployError(
             f"cannot render {inputs.chart.name} for {target}: the chart refuses the values",
-            details=error.tail,
+            details=_refusal(error.tail),
             hint=f"correct {target.environment.values}; nothing was changed in the cluster",
         ) from error
+
+
+def _refusal(printed: str) -> str:
+    """What the chart says, without the words that helm puts around it."""
+    own = re.sub(r"^Error: (\w+ FAILED: )?execution error at \(.*?\): *", "", printed)
+    return own.removesuffix("Use --debug flag to render out invalid YAML").strip()
 
 
 def _wait_until_ready(locked: LockedTarget, revision: Revision) -> None:

@@ -125,7 +125,7 @@ def test_a_missing_release_has_an_empty_history_but_a_failure_is_an_error(fp: Fa
 def test_a_preview_equals_the_manifest_of_the_same_revision(fp: FakeProcess) -> None:
     hook = {"path": "platform/templates/test.yaml", "manifest": "kind: Pod\n"}
     rendered = {"manifest": "---\nkind: Service\n", "hooks": [hook]}
-    upgrade = ["helm", "upgrade", "platform", "chart", "--values=a.yaml"]
+    upgrade = ["helm", "upgrade", "platform", "chart", "--install", "--values=a.yaml"]
     upgrade += ["--dry-run=server", "--output=json", *SCOPE]
     fp.register(upgrade, stdout=[json.dumps(rendered)])
     fp.register(

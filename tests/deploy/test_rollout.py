@@ -86,11 +86,18 @@ def test_pods_of_jobs_and_terminating_pods_block_nothing() -> None:
 def test_a_pod_without_a_node_comes_with_the_command_that_labels_one() -> None:
     message = "0/4 nodes are available: 4 node(s) didn't match Pod's node affinity/selector."
     condition = {"type": "PodScheduled", "status": "False", "message": message}
-    pending = pod(status={"phase": "Pending", "conditions": [condition]})
+    expression = {"key": "example.com/type", "operator": "In", "values": ["ondemand"]}
+    term = {"matchExpressions": [expression]}
+    required = {"requiredDuringSchedulingIgnoredDuringExecution": {"nodeSelectorTerms": [term]}}
+    pending = pod(
+        status={"phase": "Pending", "conditions": [condition]},
+        spec={"affinity": {"nodeAffinity": required}},
+    )
     (blocker,) = blockers([pending], [])
     assert blocker.grace == 180
     assert message in blocker.text
-    assert "kubectl label node NODE shipay.com.br/capacity-type=ondemand" in blocker.hint
+    assert "kubectl label node NODE example.com/type=ondemand" in blocker.hint
+    assert "values-any-cluster.yaml" in blocker.hint
 
 
 def test_a_workload_that_cannot_create_pods_blocks() -> None:

@@ -104,6 +104,19 @@ def test_values_that_the_chart_refuses_change_nothing(cluster: Cluster, root: Pa
     assert cluster.done == []
 
 
+def test_a_first_install_that_the_chart_refuses_says_why(cluster: Cluster, root: Path) -> None:
+    cluster.revisions = []
+    cluster.fails["preview"] = failed(
+        "Error: UPGRADE FAILED: execution error at (platform/templates/values.yaml:5:4): \n"
+        "\n2 mistakes in the values:\n\n  - a: b\n  - c: d\n\n\n"
+        "Use --debug flag to render out invalid YAML"
+    )
+    with pytest.raises(DeployError, match="the chart refuses the values") as caught:
+        deploy(cluster, root)
+    assert caught.value.details == "2 mistakes in the values:\n\n  - a: b\n  - c: d"
+    assert cluster.done == []
+
+
 @pytest.mark.parametrize(
     ("error", "message"),
     [
