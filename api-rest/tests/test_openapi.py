@@ -184,6 +184,8 @@ def test_refused_calls_match_the_document(tokens: Tokens) -> None:
     for method, path in protected:
         http.request(path, method=method.upper(), status=401)
         assert "401" in paths[path][method]["responses"]
+    for path in (*(paths.keys() - {path for _, path in protected}), "/assets/page.css"):
+        http.get(path, status=200)
     engine.dispose()
 
 

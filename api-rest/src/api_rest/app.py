@@ -269,9 +269,9 @@ def create_app(
     app.route("/deployments.csv", "GET", ledger.export, parameters=EXPORT_PARAMETERS)
     app.route("/deployments/<event_id>", "GET", ledger.show)
     app.route("/environments", "GET", ledger.environments)
-    app.route("/metrics", "GET", lambda: exposition(metrics))
+    app.route("/metrics", "GET", lambda: exposition(metrics), skip=["access"])
     contract = cache(lambda: _contract(max_body_bytes, access))
-    app.route("/openapi.json", "GET", lambda: answer(200, contract()))
+    app.route("/openapi.json", "GET", lambda: answer(200, contract()), skip=["access"])
     mount(app, ledger.overview)
     badge.mount(app, ledger.status, _now)
     return app

@@ -168,7 +168,7 @@ def mount(app: Bottle, overview: Callable[[], Overview]) -> None:
         return HTTPResponse(assets[name], headers=headers)
 
     app.route("/", "GET", page)
-    app.route("/assets/<name>", "GET", asset, parameters=ASSET_PARAMETERS)
+    app.route("/assets/<name>", "GET", asset, parameters=ASSET_PARAMETERS, skip=["access"])
 
 
 def view(overview: Overview, origin: str) -> dict[str, Any]:

@@ -136,9 +136,10 @@ class Readiness:
 
 def mount(app: Bottle, state: Callable[[str], State]) -> None:
     """Add /health and /ready to an app. `state` takes the request's Authorization."""
-    app.route("/health", "GET", lambda: answer(*alive()))
+    app.route("/health", "GET", lambda: answer(*alive()), skip=["access"])
     app.route(
         "/ready",
         "GET",
         lambda: answer(*state(request.environ.get("HTTP_AUTHORIZATION", "")).response()),
+        skip=["access"],
     )
