@@ -23,22 +23,24 @@ from support import (
     values_option,
 )
 
-# What production generates, each with the values that replace it.
-NEEDED = {
-    "tls.selfSigned": "tls: {existingSecret: a, selfSigned: {enabled: false}}",
-    "kafka.auth.existingSecret": "kafka: {auth: {existingSecret: b}}",
-    "kafka.tls.existingSecret": "kafka: {tls: {existingSecret: c}}",
-    "database.existingSecret": "database: {existingSecret: d}",
-    "database.accounts.reader.existingSecret": (
-        "database: {accounts: {reader: {existingSecret: e}}}"
-    ),
-}
-SECURE = "kafka: {auth: {enabled: true}, tls: {enabled: true}}"
+# What production generates: the values that replace it.
+NEEDED = (
+    "tls.selfSigned",
+    "kafka.auth.existingSecret",
+    "kafka.tls.existingSecret",
+    "database.existingSecret",
+    "database.tls.existingSecret",
+    "database.accounts.reader.existingSecret",
+)
+SECURE = """
+kafka: {auth: {enabled: true}, tls: {enabled: true}}
+database: {tls: {enabled: true}}
+"""
 GIVEN = """
 generateSecrets: false
 tls: {existingSecret: a, selfSigned: {enabled: false}}
 kafka: {auth: {existingSecret: b}, tls: {existingSecret: c}}
-database: {existingSecret: d, accounts: {reader: {existingSecret: e}}}
+database: {existingSecret: d, tls: {existingSecret: f}, accounts: {reader: {existingSecret: e}}}
 """
 
 
@@ -93,7 +95,7 @@ def test_two_runs_without_a_cluster_then_render_the_same(file: str, program: str
 def test_every_given_secret_is_used() -> None:
     documents = render(GIVEN, "values-production.yaml")
     objects = str([each for each in documents if each["kind"] != "Secret"])
-    assert all(f"'{name}'" in objects for name in "abcde")
+    assert all(f"'{name}'" in objects for name in "abcdef")
     assert find(documents, "StatefulSet", "platform-kafka")
 
 

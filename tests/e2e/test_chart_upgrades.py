@@ -236,6 +236,7 @@ def test_what_is_applied_twice_changes_nothing(platform: Platform, elsewhere: Cl
     elsewhere.apply(
         secret("ledger-tls", certificate(authority, "platform-api-rest")),
         secret("kafka-tls", certificate(authority, "platform-kafka")),
+        secret("database-tls", certificate(authority, "platform-database")),
         secret("kafka-login", logins("password", "broker-password", "controller-password")),
         secret("database-owner", logins("password", "root-password")),
         secret("database-reader", logins("password") | {"username": "reader"}),
