@@ -96,6 +96,7 @@ def targets(
             tag=image.tagged,
             arguments=planning.build_arguments(declaration, image.name, root),
             contexts=_contexts(declaration.images[image.name], planned, root),
+            dated=declaration.images[image.name].dated,
         )
         for image in images.missing
         if image.name in names

@@ -39,6 +39,7 @@ class Target:
     arguments: Mapping[str, str] = field(default_factory=dict)
     # By the name in the Dockerfile's FROM: "target:NAME", "docker-image://REFERENCE" or a folder.
     contexts: Mapping[str, str] = field(default_factory=dict)
+    dated: bool = False  # whether the Dockerfile gives every file the time SOURCE_DATE_EPOCH
 
 
 def bake(
@@ -59,10 +60,7 @@ def bake(
 def bake_file(
     targets: list[Target], secrets: Mapping[str, Path], *, oci: bool
 ) -> dict[str, object]:
-    """The content of the bake file.
-
-    Rewritten timestamps make the digests of layouts reproducible.
-    """
+    """The content of the bake file."""
     return {
         "group": {"default": {"targets": [target.name for target in targets]}},
         "target": {
@@ -74,17 +72,17 @@ def bake_file(
                     process.csv_line(f"id={name}", f"src={path}") for name, path in secrets.items()
                 ],
                 "tags": [target.tag],
-                "output": [
-                    process.csv_line(
-                        "type=oci", "tar=false", f"dest={target.layout}", "rewrite-timestamp=true"
-                    )
-                    if oci
-                    else "type=docker"
-                ],
+                "output": [_layout(target) if oci else "type=docker"],
             }
             for target in targets
         },
     }
+
+
+def _layout(target: Target) -> str:
+    """The output as an OCI layout; without equal times its digest would not be reproducible."""
+    rewrite = () if target.dated else ("rewrite-timestamp=true",)
+    return process.csv_line("type=oci", "tar=false", f"dest={target.layout}", *rewrite)
 
 
 @dataclass(frozen=True)

@@ -167,6 +167,11 @@ class Image(_Table):
     contexts: dict[_Name, _Path] = Field(
         default={}, description="optional: more folders that its Dockerfile copies from, by name"
     )
+    dated: bool = Field(
+        default=False,
+        description="optional: whether its Dockerfile gives every file the time SOURCE_DATE_EPOCH;"
+        " else its layers are written a second time to have it",
+    )
 
     @property
     def folders(self) -> tuple[str, ...]:

@@ -45,7 +45,8 @@ def test_one_request_for_each_image(declaration: Declaration, sample: Path) -> N
     with serving(registry) as (address, seen):
         images = planning.plan_images(declaration.with_registry(address), Registry(address), sample)
     assert [image.digest for image in images.all] == [sha256(b"manifest"), ""]
-    assert seen == [f"HEAD /v2/{name}/manifests/{key}" for name, key in keys.items()]
+    asked = [f"HEAD /v2/{name}/manifests/{key}" for name, key in keys.items()]
+    assert sorted(seen) == sorted(asked)  # together
 
 
 def test_a_plan_has_versions_tags_and_digests(declaration: Declaration, clone: Path) -> None:

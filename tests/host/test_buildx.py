@@ -98,3 +98,10 @@ def test_the_output_of_a_failed_step_comes_once() -> None:
 
 def test_without_a_failed_step_the_whole_output_comes() -> None:
     assert failing_step("ERROR: no builder\nno such host") == "ERROR: no builder\nno such host"
+
+
+@pytest.mark.parametrize("dated", [True, False])
+def test_only_layers_that_the_dockerfile_does_not_date_are_written_again(*, dated: bool) -> None:
+    image = dataclasses.replace(TARGET, dated=dated)
+    target = bake_file([image], {}, oci=True)["target"]
+    assert ("rewrite-timestamp=true" not in str(target)) is dated

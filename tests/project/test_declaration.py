@@ -120,7 +120,9 @@ def test_every_mistake_is_reported_with_its_line_and_what_is_allowed() -> None:
     )
     rules = "allowed: whole seconds since 1970 that fit an image's date, as in 1767225600"
     pinned = "allowed: a name with a pinned tag, as in debian:trixie-slim"
-    known = 'unknown key; did you mean "context"? (allowed: base, builder, context, contexts)'
+    known = (
+        'unknown key; did you mean "context"? (allowed: base, builder, context, contexts, dated)'
+    )
     assert mistakes(text) == [
         f"delivery.toml:7: build.epoch: 'today' is not allowed ({rules})",
         f"delivery.toml:10: upstream.debian.image: 'debian' is not allowed ({pinned})",
