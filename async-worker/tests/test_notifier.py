@@ -49,6 +49,8 @@ class Outbox(Store):
         self.attempts: list[tuple[str, datetime | None, datetime | None, str | None]] = []
         self.numbered = 0
         self.purges: list[datetime] = []
+        self.event_purges: list[datetime] = []
+        self.old_events = 0
         self.error: Exception | None = None
 
     def due(self, now: datetime, limit: int) -> list[Notification]:
@@ -77,6 +79,12 @@ class Outbox(Store):
     def purge(self, before: datetime) -> int:
         self.purges.append(before)
         return 3
+
+    def purge_events(self, before: datetime) -> int:
+        self.event_purges.append(before)
+        purged = min(2, self.old_events)
+        self.old_events -= purged
+        return purged
 
 
 class Harness:
@@ -201,6 +209,26 @@ def test_rows_are_numbered_and_deleted_even_without_a_webhook(
     assert harness.outbox.numbered == 3
     assert harness.metrics.registry.get_sample_value("worker_purged_rows_total") == 6
     assert harness.outbox.claims == []
+
+
+def test_old_events_are_deleted_hourly_in_steps_between_notifications(harness: Harness) -> None:
+    notifier = Notifier(
+        harness.outbox, harness.send, harness.metrics, retention_days=30, clock=lambda: harness.now
+    )
+    harness.outbox.old_events = 3
+    harness.outbox.waiting = [notification()]
+    assert [notifier.run_once() for _ in range(4)] == [True, True, False, False]
+    assert len(harness.sent) == 1
+    assert harness.outbox.event_purges == [START - timedelta(days=30)] * 3
+    assert harness.metrics.registry.get_sample_value("worker_purged_rows_total") == 3 + 3
+    harness.now += timedelta(minutes=61)
+    notifier.run_once()
+    assert len(harness.outbox.event_purges) == 4
+
+
+def test_without_retention_all_events_are_kept(harness: Harness) -> None:
+    harness.notifier.run_once()
+    assert harness.outbox.event_purges == []
 
 
 def eventually(condition: Callable[[], object]) -> None:

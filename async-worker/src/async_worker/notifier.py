@@ -136,14 +136,18 @@ class Notifier:
         send: Callable[[bytes], None] | None,
         metrics: Metrics,
         *,
+        retention_days: int = 0,
         clock: Callable[[], datetime] = lambda: datetime.now(UTC).replace(tzinfo=None),
     ) -> None:
-        """Send messages by `send`; with None, only delete old rows."""
+        """Send messages by `send`; with None, only delete old rows. 0 days: keep all events."""
         self._store = store
+        self._retention_days = retention_days
         self._send = send
         self._metrics = metrics
         self._clock = clock
         self._next_purge = clock()
+        # Whether there may be more events to delete.
+        self._purging = False
         self._stopping = threading.Event()
         self._woken = threading.Event()
         self._thread = threading.Thread(target=self._run, name="notifier", daemon=True)
@@ -184,16 +188,22 @@ class Notifier:
         self._store.number()
         if now >= self._next_purge:
             self._next_purge = now + PURGE_EVERY
+            self._purging = self._retention_days > 0
             self._metrics.purged.inc(self._store.purge(now - KEEP_FOR))
+        if self._purging:
+            # One step at a time: a notification does not wait for a million events.
+            purged = self._store.purge_events(now - timedelta(days=self._retention_days))
+            self._metrics.purged.inc(purged)
+            self._purging = purged > 0
         if self._send is None:
-            return False
+            return self._purging
         due = self._store.due(now, BATCH_SIZE)
         for notification in due:
             if self._stopping.is_set():
                 return False
             if self._store.claim(notification, self._clock() + LEASE):
                 self._attempt(self._send, notification)
-        return len(due) == BATCH_SIZE
+        return self._purging or len(due) == BATCH_SIZE
 
     def _attempt(self, send: Callable[[bytes], None], notification: Notification) -> None:
         try:

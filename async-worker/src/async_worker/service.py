@@ -107,7 +107,9 @@ class _Consumer:
             return
         resources.callback(broker.close)
         webhook = partial(notifier.post, settings.webhook_url) if settings.webhook_url else None
-        background = notifier.Notifier(self.store, webhook, self.metrics)
+        background = notifier.Notifier(
+            self.store, webhook, self.metrics, retention_days=settings.retention_days
+        )
         resources.callback(background.close)
         background.start()
         # Imported objects live as long as the process: the collector need not scan them.

@@ -32,6 +32,11 @@ class Settings(DatabaseSettings, BrokerSettings):
     batch_size: int = setting(
         integer(1, 5000), "messages stored in one transaction at most", default="1000"
     )
+    retention_days: int = setting(
+        integer(0, 36_500),
+        "days to keep events after something else runs in their place; 0: for ever",
+        default="0",
+    )
     heartbeat_interval: int = setting(
         integer(1, 3600), "seconds between heartbeat events", default="10"
     )

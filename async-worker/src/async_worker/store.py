@@ -25,6 +25,7 @@ from sqlalchemy.dialects import mysql, sqlite
 from . import migrations, sequence
 from .errors import Unavailable
 from .event import Deployment
+from .retention import purgeable
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -58,6 +59,8 @@ NO_SUCH_TABLE = 1146
 # large, a failed CHECK (MariaDB, MySQL), and JSON that is invalid or nested too deeply.
 ROW_ERRORS = {1153, 4025, 3819, 3140, 3157}
 PURGE_STEP = 1_000
+# Finding an event that is needed no longer takes up to a few milliseconds.
+PURGE_EVENTS_STEP = 200
 # The webhook is not notified of deployments that ended earlier than this.
 NOTIFY_WITHIN = timedelta(hours=24)
 
@@ -279,6 +282,20 @@ class Store:
                 notifications,
                 (notifications.c.created_at < before) & notifications.c.next_attempt_at.is_(None),
             )
+
+    def purge_events(self, before: datetime) -> int:
+        """Delete some events from before that are needed no longer; return how many.
+
+        Their notifications go too. Call it again until it returns 0.
+        """
+        with _database_errors(), self._engine.begin() as connection:
+            ids = connection.execute(purgeable(before, PURGE_EVENTS_STEP)).scalars().all()
+            if ids:
+                connection.execute(
+                    delete(notifications).where(notifications.c.deployment_id.in_(ids))
+                )
+                connection.execute(delete(deployments).where(deployments.c.id.in_(ids)))
+            return len(ids)
 
     def _purge(self, table: Table, condition: Any) -> int:  # noqa: ANN401  SQLAlchemy's own type
         # In steps: one large transaction would block other workers.
