@@ -351,6 +351,7 @@ def test_requests_beyond_the_limit_wait_and_then_get_503_but_readers_block_no_wr
     status, body, headers = narrow.ask()
     assert (status, headers["Retry-After"]) == (503, "1")
     assert json.loads(body)["error"]["code"] == "unavailable"
+    assert '"termination": "sQ' in narrow.log()  # tests on a cluster look for it
     writer = narrow.connect()
     writer.request("POST", "/", b"event")
     assert writer.getresponse().status == 200

@@ -13,7 +13,7 @@ from typing import Any
 from delivery.project.files import ROOT
 from tests.e2e.cluster import Cluster, Pod, wait_for
 from tests.e2e.platform import API, Authority, Platform
-from tests.load.recording import OVERLOADED, Phase, Recording, parse
+from tests.load.recording import Phase, Recording, parse
 
 __all__ = ["Traffic", "client_pod", "traffic"]
 
@@ -25,7 +25,8 @@ _READ = (
 )
 _STOP = "import os, signal; os.kill(1, signal.SIGUSR1)"
 _ENDED = "print(b'\"end\"' in open('{}', 'rb').read()[-200:])"
-_CONTAINS = "print({!r} in open('{}').read())"
+# HAProxy's termination state of a request that it had no place for in time.
+_QUEUED_TOO_LONG = '"termination": "sQ'
 _PULL_SECONDS = 120.0
 
 
@@ -35,6 +36,7 @@ class Traffic:
 
     cluster: Cluster
     pod: str
+    started: float = field(default_factory=time.time)
     phases: list[Phase] = field(default_factory=list)
 
     @contextmanager
@@ -58,8 +60,12 @@ class Traffic:
         return parse(zlib.decompress(content).decode())
 
     def overloaded(self) -> bool:
-        """Whether the API has refused a request because too many were waiting."""
-        return "True" in self._python(_CONTAINS.format(OVERLOADED, _RESULTS))
+        """Whether a proxy of the API has refused a request because too many were waiting."""
+        pods = [pod for pod in self.cluster.pods(API) if not pod.terminating]
+        since = f"--since={time.time() - self.started:.0f}s"
+        options = ("--container", "proxy", since)
+        logs = [self.cluster.kubectl("logs", pod.name, *options) for pod in pods]
+        return any(_QUEUED_TOO_LONG in log for log in logs)
 
     def _python(self, code: str) -> str:
         return self.cluster.kubectl("exec", self.pod, "--", "/usr/bin/python3", "-c", code)

@@ -17,7 +17,6 @@ from typing import Any, Literal
 from tests.load.generator import event
 
 __all__ = [
-    "OVERLOADED",
     "Failure",
     "Lag",
     "Phase",
@@ -33,8 +32,6 @@ __all__ = [
 
 # The statuses that a request of each kind may get. 404: an event that is accepted, not stored yet.
 ALLOWED = {"POST": {202}, "slow POST": {202}, "GET": {200, 404}}
-# The message of api-rest; a test compares it with the source.
-OVERLOADED = "too many requests are waiting"
 GENERATOR = "generator"
 SERVER = "server"
 # Errors of the generator's own machine.

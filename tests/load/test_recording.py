@@ -8,10 +8,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from delivery.project.files import ROOT
 from tests.load.generator import event
 from tests.load.recording import (
-    OVERLOADED,
     Lag,
     Phase,
     Recording,
@@ -243,8 +241,3 @@ def test_only_a_4xx_and_a_failed_connection_are_certain_refusals(
     changes: dict[str, Any], outcome: str
 ) -> None:
     assert request(2, **changes).outcome == outcome
-
-
-def test_the_message_of_an_overload_is_the_apis() -> None:
-    source = ROOT / "api-rest" / "src" / "api_rest" / "server.py"
-    assert OVERLOADED in source.read_text(encoding="utf-8")
