@@ -61,8 +61,8 @@ capacityTypeLabel: no node has the label {{ $needed }}, which {{ join " and " $n
 {{- $headless := eq (include "platform.component.headless" .) "true" -}}
 {{- if and $current (ne $headless (eq $current "None")) }}
 {{ .path }}.service: {{ $name }} {{ ternary "has an address" "is headless" $headless }}
-{{- printf ", which cannot change; set service.headless to %v, or delete it first: kubectl" (not $headless) }}
-{{- printf " --namespace %s delete service %s" $namespace $name }}
+{{- printf ", which cannot change; set service.headless to %v" (not $headless) }}
+{{- printf ", or delete it first: kubectl --namespace %s delete service %s" $namespace $name }}
 {{- end -}}
 {{- end -}}
 {{- end -}}
