@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
-from support import fails, load, numbered
+from support import CHART, fails, helm, helms, load, numbered
 
 TABLE = load((Path(__file__).parent / "mistakes.yaml").read_text(encoding="utf-8"))
 OF_COMPONENTS = [(each["values"], each["message"]) for each in TABLE["component"]]
@@ -34,6 +35,16 @@ def test_a_mistake_in_a_component(number: int) -> None:
 @pytest.mark.parametrize(("values", "message"), OTHERS)
 def test_another_mistake(values: str, message: str) -> None:
     assert mistakes(fails(values)) == [message]
+
+
+def test_every_helm_prints_the_same_mistakes() -> None:
+    values = json.dumps(numbered(values for values, _ in OF_COMPONENTS))
+    first, *others = [
+        mistakes(helm("template", "x", str(CHART), "--values=-", program=each, stdin=values).stderr)
+        for each in helms()
+    ]
+    assert len(first) == len(OF_COMPONENTS)
+    assert all(other == first for other in others)
 
 
 @pytest.mark.parametrize("text", ["additional propert", "does not match", "^", "JSON", "schema"])
