@@ -22,7 +22,10 @@ def test_a_registry_is_that_of_every_image() -> None:
     own = [{"name": "own", "image": "ghcr.io/own/image@sha256:0"}]
     values = {
         "image": {"registry": MIRROR},
-        "components": {"api-rest": {"initContainers": own, "extraContainers": own}},
+        "components": {
+            "api-rest": {"initContainers": own},
+            "async-worker": {"extraContainers": own},
+        },
         "tests": {"image": {"repository": "localhost/python", "tag": "3"}},
     }
     found = images(render(values))

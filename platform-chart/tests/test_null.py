@@ -55,7 +55,7 @@ def test_null_removes_an_entry_of_a_map(name: str, level: str, program: str) -> 
     removed = {
         "resources": resources,
         "volumes": {"tmp": None},
-        "config": {"LOG_LEVEL": None},
+        "config": {"LOG_LEVEL": None, "TRUSTED_PROXIES": None},
         "probes": {"startup": None},
     }
     component = values.setdefault("components", {}).setdefault(name, {})

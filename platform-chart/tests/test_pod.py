@@ -215,7 +215,7 @@ def test_volumes_of_every_kind() -> None:
 
 def test_the_users_containers_get_the_required_security_context() -> None:
     own = {"name": "own", "image": "own:1", "securityContext": {"runAsUser": 7}}
-    spec = web_pod(initContainers=[own], extraContainers=[own])
+    spec = web_pod(initContainers=[own], extraContainers=[{**own, "name": "beside"}])
     hardened = {
         "runAsUser": 7,
         "allowPrivilegeEscalation": False,
@@ -225,7 +225,7 @@ def test_the_users_containers_get_the_required_security_context() -> None:
     assert spec["initContainers"] == [
         {"name": "own", "image": "own:1", "securityContext": hardened}
     ]
-    assert [each["name"] for each in spec["containers"]] == ["web", "own"]
+    assert [each["name"] for each in spec["containers"]] == ["web", "beside"]
     assert spec["containers"][1]["securityContext"] == hardened
 
 
