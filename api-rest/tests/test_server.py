@@ -86,8 +86,10 @@ class Clock:
     def passes(self, seconds: float, server: Server) -> None:
         """Leap, and wait until the server has looked its connections over."""
         self.leap(seconds)
-        now = self.monotonic()
-        eventually(lambda: server._next_sweep > now)
+        for _ in range(2):
+            turned = threading.Event()
+            server._waitress.trigger.pull_trigger(turned.set)
+            assert turned.wait(LIMIT)
 
 
 @pytest.fixture
@@ -100,8 +102,7 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
 
 @pytest.fixture(autouse=True)
 def _fast(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name, seconds in {"UNSENT_SWEEP": 0.02, "TURN": 0.02}.items():
-        monkeypatch.setattr(server_module, name, seconds)
+    monkeypatch.setattr(server_module, "TURN", 0.02)
 
 
 @pytest.fixture
@@ -476,6 +477,23 @@ def test_while_too_much_is_unsent_those_that_stall_longest_are_cut(
             assert read(first, BIG) < BIG
         assert read(second, BIG) == BIG
     assert app.server.counters["evicted"] == 1
+
+
+def test_a_thread_makes_no_more_answers_while_too_much_is_unsent(
+    serve: Callable[..., Served], app: App, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(server_module, "UNSENT_LIMIT", BIG // 16)
+    monkeypatch.setattr(server_module._Waitress, "close_unread", lambda _: None)
+    port, _, _ = serve()
+    with connect(port) as greedy, connect(port) as next_:
+        greedy.sendall(b"GET /big HTTP/1.1\r\nHost: a\r\n\r\n")
+        eventually(lambda: app.server._waitress.unsent() > BIG // 16)
+        next_.sendall(GET)
+        for _ in range(3):
+            clock.passes(1, app.server)
+            assert not answered(next_)
+        assert read(greedy, BIG) == BIG
+        assert answer(next_).startswith(b"HTTP/1.0 200")
 
 
 def test_a_client_that_reads_slowly_gets_all_of_it(

@@ -47,7 +47,8 @@ FAR_AHEAD = 1_048_576
 IN_MEMORY = 4 * FAR_AHEAD
 # How many bytes of answers may wait for slow clients, all together; the process may have 256 MB.
 UNSENT_LIMIT = 32 * 1_048_576
-UNSENT_SWEEP = 0.05
+# How long a thread waits for that to become less, before it makes one more.
+UNSENT_PAUSE = 0.005
 # While draining, a connection is closed once it rests for so long: a client may be about to use it.
 REST_WHILE_DRAINING = 1.0
 # SO_LINGER on, with 0 s: close by a reset.
@@ -73,7 +74,6 @@ class Server:
         self._settings = settings
         self._stopping = stopping
         self._waitress = _Waitress(app, settings, stopping)
-        self._next_sweep = 0.0
         # Waitress warns of every request that waits for a thread.
         logging.getLogger("waitress.queue").setLevel(logging.ERROR)
 
@@ -119,9 +119,7 @@ class Server:
 
     def _turn(self) -> None:
         wasyncore.loop(timeout=TURN, use_poll=True, map=self._waitress.sockets, count=1)
-        if time.monotonic() >= self._next_sweep:
-            self._next_sweep = time.monotonic() + UNSENT_SWEEP
-            self._waitress.close_unread()
+        self._waitress.close_unread()
 
 
 class _Waitress(TcpWSGIServer):  # type: ignore[misc]  # waitress is untyped
@@ -208,13 +206,17 @@ class _Waitress(TcpWSGIServer):  # type: ignore[misc]  # waitress is untyped
             if is_idle and now - max(channel.last_activity, since) > REST_WHILE_DRAINING:
                 channel.will_close = True
 
+    def unsent(self) -> int:
+        """Return how many bytes of answers wait for clients; any thread may ask."""
+        return sum(channel.total_outbufs_len for channel in list(self.active_channels.values()))
+
     def close_unread(self) -> None:
         """Close connections whose clients read nothing for too long, or while it is too much.
 
         Waitress waits for them for ever.
         """
         unread = [each for each in self.active_channels.values() if each.total_outbufs_len]
-        excess = sum(channel.total_outbufs_len for channel in unread) - UNSENT_LIMIT
+        excess = self.unsent() - UNSENT_LIMIT
         silent_since = time.time() - self._unsent_timeout
         for channel in sorted(unread, key=lambda channel: channel.last_activity):
             if excess > 0:
@@ -232,6 +234,8 @@ class _Task(WSGITask):  # type: ignore[misc]  # waitress is untyped
 
     def service(self) -> None:
         """Answer; where the app ends its answer early, let the client see an error."""
+        while self.channel.server.unsent() > UNSENT_LIMIT:
+            time.sleep(UNSENT_PAUSE)
         try:
             super().service()
         except Cut:
