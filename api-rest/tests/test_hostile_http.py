@@ -125,7 +125,7 @@ def in_words(case: Case, seen: Seen) -> str | None:
         return "**served**, then 400" if same else str(seen)
     if seen.waits:
         return WAITS
-    return " ".join(map(str, seen.statuses)) or "closes without an answer"
+    return " ".join(map(str, seen.statuses)) or "closes, no answer"
 
 
 def strict_words(case: Case) -> str:

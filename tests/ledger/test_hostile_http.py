@@ -60,7 +60,7 @@ def seen(
 def in_words(statuses: tuple[int, ...], paths: list[str]) -> str:
     if [path for path in paths if path != "/after"]:
         return "served"
-    return " ".join(map(str, statuses[:1])) or "closes without an answer"
+    return " ".join(map(str, statuses[:1])) or "closes, no answer"
 
 
 def test_no_request_reaches_the_app_that_the_proxy_did_not_read(seen: dict[str, Seen]) -> None:
