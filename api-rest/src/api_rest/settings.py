@@ -5,8 +5,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from ledger.app_settings import AppSettings
 from ledger.broker_security import BrokerSettings
-from ledger.config import FLAG, OPTIONAL_TEXT, OPTIONAL_URL, TEXT, Kind, choice, integer, setting
+from ledger.config import FLAG, OPTIONAL_TEXT, TEXT, Kind, integer, setting
 from ledger.database import DatabaseSettings
 
 from .proxies import EVERYBODY, NETWORKS, Network
@@ -21,7 +22,7 @@ def _header(text: str) -> str:
 
 
 @dataclass(frozen=True)
-class Settings(DatabaseSettings, BrokerSettings):
+class Settings(AppSettings, DatabaseSettings, BrokerSettings):
     """The settings, from environment variables with the upper-case names of the fields."""
 
     db_username: str = setting(TEXT, "who reads it, and writes the table idempotency_keys")
@@ -30,12 +31,6 @@ class Settings(DatabaseSettings, BrokerSettings):
         TEXT,
         "async-worker's GROUP_ID: how far it has stored the topic is told",
         default="async-worker",
-    )
-    environment: str = setting(TEXT, "where this runs, for the log lines", default="local")
-    log_level: str = setting(
-        choice("DEBUG", "INFO", "WARNING", "ERROR"),
-        "the least serious log lines to write",
-        default="INFO",
     )
     http_host: str = setting(
         TEXT,
@@ -87,11 +82,6 @@ class Settings(DatabaseSettings, BrokerSettings):
     user_header: str = setting(
         Kind("header", _header),
         "the header in which TRUSTED_PROXIES name the user who logged in, such as X-Forwarded-User",
-        default="",
-    )
-    otel_exporter_otlp_endpoint: str = setting(
-        OPTIONAL_URL,
-        "where traces go, by OTLP over HTTP; the SDK reads its other OTEL_* variables itself",
         default="",
     )
 

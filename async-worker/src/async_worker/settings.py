@@ -2,15 +2,16 @@
 
 from dataclasses import dataclass
 
+from ledger.app_settings import AppSettings
 from ledger.broker_security import BrokerSettings
-from ledger.config import OPTIONAL_URL, TEXT, choice, integer, setting
+from ledger.config import OPTIONAL_URL, TEXT, integer, setting
 from ledger.database import DatabaseSettings
 
 __all__ = ["Settings"]
 
 
 @dataclass(frozen=True)
-class Settings(DatabaseSettings, BrokerSettings):
+class Settings(AppSettings, DatabaseSettings, BrokerSettings):
     """The settings; a field's name in upper case is its environment variable."""
 
     db_username: str = setting(TEXT, "who writes it; needs to create and alter its tables too")
@@ -43,20 +44,9 @@ class Settings(DatabaseSettings, BrokerSettings):
     health_port: int = setting(
         integer(1, 65535), "the port of /health, /ready and /metrics", default="8001"
     )
-    environment: str = setting(TEXT, "where this runs, for the log lines", default="local")
-    log_level: str = setting(
-        choice("DEBUG", "INFO", "WARNING", "ERROR"),
-        "the least serious log lines to write",
-        default="INFO",
-    )
     webhook_url: str = setting(
         OPTIONAL_URL,
         "who is told when a deployment ends, by a Slack-compatible POST",
         default="",
         secret=True,
-    )
-    otel_exporter_otlp_endpoint: str = setting(
-        OPTIONAL_URL,
-        "where traces go, by OTLP over HTTP; the SDK reads its other OTEL_* variables itself",
-        default="",
     )
