@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from ledger.tables import counters, deployments
-from sqlalchemy import func, select, update
+from sqlalchemy import bindparam, func, select, update
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection
@@ -18,13 +18,16 @@ __all__ = ["COUNTER", "number_rows", "reserve"]
 
 COUNTER = "deployments"
 STEP = 1_000
+# Made once, as each batch needs them.
+_MINE = counters.c.name == COUNTER
+_TAKE = update(counters).where(_MINE).values(value=counters.c.value + bindparam("count"))
+_LAST = select(counters.c.value).where(_MINE)
 
 
 def reserve(connection: Connection, count: int) -> int:
     """Return the number before the next `count` ones, which are this transaction's own."""
-    mine = counters.c.name == COUNTER
-    connection.execute(update(counters).where(mine).values(value=counters.c.value + count))
-    value: int = connection.execute(select(counters.c.value).where(mine)).scalar_one()
+    connection.execute(_TAKE, {"count": count})
+    value: int = connection.execute(_LAST).scalar_one()
     return value - count
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 import structlog
@@ -30,7 +31,7 @@ from .retention import purgeable
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
-    from sqlalchemy import Connection, Engine, Insert
+    from sqlalchemy import Connection, Dialect, Engine, Insert
 
     from .settings import Settings
 
@@ -341,21 +342,27 @@ def _to_sql(time: datetime) -> str:
 
 
 def _insert(
-    connection: Connection, table: Table, columns: Sequence[str], rows: Sequence[tuple[Any, ...]]
+    connection: Connection, table: Table, columns: tuple[str, ...], rows: Sequence[tuple[Any, ...]]
 ) -> int:
     """Insert the rows whose ids are not stored yet; return how many."""
     if not rows:
         return 0
+    # As text: to process the values of each row, SQLAlchemy takes longer than the driver.
+    statement = _insert_text(connection.dialect, table, columns)
+    return connection.exec_driver_sql(statement, list(rows)).rowcount
+
+
+# Compiling takes a millisecond, as long as storing some dozen rows.
+@lru_cache(maxsize=8)
+def _insert_text(dialect: Dialect, table: Table, columns: tuple[str, ...]) -> str:
     (key,) = table.primary_key.columns
     insert: Insert
-    if connection.dialect.name == "sqlite":
+    if dialect.name == "sqlite":
         insert = sqlite.insert(table).on_conflict_do_nothing(index_elements=[key])
     else:
         # It changes nothing for a known id. INSERT IGNORE would hide errors.
         insert = mysql.insert(table).on_duplicate_key_update({key.name: key})
-    statement = str(insert.compile(dialect=connection.dialect, column_keys=list(columns)))
-    # As text: to process the values of each row, SQLAlchemy takes longer than the driver.
-    return connection.exec_driver_sql(statement, list(rows)).rowcount
+    return str(insert.compile(dialect=dialect, column_keys=list(columns)))
 
 
 def _revision(connection: Connection) -> str | None:
