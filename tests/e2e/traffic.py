@@ -91,10 +91,17 @@ def traffic(
 
 @contextmanager
 def client_pod(
-    platform: Platform, name: str, command: Sequence[str], files: Mapping[str, str]
+    platform: Platform,
+    name: str,
+    command: Sequence[str],
+    files: Mapping[str, str],
+    cluster: Cluster | None = None,
 ) -> Iterator[None]:
-    """A pod of the API's image with files in /e2e, on the node that no test changes."""
-    cluster = platform.cluster
+    """A pod of the API's image with files in /e2e, on the node that no test changes.
+
+    It runs in the platform's namespace, or in that of another release's `cluster`.
+    """
+    cluster = cluster or platform.cluster
     (node,) = cluster.nodes()
     cluster.apply(
         {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": name}, "data": files},
