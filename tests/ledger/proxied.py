@@ -28,8 +28,10 @@ _REQUEST_SECONDS = 2
 # Without its health check, a container asks nothing by itself.
 _APP = """
 import json, threading
+from api_rest.proxies import ProxyHeaders
 from api_rest.server import Server
 from api_rest.settings import Settings
+from bottle import BaseRequest
 from ledger import config
 paths = []
 def app(environ, start_response):
@@ -37,13 +39,16 @@ def app(environ, start_response):
     if environ["PATH_INFO"] == "/recorded":
         body = json.dumps(paths).encode()
         paths.clear()
+    elif environ["PATH_INFO"] == "/client":
+        body = json.dumps([environ["REMOTE_ADDR"], BaseRequest(environ).url]).encode()
     else:
         paths.append(environ["PATH_INFO"])
     start_response("200 OK", [("Content-Length", str(len(body)))])
     return [body]
 names = ("BROKER_URL", "DB_HOST", "DB_DATABASE", "DB_USERNAME", "DB_PASSWORD")
-settings = config.load(Settings, dict.fromkeys(names, "unused"))
-Server(app, settings, threading.Event()).run()
+own = {"TRUSTED_PROXIES": "127.0.0.1"}
+settings = config.load(Settings, {**dict.fromkeys(names, "unused"), **own})
+Server(ProxyHeaders(app, settings.trusted_proxies), settings, threading.Event()).run()
 """
 
 
@@ -80,12 +85,17 @@ class Proxied:
 
     def recorded(self) -> list[str]:
         """The paths of the requests that have reached the app since the last call."""
-        with self.connected() as connection:
-            connection.sendall(b"GET /recorded HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n")
-            answer = b""
-            while data := connection.recv(65_536):
-                answer += data
-        return list(json.loads(answer.partition(b"\r\n\r\n")[2]))
+        return list(self._ask("/recorded"))
+
+    def client(self, *headers: str) -> tuple[str, str]:
+        """Who the client is, and the address of the request, as the app sees it."""
+        address, url = self._ask("/client", *headers)
+        return address, url
+
+    def _ask(self, path: str, *headers: str) -> Any:
+        lines = [f"GET {path} HTTP/1.1", "Host: ledger.example", "Connection: close", *headers]
+        answer = self.send("\r\n".join([*lines, "", ""]).encode())
+        return json.loads(answer.partition(b"\r\n\r\n")[2])
 
 
 @contextmanager

@@ -48,13 +48,16 @@ def exchange(pair: Proxied, case: Any) -> Seen:
 
 
 @pytest.fixture(scope="module")
-def seen(
-    images: Mapping[str, str], tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[dict[str, Seen]]:
-    """What became of each case, by its name."""
+def pair(images: Mapping[str, str], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Proxied]:
     folder = tmp_path_factory.mktemp("proxied")
     with proxied(folder, haproxy=HAPROXY, api_rest=images["api-rest"]) as pair:
-        yield {case.name: exchange(pair, case) for case in hostile.CASES}
+        yield pair
+
+
+@pytest.fixture(scope="module")
+def seen(pair: Proxied) -> dict[str, Seen]:
+    """What became of each case, by its name."""
+    return {case.name: exchange(pair, case) for case in hostile.CASES}
 
 
 def in_words(statuses: tuple[int, ...], paths: list[str]) -> str:
@@ -86,3 +89,9 @@ def test_good_requests_are_served_through_the_proxy(seen: dict[str, Seen]) -> No
     refused = {"Upgrade: websocket is ignored"}
     lost = {case.name for case in good if seen[case.name][1][-1:] != ["/after"]}
     assert lost == refused
+
+
+def test_the_app_knows_the_client_and_the_address_that_it_called(pair: Proxied) -> None:
+    address, url = pair.client("X-Forwarded-For: 192.0.2.1", "X-Forwarded-Host: evil.example")
+    assert url == "https://ledger.example/client"
+    assert address not in {"127.0.0.1", "192.0.2.1"}
