@@ -394,8 +394,10 @@ def test_a_deployer_may_create_each_kind_of_the_chart() -> None:
         if file.is_file():
             text = file.read_text(encoding="utf-8")
             kinds |= set(re.findall(r"^kind: (\w+)$", text, re.MULTILINE))
-    plural = {"NetworkPolicy": "networkpolicies"}
-    assert {plural.get(kind, f"{kind.lower()}s") for kind in kinds} - {"pods"} <= allowed
+    plural = {"NetworkPolicy": "networkpolicies", "Ingress": "ingresses"}
+    # Rights of a component are given by somebody who has them.
+    others = {"pods", "roles", "rolebindings"}
+    assert {plural.get(kind, f"{kind.lower()}s") for kind in kinds} - others <= allowed
     assert "deployments" in allowed, "the chart takes that kind from its values"
 
 

@@ -36,7 +36,7 @@ EVERYTHING = ["", *VALUES_FILES, MIRROR, *EXAMPLES]
 # A file of the tests, with what no other file has.
 WAYS_OUT = "tests/everything.yaml"
 # Of other projects: kubernetes-validate has no schemas for them.
-CUSTOM = {"HTTPRoute", "ScaledObject", "TriggerAuthentication"}
+CUSTOM = {"HTTPRoute", "PodMonitor", "PrometheusRule", "ScaledObject", "TriggerAuthentication"}
 UNITS = {"m": 0.001, "Ki": 2**10, "Mi": 2**20, "Gi": 2**30, "": 1}
 
 
