@@ -247,9 +247,9 @@ def test_only_components_that_use_the_database_may_connect() -> None:
     (rule,) = policy()["ingress"]
     peers = {peer["podSelector"]["matchLabels"]["app.kubernetes.io/name"] for peer in rule["from"]}
     assert peers == {"api-rest", "async-worker"}
-    assert policy()["egress"] == []
+    assert "egress" not in policy()
     unused = "components: {api-rest: {uses: [kafka]}, async-worker: {uses: [kafka]}}"
-    assert policy(unused)["ingress"] == []
+    assert "ingress" not in policy(unused)
 
 
 @pytest.mark.parametrize(
