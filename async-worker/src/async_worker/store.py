@@ -51,8 +51,9 @@ MIGRATION_TIMEOUT = 3_600
 MIGRATION_LOCK_WAIT = 5
 # How long a migration waits for transactions that use the table; MySQL's default is a day.
 TABLE_LOCK_WAIT = 60
-# How long a transaction may wait for its worker; between two statements are milliseconds.
-IDLE_TIMEOUT = 10
+# How long a transaction may wait for its worker; between two statements are milliseconds. Less than
+# QUERY_TIMEOUT: those who wait for it should not give up first.
+IDLE_TIMEOUT = 5
 # For the consuming thread, /ready and the notifier.
 CONNECTIONS = 3
 NO_SUCH_TABLE = 1146
