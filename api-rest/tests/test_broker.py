@@ -22,6 +22,7 @@ from kafka.errors import (
     RecordListTooLargeError,
     SaslAuthenticationFailedError,
     TopicAuthorizationFailedError,
+    UnknownBrokerIdError,
 )
 from kafka.structs import OffsetAndMetadata, OffsetAndTimestamp
 
@@ -292,11 +293,14 @@ def test_a_failed_sample_is_logged_once_and_no_problem(
     assert connected._lag.lag() == Lag(2, 0.0)
 
 
+@pytest.mark.parametrize(
+    "error", [NotCoordinatorError(), UnknownBrokerIdError(), RuntimeError("the loop is closed")]
+)
 def test_a_failed_sample_makes_a_new_client_look_up_the_coordinator(
-    connected: KafkaBroker,
+    connected: KafkaBroker, error: Exception
 ) -> None:
     first = connected._admin
-    first.group_error = NotCoordinatorError()
+    first.group_error = error
     connected.check()
     assert first.closed
     assert connected._admin is not first

@@ -165,7 +165,7 @@ class KafkaBroker:
             # A group without a commit begins at the first event that Kafka still has.
             begins = self._offsets(ends.keys() - stored.keys(), OffsetSpec.EARLIEST)
         except Exception as error:  # noqa: BLE001  the app works without
-            if isinstance(error, KafkaError) and error.retriable:
+            if isinstance(error, RETRYABLE) and not _is_refusal(error):
                 self._replace_admin()
             if type(error).__name__ != self._sample_error:
                 self._sample_error = type(error).__name__
@@ -182,8 +182,8 @@ class KafkaBroker:
             admin = _connect_admin(self._settings)
         except Unavailable:
             return  # the next failure tries again
-        self._admin.close()
-        self._admin = admin
+        former, self._admin = self._admin, admin
+        former.close()
 
     def _offsets(
         self, partitions: Iterable[TopicPartition], spec: OffsetSpec
@@ -200,7 +200,7 @@ class KafkaBroker:
 
 
 def _is_refusal(error: Exception) -> bool:
-    """Return whether Kafka answered that it does not take the event, and a retry changes nothing.
+    """Return whether Kafka answered that it does not do this, and a retry changes nothing.
 
     A refused login is none: a connection comes before every event.
     """
