@@ -50,6 +50,7 @@ def deploy(
     with recorder.deployment(declaration, "deploy", Action.DEPLOY) as recording:
         environment, release = resolve(declaration, request)
         target = connect(declaration, environment, request.context)
+        recording.read_token = target.ledger_token
         selection = _select(declaration, target, request, release)
         inputs = upgrade.write_files(target, _chart(declaration, selection), root)
         with lock_target(target, options) as locked:

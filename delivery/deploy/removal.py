@@ -33,6 +33,7 @@ def remove(
     if target.environment.confirm:
         prompt.confirm(f"remove {target}", target.name, yes=request.yes)
     with recorder.deployment(declaration, "undeploy", Action.REMOVE) as recording:
+        recording.read_token = target.ledger_token
         deployment = _start(declaration, target, recording)
         if target.kubernetes.find("namespace", target.kubernetes.namespace) is None:
             console.say(f"{target}: the namespace does not exist; nothing to remove")

@@ -34,6 +34,7 @@ def roll_back(
         recorder.deployment(declaration, "rollback", Action.ROLLBACK) as recording,
         lock_target(target, options) as locked,
     ):
+        recording.read_token = target.ledger_token
         locked.repair()
         history = locked.history()
         revision, previous = history.rollback_target(number), history.deployed
@@ -88,6 +89,7 @@ def verify(
         recorder.deployment(declaration, "verify", Action.VERIFY) as recording,
         lock_target(target, options) as locked,
     ):
+        recording.read_token = target.ledger_token
         history = locked.history()
         deployed = history.deployed
         if deployed is None:

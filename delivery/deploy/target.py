@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import re
 from collections.abc import Collection, Sequence
@@ -19,6 +20,7 @@ from delivery.records.deployment import Action, Contents, Deployment
 __all__ = ["Options", "Target", "connect", "find_environment", "parse_options", "reachable"]
 
 _DURATION = re.compile(r"(\d+)([smh]?)")
+_TOKEN_SECONDS = 5
 _SECONDS = {"": 1, "s": 1, "m": 60, "h": 3600}
 
 
@@ -53,6 +55,12 @@ class Target:
             contents=contents,
             previous_contents=previous,
         )
+
+    def ledger_token(self) -> str:
+        """The token that may write to the release's ledger; "" if it has none."""
+        kubernetes = self.kubernetes.within(_TOKEN_SECONDS)
+        secret = kubernetes.find("secret", f"{helm.RELEASE}-token") or {}
+        return base64.b64decode(secret.get("data", {}).get("token", "")).decode()
 
 
 def parse_options(timeout: str, lock_timeout: str, *, rollback: bool = True) -> Options:

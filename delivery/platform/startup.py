@@ -46,6 +46,7 @@ class Running:
         event = f"{address}/deployments/{self.event.identifier}"
         rows = [
             ("the ledger", f"{address}/  (this event: {event})"),
+            ("", "open to write: it has no token, and listens on this machine alone"),
             ("Kafka", f"localhost:{self.ports['kafka'][0]}"),
             ("database", f"localhost:{self.ports['database'][0]}"),
         ]

@@ -6,7 +6,7 @@ Recording never fails what it records; a failure is printed as a warning on stan
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
@@ -71,6 +71,7 @@ class Recording:
     root: Path = ROOT
     declaration: Declaration | None = None
     ledger: str = ""  # the address of the ledger
+    read_token: Callable[[], str] = str  # for the ledger, unless DELIVERY_LEDGER_TOKEN is set
     run: Run | None = None  # None: not started
     entered: datetime = field(init=False)  # when the task began
 
@@ -183,7 +184,7 @@ class Recording:
         if not self.ledger:
             return
         with self.guard():
-            report = sending.deliver(seconds=seconds, root=self.root)
+            report = sending.deliver(seconds=seconds, root=self.root, read_token=self.read_token)
             for event in report.rejected:
                 _warn(f"the ledger rejected an event, now in {event.file}: {event.why}")
             for ledger, why in report.reasons.items():

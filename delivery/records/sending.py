@@ -29,13 +29,20 @@ _KEY_AGE = timedelta(days=6)
 _CLOCK_SKEW = timedelta(days=1)  # the largest expected difference between two clocks
 
 
-def deliver(*, seconds: float, wait: float = 0.0, root: Path = ROOT) -> Report:
+def deliver(
+    *,
+    seconds: float,
+    wait: float = 0.0,
+    root: Path = ROOT,
+    read_token: Callable[[], str] = str,
+) -> Report:
     """Send the events that wait in the outbox; those that cannot be sent in time wait on.
 
-    wait is how long another process may deliver first.
+    wait is how long another process may deliver first. read_token returns the declared ledger's
+    token; it is called if DELIVERY_LEDGER_TOKEN is not set.
     """
     results: list[Report | DeliveryError] = []
-    token_for = _token_for(root)
+    token_for = _token_for(root, read_token)
     deadline = time.monotonic() + seconds
 
     def send(entry: Entry) -> tuple[SendResult, str]:
@@ -69,12 +76,15 @@ def ledger_status(address: str, root: Path = ROOT) -> str:
     return Ledger(address, _token_for(root)(address)).status()
 
 
-def _token_for(root: Path) -> Callable[[str], str]:
-    """The token for each ledger: DELIVERY_LEDGER_TOKEN if it is declared, else "".
+def _token_for(root: Path, read_token: Callable[[], str] = str) -> Callable[[str], str]:
+    """The token for each ledger: the one that is known for the declared ledger, else "".
 
     The outbox may have events of other clones, for other ledgers.
     """
     token, declared = os.environ.get(TOKEN, ""), ""
+    if not token:
+        with suppress(DeliveryError):  # without a token the ledger's answer says what to do
+            token = read_token()
     if token:
         with suppress(DeclarationError):  # without an address no ledger gets the token
             declared = find_address(files.load_declaration(root))

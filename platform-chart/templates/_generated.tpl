@@ -131,6 +131,9 @@ data:
 {{- if and $values.tls.selfSigned.enabled (include "platform.tls.components" . | fromJsonArray) -}}
 {{- $_ := set $missing "tls.selfSigned" "disable it; set tls.existingSecret or tls.certManager" -}}
 {{- end -}}
+{{- if and (include "platform.token.used" .) (not $values.token.existingSecret) -}}
+{{- $_ := set $missing "token.existingSecret" "name a Secret with token and tokens" -}}
+{{- end -}}
 {{- $kafka := $values.kafka -}}
 {{- if and $kafka.enabled $kafka.auth.enabled (not $kafka.auth.existingSecret) -}}
 {{- $keys := "username, password, broker-password and controller-password" -}}

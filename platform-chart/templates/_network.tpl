@@ -35,7 +35,7 @@
 {{/* Where a component may connect to, as a JSON list of rules. (dict root name component) */}}
 {{- define "platform.component.egress" -}}
 {{- $rules := include "platform.dnsEgress" .root | fromYamlArray -}}
-{{- range .component.uses -}}
+{{- range without .component.uses "token" -}}
 {{- $rule := include "platform.backend.egress" (dict "root" $.root "name" .) | fromJson -}}
 {{- $rules = append $rules $rule -}}
 {{- end -}}

@@ -232,6 +232,9 @@ come before literal ones, which may then refer to them: $(DB_PASSWORD).
 {{- $env = concat $env (include "platform.database.env" $login | fromYamlArray) -}}
 {{- end -}}
 {{- $values := merge (dict "environment" .root.Values.environment) $component.shutdown -}}
+{{- if has "token" $component.uses -}}
+{{- $env = concat $env (include "platform.token.env" .root | fromYamlArray) -}}
+{{- end -}}
 {{- range $setting, $variable := $component.variables -}}
 {{- if $variable -}}
 {{- $value := include "platform.text" (get $values $setting) -}}
@@ -369,6 +372,9 @@ component's own pods, unless it has a selector.
 {{- if has "database" .component.uses -}}
 {{- $mounts = concat $mounts (include "platform.database.volumeMounts" .root | fromYamlArray) -}}
 {{- end -}}
+{{- if has "token" .component.uses -}}
+{{- $mounts = concat $mounts (include "platform.token.volumeMounts" .root | fromYamlArray) -}}
+{{- end -}}
 {{- toJson $mounts -}}
 {{- end -}}
 
@@ -407,6 +413,9 @@ component's own pods, unless it has a selector.
 {{- end -}}
 {{- if has "database" .component.uses -}}
 {{- $volumes = concat $volumes (include "platform.database.volumes" .root | fromYamlArray) -}}
+{{- end -}}
+{{- if has "token" .component.uses -}}
+{{- $volumes = concat $volumes (include "platform.token.volumes" .root | fromYamlArray) -}}
 {{- end -}}
 {{- if .component.tls.enabled -}}
 {{- $volumes = concat $volumes (include "platform.tls.volumes" . | fromYamlArray) -}}

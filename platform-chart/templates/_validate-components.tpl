@@ -61,6 +61,9 @@
 {{- $names = append $names (printf "database-%s" .) -}}
 {{- end -}}
 {{- end -}}
+{{- if include "platform.token.used" . -}}
+{{- $names = append $names "token" -}}
+{{- end -}}
 {{- if include "platform.tls.components" . | fromJsonArray -}}
 {{- $names = concat $names (list "tls" "ca" "ca-key" "proxy") -}}
 {{- end -}}

@@ -28,6 +28,7 @@ NEEDED = (
     "tls.selfSigned",
     "kafka.auth.existingSecret",
     "kafka.tls.existingSecret",
+    "token.existingSecret",
     "database.existingSecret",
     "database.tls.existingSecret",
     "database.accounts.reader.existingSecret",
@@ -40,6 +41,7 @@ GIVEN = """
 generateSecrets: false
 tls: {existingSecret: a, selfSigned: {enabled: false}}
 kafka: {auth: {existingSecret: b}, tls: {existingSecret: c}}
+token: {existingSecret: g}
 database: {existingSecret: d, tls: {existingSecret: f}, accounts: {reader: {existingSecret: e}}}
 """
 
@@ -49,7 +51,7 @@ def test_an_upgrade_keeps_what_was_generated(program: str) -> None:
     live = render(SECURE)
     after = upgraded(live, SECURE, program)
     before = {each["metadata"]["name"]: each["data"] for each in of_kind(live, "Secret")}
-    assert len(before) >= 7
+    assert len(before) >= 11
     assert {each["metadata"]["name"]: each["data"] for each in of_kind(after, "Secret")} == before
 
 
@@ -71,6 +73,7 @@ def test_what_is_not_generated_is_not_needed() -> None:
     assert "one mistake" in fails(
         "generateSecrets: false\n"
         "tls: {selfSigned: {enabled: false}, existingSecret: a}\n"
+        "token: {existingSecret: g}\n"
         "database: {existingSecret: d}"
     )
     given = load(GIVEN)
@@ -95,7 +98,7 @@ def test_two_runs_without_a_cluster_then_render_the_same(file: str, program: str
 def test_every_given_secret_is_used() -> None:
     documents = render(GIVEN, "values-production.yaml")
     objects = str([each for each in documents if each["kind"] != "Secret"])
-    assert all(f"'{name}'" in objects for name in "abcdef")
+    assert all(f"'{name}'" in objects for name in "abcdefg")
     assert find(documents, "StatefulSet", "platform-kafka")
 
 

@@ -68,14 +68,23 @@ def test_the_curl_verifies_the_services_name() -> None:
 
 
 def test_the_ca_is_read_from_the_secret_that_has_it() -> None:
-    (extraction,) = [command for command in commands(notes()) if "secret" in command]
+    extraction, _ = [command for command in commands(notes()) if "secret" in command]
     assert extraction[:6] == ["kubectl", "--namespace", "ledger", "get", "secret", "platform-ca"]
     assert extraction[6:8] == ["--output", 'go-template={{ index .data "ca.crt" | base64decode }}']
 
 
 def test_curl_needs_no_public_ca() -> None:
     assert "--cacert" not in curl(PUBLIC)
-    assert "get secret" not in notes(PUBLIC)
+    assert "ca.crt" not in notes(PUBLIC)
+
+
+@pytest.mark.parametrize(
+    ("values", "name"), [({}, "platform-token"), ({"token": {"existingSecret": "own"}}, "own")]
+)
+def test_the_token_is_read_from_its_secret(values: dict[str, Any], name: str) -> None:
+    _, extraction = [command for command in commands(notes(values)) if "secret" in command]
+    assert extraction[:6] == ["kubectl", "--namespace", "ledger", "get", "secret", name]
+    assert extraction[6:] == ["--output", "go-template={{ .data.token | base64decode }}"]
 
 
 def test_the_ca_of_an_existing_secret_is_read_from_it() -> None:

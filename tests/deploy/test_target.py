@@ -38,6 +38,22 @@ def test_an_existing_context_of_the_environment_is_used(
 
 
 @pytest.mark.parametrize(
+    ("secret", "token"), [({"data": {"token": "c2VjcmV0"}}, "secret"), (None, "")]
+)
+def test_the_ledgers_token_is_in_the_release(
+    declared: Declaration,
+    contexts: list[str],
+    monkeypatch: pytest.MonkeyPatch,
+    secret: dict[str, dict[str, str]] | None,
+    token: str,
+) -> None:
+    contexts += ["minikube"]
+    existing = {("secret", "platform-token"): secret}
+    monkeypatch.setattr(Kubernetes, "find", lambda _self, kind, name: existing[kind, name])
+    assert connect(declared, "local").ledger_token() == token
+
+
+@pytest.mark.parametrize(
     ("context", "existing", "message", "hint"),
     [
         ("", [], "no context given", "add one of kind-sample, minikube to the kubeconfig"),

@@ -133,6 +133,12 @@ class Platform:
         """The API's full name."""
         return self.names[-1]
 
+    @property
+    def token(self) -> str:
+        """The token that may write, as the chart generated it."""
+        data = self.cluster.get_one("secret", self.name("token"))["data"]
+        return base64.b64decode(data["token"]).decode()
+
     def name(self, component: str) -> str:
         """The name of a component's objects."""
         return f"{self.cluster.release}-{component}"

@@ -33,6 +33,7 @@ from tests.load.recording import failures, summarise, table
 pytestmark = [pytest.mark.engine, pytest.mark.cluster]
 
 RATE = "20"
+TOKEN = "the-token-of-this-test"
 VALUES = "platform-chart/values-local.yaml"
 # Repeats in a pod until the database accepts its login.
 LOGIN = """
@@ -239,6 +240,7 @@ def test_what_is_applied_twice_changes_nothing(platform: Platform, elsewhere: Cl
         secret("ledger-tls", certificate(authority, "platform-api-rest")),
         secret("kafka-tls", certificate(authority, "platform-kafka")),
         secret("database-tls", certificate(authority, "platform-database")),
+        secret("ledger-token", {"token": TOKEN, "tokens": f"deploy write {TOKEN}"}),
         secret("kafka-login", logins("password", "broker-password", "controller-password")),
         secret("database-owner", logins("password", "root-password")),
         secret("database-reader", logins("password") | {"username": "reader"}),

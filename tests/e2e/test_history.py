@@ -110,6 +110,7 @@ def history(
     with platform.cluster.forwarded(f"deployment/{platform.name(API)}", 8000) as port:
         environment = {
             "DELIVERY_LEDGER": f"http://localhost:{port}",
+            "DELIVERY_LEDGER_TOKEN": platform.token,
             "DELIVERY_OUTBOX": str(folder / "outbox"),
             "KUBECONFIG": str(platform.checkout.kubeconfig),
             **machine_variables(variables),

@@ -70,7 +70,7 @@ def pipelines(
             ),
             "delivery-signing-key": Credential("file", value=(folder / "cosign.key").read_text()),
             "delivery-signing-password": Credential(value=PASSWORD),
-            "delivery-ledger-token": Credential(value="unused-token"),
+            "delivery-ledger-token": Credential(value=platform.token),
             "delivery-webhook": Credential(value=f"http://{address}/services/T0/B0/xyz"),
             **{f"delivery-kubeconfig-{name}": kubeconfig for name in ENVIRONMENTS},
         }

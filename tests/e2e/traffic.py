@@ -77,7 +77,7 @@ def traffic(
 ) -> Iterator[Traffic]:
     """Send a load while the body runs; delete the pod after it."""
     command = ["/usr/bin/python3", "/e2e/generator.py", "--name", platform.host]
-    command += ["--ca", "/e2e/ca.crt", "--out", _RESULTS, *options]
+    command += ["--ca", "/e2e/ca.crt", "--token", platform.token, "--out", _RESULTS, *options]
     files = {"generator.py": GENERATOR.read_text(encoding="utf-8"), "ca.crt": authority.certificate}
     cluster = platform.cluster
     with client_pod(platform, name, command, files):

@@ -72,6 +72,8 @@ class Target:
     # The name in its certificate, and the CAs to verify it with; no context: plain HTTP.
     name: str = ""
     context: ssl.SSLContext | None = None
+    # The bearer token that may write; empty: none.
+    token: str = ""
 
 
 # Returns the target of an attempt; raises OSError without one. Retries count up the argument.
@@ -333,7 +335,7 @@ class Generator:
             slow = self.load.slow_seconds if request.kind == "slow POST" else 0.0
             async with asyncio.timeout(slow + self.load.answer_timeout):
                 line["step"] = "send"
-                await connection.send(*_serialised(request, target.name), slow)
+                await connection.send(*_serialised(request, target), slow)
                 line["step"] = "receive"
                 line["status"], body = await connection.receive()
             self._read_answer(line, body)
@@ -410,12 +412,14 @@ def _message(body: bytes) -> str:
         return body[:100].decode("utf-8", "replace")
 
 
-def _serialised(request: Request, host: str) -> tuple[bytes, bytes]:
+def _serialised(request: Request, target: Target) -> tuple[bytes, bytes]:
     lines = [
         f"{request.method} {request.path} HTTP/1.1",
-        f"Host: {host or 'localhost'}",
+        f"Host: {target.name or 'localhost'}",
         "Accept: application/json",
     ]
+    if target.token:
+        lines.append(f"Authorization: Bearer {target.token}")
     body = b""
     if request.payload is not None:
         body = json.dumps(request.payload, ensure_ascii=False).encode()
@@ -431,6 +435,7 @@ def _parse(arguments: list[str] | None) -> argparse.Namespace:
     add("--name", required=True, help="the API's host name, as in its certificate")
     add("--port", type=int, default=443)
     add("--ca", required=True, help="the file of CAs to verify with")
+    add("--token", default="", help="the bearer token that may write")
     add("--out", required=True, type=Path, help="the file to record the outcomes in")
     add("--run", required=True, help="the prefix of the components")
     add("--rate", type=float, required=True, help="requests a second")
@@ -446,7 +451,7 @@ async def _main(arguments: argparse.Namespace) -> None:
     # Looked up once: a Service keeps its address, and the cluster's DNS is not measured.
     address = socket.getaddrinfo(arguments.name, arguments.port, family=socket.AF_INET)[0][4][0]
     context = ssl.create_default_context(cafile=arguments.ca)
-    target = Target(str(address), arguments.port, arguments.name, context)
+    target = Target(str(address), arguments.port, arguments.name, context, arguments.token)
 
     async def pick(_attempt: int) -> Target:
         return target

@@ -89,7 +89,8 @@ def send(
         async with server:
             trusting = ssl.create_default_context(cadata=authority.cert_pem.bytes().decode())
             port = server.sockets[0].getsockname()[1]
-            target, out = Target("127.0.0.1", port, "localhost", trusting), io.StringIO()
+            target = Target("127.0.0.1", port, "localhost", trusting, "secret")
+            out = io.StringIO()
 
             async def pick(_attempt: int) -> Target:
                 return target
@@ -132,6 +133,7 @@ def test_a_correct_server_fails_no_request(authority: trustme.CA) -> None:
     assert json.loads(posts[0].body)["responsible"] == "Zoë"
     sent = {request.key: request.payload for request in recording.posts}
     assert {post.headers["Idempotency-Key"]: json.loads(post.body) for post in posts} == sent
+    assert {post.headers["Authorization"] for post in posts} == {"Bearer secret"}
 
 
 def test_kept_connections_are_reused_and_fresh_ones_are_not(authority: trustme.CA) -> None:

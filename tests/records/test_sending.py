@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from delivery.errors import DeliveryError
+from delivery.errors import DeliveryError, DeployError
 from delivery.records import outbox, sending
 from tests.conftest import DECLARATION
 from tests.records.conftest import FakeLedger
@@ -37,6 +37,25 @@ def test_only_the_named_ledger_gets_the_token(
         assert sending.deliver(seconds=10).sent == 2
         assert sending.ledger_status(f"http://{address}") == "it answers"
     assert (ledger.tokens, other.tokens) == ({"Bearer secret"}, {""})
+
+
+@pytest.mark.parametrize(("given", "sent"), [("given", "Bearer given"), ("", "Bearer read")])
+def test_a_token_is_read_unless_one_is_given(
+    ledger: FakeLedger, monkeypatch: pytest.MonkeyPatch, given: str, sent: str
+) -> None:
+    monkeypatch.setenv("DELIVERY_LEDGER_TOKEN", given)
+    add()
+    assert sending.deliver(seconds=10, read_token=lambda: "read").sent == 1
+    assert ledger.tokens == {sent}
+
+
+def test_a_token_that_cannot_be_read_stops_no_event(ledger: FakeLedger) -> None:
+    def fail() -> str:
+        raise DeployError("cannot look for the secret", hint="")
+
+    add()
+    assert sending.deliver(seconds=10, read_token=fail).sent == 1
+    assert ledger.tokens == {""}
 
 
 @pytest.mark.parametrize(

@@ -47,12 +47,18 @@ spec:
         - name: CA_FILE
           value: /ca/ca.crt
         {{- end }}
-        {{- with $tests.token.secret }}
+        {{- $secret := $tests.token.secret }}
+        {{- $key := $tests.token.key }}
+        {{- if and (not $secret) (has "token" $component.uses) }}
+        {{- $secret = include "platform.token.secret" .root }}
+        {{- $key = "token" }}
+        {{- end }}
+        {{- with $secret }}
         - name: TOKEN
           valueFrom:
             secretKeyRef:
               name: {{ . }}
-              key: {{ $tests.token.key }}
+              key: {{ $key }}
         {{- end }}
       resources:
         {{- toYaml $tests.resources | nindent 8 }}
