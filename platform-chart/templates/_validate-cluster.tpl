@@ -121,7 +121,7 @@ The size of a claim: a StatefulSet cannot change it, and no claim shrinks.
 {{- $current = .spec.resources.requests.storage -}}
 {{- end -}}
 {{- end -}}
-{{- range $number := until (dig "spec" "replicas" 1 $set | int) -}}
+{{- range $number := until (dig "spec" "replicas" 1 $set | int | max 1 | int) -}}
 {{- $claims = append $claims (printf "%s-%s-%d" $.claim $name $number) -}}
 {{- end -}}
 {{- else -}}

@@ -94,6 +94,9 @@ def test_the_claims_of_components_too() -> None:
     stateful = f"kind: StatefulSet\n{claims}"
     message = refused(render(web(stateful % "2Gi")), web(stateful % "3Gi"))
     assert "components.web.claims.data.size: it is 2Gi, which a StatefulSet cannot" in message
+    stopped = stateful.replace("kind", "replicas: 0\nkind")
+    message = refused(render(web(stopped % "2Gi")), web(stopped % "3Gi"))
+    assert "components.web.claims.data.size: it is 2Gi, which a StatefulSet cannot" in message
     single = f"rollout: {{strategy: Recreate}}\n{claims}"
     live = render(web(single % "2Gi"))
     assert upgraded(live, web(single % "3Gi"))
