@@ -45,7 +45,7 @@ def _was_removed(before: datetime) -> ColumnElement[bool]:
 
 
 def _was_replaced(before: datetime) -> ColumnElement[bool]:
-    """Another version was deployed in its place later, and not rolled back."""
+    """A deploy in its place was later, and not rolled back."""
     deploy = deployments.alias("deploy").c
     rollback = deployments.alias("rollback").c
     return exists().where(
@@ -53,7 +53,6 @@ def _was_replaced(before: datetime) -> ColumnElement[bool]:
         deploy.status == "succeeded",
         deploy.environment == _EVENT.environment,
         deploy.component == _EVENT.component,
-        deploy.version != _EVENT.version,
         deploy.at > _EVENT.at,
         deploy.received_at < before,
         ~exists().where(
