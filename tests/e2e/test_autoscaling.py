@@ -15,7 +15,7 @@ from tests.e2e.conftest import Say
 from tests.e2e.platform import API, Platform
 from tests.e2e.traffic import client_pod
 
-pytestmark = [pytest.mark.engine, pytest.mark.cluster]
+pytestmark = [pytest.mark.engine, pytest.mark.cluster, pytest.mark.compiled]
 
 NAMESPACE = "comments"
 LABELS = {"pod-security.kubernetes.io/enforce": "restricted"}

@@ -15,7 +15,7 @@ from tests.e2e.addons import NETWORK_POLICIES, installed
 from tests.e2e.cluster import wait_for
 from tests.e2e.platform import API, DATABASE, KAFKA, WORKER, Client, Platform
 
-pytestmark = [pytest.mark.engine, pytest.mark.cluster]
+pytestmark = [pytest.mark.engine, pytest.mark.cluster, pytest.mark.compiled]
 
 # Connects to each HOST:PORT; prints whether it could.
 CONNECT = """

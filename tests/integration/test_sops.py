@@ -13,7 +13,8 @@ from delivery.deploy import sops
 from delivery.errors import DeclarationError
 from delivery.host import programs
 
-pytestmark = pytest.mark.engine
+# With the tests on a cluster, though it needs none: ./run nox must not compile for minutes.
+pytestmark = [pytest.mark.engine, pytest.mark.cluster, pytest.mark.compiled]
 VALUES = {"database": {"password": "a \"quoted\" pässword: '%'\n"}, "n": [1, True, None]}
 LETTERS = "qpzry9x8gf2tvdw0s3jn54khce6mua7l"
 
