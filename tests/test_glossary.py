@@ -26,8 +26,8 @@ PLAIN = set(
         """
         branch changelog commit committed develop gitflow push ref tag
         kubernetes namespace node pods service values volumes worker
-        collect csv data days debug dry file folder follow history json monitoring of only port say
-        tail timeout to use without yes
+        collect csv data dated days debug dry file folder follow history json monitoring of only
+        port say tail timeout to use without yes
         action address after at because before began bump changed confirm decision details error
         image in kind last message name next notes optional packaged public reference rejected
         responsible restored result seconds since status suffix test unchecked unpublished written
