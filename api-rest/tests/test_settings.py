@@ -32,9 +32,12 @@ def test_the_largest_body_fits_into_one_kafka_message(
     [
         ({"PROTECT_READS": "true"}, "PROTECT_READS: it needs a TOKENS_FILE"),
         ({"USER_HEADER": "X-User"}, "USER_HEADER: it needs TRUSTED_PROXIES"),
-        (
-            {"USER_HEADER": "X-User", "TRUSTED_PROXIES": "*"},
-            "USER_HEADER: it needs TRUSTED_PROXIES",
+        *(
+            (
+                {"USER_HEADER": "X-User", "TRUSTED_PROXIES": everybody},
+                "USER_HEADER: it needs TRUSTED_PROXIES",
+            )
+            for everybody in ("*", "10.0.0.0/8 0.0.0.0/0", "::/0")
         ),
         ({"USER_HEADER": "X_User", "TRUSTED_PROXIES": "::1"}, "USER_HEADER: it must be letters"),
         ({"USER_HEADER": "X-User", "TRUSTED_PROXIES": "nowhere"}, "TRUSTED_PROXIES: "),

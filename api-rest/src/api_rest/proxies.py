@@ -10,7 +10,7 @@ from ledger.config import Kind
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
-__all__ = ["EVERYBODY", "NETWORKS", "Network", "ProxyHeaders", "is_trusted"]
+__all__ = ["NETWORKS", "Network", "ProxyHeaders", "is_trusted"]
 
 Network = IPv4Network | IPv6Network
 

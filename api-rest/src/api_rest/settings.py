@@ -10,7 +10,7 @@ from ledger.broker_security import BrokerSettings
 from ledger.config import FLAG, OPTIONAL_TEXT, TEXT, Kind, integer, setting
 from ledger.database import DatabaseSettings
 
-from .proxies import EVERYBODY, NETWORKS, Network
+from .proxies import NETWORKS, Network
 
 __all__ = ["Settings"]
 
@@ -91,8 +91,10 @@ class Settings(AppSettings, DatabaseSettings, BrokerSettings):
         problems = BrokerSettings.conflicts(values)
         if values.get("protect_reads") and not values["tokens_file"]:
             problems.append("PROTECT_READS: it needs a TOKENS_FILE")
-        if values.get("user_header") and values.get("trusted_proxies") in ((), EVERYBODY):
+        networks = values.get("trusted_proxies")
+        trusts_everybody = any(network.prefixlen == 0 for network in networks or ())
+        if values.get("user_header") and (networks == () or trusts_everybody):
             problems.append(
-                "USER_HEADER: it needs TRUSTED_PROXIES, and not *, or anybody could send it"
+                "USER_HEADER: it needs TRUSTED_PROXIES, and not all networks: anybody could send it"
             )
         return problems
