@@ -111,7 +111,8 @@ def integration(session: nox.Session, project: str) -> None:
 def e2e(session: nox.Session) -> None:
     """Test the platform on a new cluster: `nox -s e2e -- --keep -k drain` keeps and reuses it.
 
-    `nox -s e2e -- -m compiled` runs what needs a program that Go compiles first, for minutes.
+    `nox -s e2e -- -m compiled` runs what needs a program that Go compiles first, for minutes;
+    `-m figure` measures what the default install carries.
     """
     sessions.install(session, "tests")
     environment = sessions.engine_environment(session)
@@ -121,7 +122,7 @@ def e2e(session: nox.Session) -> None:
     environment["GROOVY"] = sessions.program(session, "groovy")
     # After a failure other tests would fail too, each after minutes of waiting.
     options = ["tests/e2e", "tests/integration", "--maxfail=3", "--verbosity=1", *session.posargs]
-    sessions.pytest(session, "cluster and not compiled", *options, env=environment)
+    sessions.pytest(session, "cluster and not compiled and not figure", *options, env=environment)
 
 
 @nox.session(default=False)
