@@ -95,24 +95,6 @@ The password of an account of the chart's database, if the values have one. (dic
 {{- end -}}
 {{- end -}}
 
-{{- define "platform.database.volumes" -}}
-{{- with include "platform.database.caSecret" . -}}
-- name: database-ca
-  secret:
-    secretName: {{ . }}
-    items:
-      - {key: ca.crt, path: ca.crt}
-{{- end -}}
-{{- end -}}
-
-{{- define "platform.database.volumeMounts" -}}
-{{- if include "platform.database.caSecret" . -}}
-- name: database-ca
-  mountPath: /etc/platform/database
-  readOnly: true
-{{- end -}}
-{{- end -}}
-
 {{/* A Kubernetes quantity of bytes in whole MiB. (quantity) */}}
 {{- define "platform.mebibytes" -}}
 {{- divf (include "platform.quantity" . | float64) 1048576.0 | floor | int64 -}}

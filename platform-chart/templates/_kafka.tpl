@@ -159,24 +159,6 @@ server.properties: |
 {{- end -}}
 {{- end -}}
 
-{{- define "platform.kafka.volumes" -}}
-{{- with include "platform.kafka.caSecret" . -}}
-- name: kafka-ca
-  secret:
-    secretName: {{ . }}
-    items:
-      - {key: ca.crt, path: ca.crt}
-{{- end -}}
-{{- end -}}
-
-{{- define "platform.kafka.volumeMounts" -}}
-{{- if include "platform.kafka.caSecret" . -}}
-- name: kafka-ca
-  mountPath: /etc/platform/kafka
-  readOnly: true
-{{- end -}}
-{{- end -}}
-
 {{/* Every name in the brokers' certificate, as a JSON list. */}}
 {{- define "platform.kafka.names" -}}
 {{- $name := include "platform.kafka.name" . -}}
@@ -258,8 +240,9 @@ spec:
         - {name: chart, mountPath: /etc/kafka/chart, readOnly: true}
         - {name: run, mountPath: /run/kafka}
         - {name: tmp, mountPath: /tmp}
-        {{- with include "platform.kafka.volumeMounts" . }}
-        {{- . | nindent 8 }}
+        {{- $uses := dict "root" . "uses" (list "kafka") }}
+        {{- with include "platform.backend.volumeMounts" $uses | fromJsonArray }}
+        {{- toYaml . | nindent 8 }}
         {{- end }}
   volumes:
     - name: chart
@@ -269,7 +252,7 @@ spec:
       emptyDir: {medium: Memory, sizeLimit: 1Mi}
     - name: tmp
       emptyDir: {sizeLimit: 64Mi}
-    {{- with include "platform.kafka.volumes" . }}
-    {{- . | nindent 4 }}
+    {{- with include "platform.backend.volumes" $uses | fromJsonArray }}
+    {{- toYaml . | nindent 4 }}
     {{- end }}
 {{- end -}}

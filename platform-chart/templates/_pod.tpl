@@ -366,16 +366,8 @@ component's own pods, unless it has a selector.
 {{- $mounts = append $mounts $mount -}}
 {{- end -}}
 {{- end -}}
-{{- if has "kafka" .component.uses -}}
-{{- $mounts = concat $mounts (include "platform.kafka.volumeMounts" .root | fromYamlArray) -}}
-{{- end -}}
-{{- if has "database" .component.uses -}}
-{{- $mounts = concat $mounts (include "platform.database.volumeMounts" .root | fromYamlArray) -}}
-{{- end -}}
-{{- if has "token" .component.uses -}}
-{{- $mounts = concat $mounts (include "platform.token.volumeMounts" .root | fromYamlArray) -}}
-{{- end -}}
-{{- toJson $mounts -}}
+{{- $uses := dict "root" .root "uses" .component.uses -}}
+{{- toJson (concat $mounts (include "platform.backend.volumeMounts" $uses | fromJsonArray)) -}}
 {{- end -}}
 
 {{/* The pods' volumes, as a JSON list. A StatefulSet's claims are in volumeClaimTemplates. */}}
@@ -408,19 +400,55 @@ component's own pods, unless it has a selector.
 {{- $volumes = append $volumes (dict "name" $name "persistentVolumeClaim" $reference) -}}
 {{- end -}}
 {{- end -}}
-{{- if has "kafka" .component.uses -}}
-{{- $volumes = concat $volumes (include "platform.kafka.volumes" .root | fromYamlArray) -}}
+{{- toJson (concat $volumes (include "platform.component.chartVolumes" . | fromJsonArray)) -}}
 {{- end -}}
-{{- if has "database" .component.uses -}}
-{{- $volumes = concat $volumes (include "platform.database.volumes" .root | fromYamlArray) -}}
-{{- end -}}
-{{- if has "token" .component.uses -}}
-{{- $volumes = concat $volumes (include "platform.token.volumes" .root | fromYamlArray) -}}
-{{- end -}}
+
+{{/* The volumes that the chart adds to a component's, as a JSON list. (dict root component) */}}
+{{- define "platform.component.chartVolumes" -}}
+{{- $uses := dict "root" .root "uses" .component.uses -}}
+{{- $volumes := include "platform.backend.volumes" $uses | fromJsonArray -}}
 {{- if .component.tls.enabled -}}
 {{- $volumes = concat $volumes (include "platform.tls.volumes" . | fromYamlArray) -}}
 {{- end -}}
 {{- toJson $volumes -}}
+{{- end -}}
+
+{{/*
+The file that each of `uses` needs, as a JSON list of {path, volume, secret, key}. Without a Secret
+there is none. (dict root uses)
+*/}}
+{{- define "platform.backend.files" -}}
+{{- $files := list -}}
+{{- range list
+  (list "kafka" "kafka-ca" "ca.crt" (include "platform.kafka.caSecret" .root))
+  (list "database" "database-ca" "ca.crt" (include "platform.database.caSecret" .root))
+  (list "token" "token" "tokens" (include "platform.token.secret" .root))
+-}}
+{{- $path := printf "/etc/platform/%s" (index . 0) -}}
+{{- $file := dict "path" $path "volume" (index . 1) "key" (index . 2) "secret" (index . 3) -}}
+{{- if and $file.secret (has (index . 0) $.uses) -}}
+{{- $files = append $files $file -}}
+{{- end -}}
+{{- end -}}
+{{- toJson $files -}}
+{{- end -}}
+
+{{- define "platform.backend.volumes" -}}
+{{- $volumes := list -}}
+{{- range include "platform.backend.files" . | fromJsonArray -}}
+{{- $items := list (dict "key" .key "path" .key) -}}
+{{- $secret := dict "secretName" .secret "items" $items -}}
+{{- $volumes = append $volumes (dict "name" .volume "secret" $secret) -}}
+{{- end -}}
+{{- toJson $volumes -}}
+{{- end -}}
+
+{{- define "platform.backend.volumeMounts" -}}
+{{- $mounts := list -}}
+{{- range include "platform.backend.files" . | fromJsonArray -}}
+{{- $mounts = append $mounts (dict "name" .volume "mountPath" .path "readOnly" true) -}}
+{{- end -}}
+{{- toJson $mounts -}}
 {{- end -}}
 
 {{/* Which keys of a ConfigMap or Secret become files, and their mode, as JSON. (volume) */}}

@@ -19,17 +19,3 @@ true
 - name: TOKENS_FILE
   value: /etc/platform/token/tokens
 {{- end -}}
-
-{{- define "platform.token.volumes" -}}
-- name: token
-  secret:
-    secretName: {{ include "platform.token.secret" . }}
-    items:
-      - {key: tokens, path: tokens}
-{{- end -}}
-
-{{- define "platform.token.volumeMounts" -}}
-- name: token
-  mountPath: /etc/platform/token
-  readOnly: true
-{{- end -}}
