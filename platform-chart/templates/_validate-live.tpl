@@ -4,6 +4,7 @@ and passwords from their first start. `helm template` has no cluster to compare 
 every value. (root)
 */}}
 {{- define "platform.validate.live" -}}
+{{- include "platform.validate.live.name" . -}}
 {{- if .Values.kafka.enabled -}}
 {{- include "platform.validate.live.kafka" . -}}
 {{- if .Values.kafka.auth.enabled -}}
@@ -12,6 +13,26 @@ every value. (root)
 {{- end -}}
 {{- if .Values.database.enabled -}}
 {{- include "platform.validate.live.database" . -}}
+{{- end -}}
+{{- end -}}
+
+{{/*
+An earlier chart cut a long prefix at 40 characters. With another one, Kafka and the database would
+start again without their data. (root)
+*/}}
+{{- define "platform.validate.live.name" -}}
+{{- $prefix := .Values.fullnameOverride | default .Release.Name -}}
+{{- $earlier := trunc 40 $prefix | trimSuffix "-" -}}
+{{- $stays := le (len $prefix) 40 -}}
+{{- range $part := concat (list "kafka" "database") (keys .Values.components) -}}
+{{- if not $stays -}}
+{{- $set := lookup "apps/v1" "StatefulSet" $.Release.Namespace (printf "%s-%s" $earlier $part) -}}
+{{- if eq $.Release.Name (dig "metadata" "labels" "app.kubernetes.io/instance" "" $set) }}
+fullnameOverride: an earlier chart called the objects {{ $earlier }}-…; set it to that, or
+{{- print " their data stays behind" }}
+{{- $stays = true -}}
+{{- end -}}
+{{- end -}}
 {{- end -}}
 {{- end -}}
 

@@ -54,6 +54,26 @@ def test_a_login_that_the_database_does_not_have_is_refused(
     assert "other" not in error.replace("another", "")
 
 
+LONG = "a-prefix-that-is-longer-than-forty-characters"
+
+
+@pytest.mark.parametrize("backend", ["kafka", "database"])
+def test_a_prefix_that_an_earlier_chart_cut_is_refused(backend: str) -> None:
+    live = [
+        each
+        for each in render({"fullnameOverride": LONG[:40]})
+        if each["metadata"]["name"] == f"{LONG[:40]}-{backend}" and each["kind"] != "Secret"
+    ]
+    error = refused(live, {"fullnameOverride": LONG})
+    assert f"fullnameOverride: an earlier chart called the objects {LONG[:40]}-" in error
+    assert "one mistake" in error
+
+
+def test_a_long_prefix_of_another_release_is_accepted() -> None:
+    live = render({"fullnameOverride": LONG[:40]}, "", "another")
+    assert upgraded(live, {"fullnameOverride": LONG})
+
+
 def test_another_name_of_the_database_is_refused() -> None:
     error = refused(render(), "database: {name: other}")
     assert "database.name: it was ledger at the first start and cannot change" in error
