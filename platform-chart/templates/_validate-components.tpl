@@ -229,10 +229,17 @@ the user's own containers. (dict component port path)
 
 {{- define "platform.validate.component.mounts" -}}
 {{- $component := .component -}}
+{{- $own := list -}}
+{{- range include "platform.component.chartVolumes" . | fromJsonArray -}}
+{{- $own = append $own .name -}}
+{{- end -}}
 {{- $mounted := dict -}}
 {{- range $kind := list "volumes" "claims" -}}
 {{- range $name, $source := get $component $kind -}}
 {{- $path := printf "%s.%s.%s" $.path $kind $name -}}
+{{- if has $name $own }}
+{{ $path }}: the chart adds a volume of this name; rename it
+{{- end -}}
 {{- if not $source.mountPath }}
 {{ $path }}.mountPath: it is empty; set a path in the container
 {{- else if hasKey $mounted $source.mountPath }}

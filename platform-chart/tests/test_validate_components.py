@@ -218,6 +218,18 @@ def test_no_container_has_the_name_of_one_of_the_chart(name: str) -> None:
     assert f"extraContainers[0].name: {name} is the c" in fails(values)
 
 
+def test_no_volume_has_the_name_of_one_of_the_chart() -> None:
+    volumes, claims = ["kafka-ca", "database-ca", "token"], ["proxy", "certificate"]
+    own = {
+        "volumes": {name: {"mountPath": f"/{name}", "claim": "own"} for name in volumes},
+        "claims": {name: {"mountPath": f"/{name}", "existingClaim": "own"} for name in claims},
+    }
+    backends = {backend: {"tls": {"enabled": True}} for backend in ("kafka", "database")}
+    message = fails({"components": {"api-rest": own}, **backends})
+    for path in [f"volumes.{name}" for name in volumes] + [f"claims.{name}" for name in claims]:
+        assert f"{API}.{path}: the chart adds a volume of this name; rename it" in message
+
+
 @pytest.mark.parametrize("part", ["kafka", "kafka.topicsJob", "database", "proxy", "tests"])
 def test_requests_above_limits_outside_of_components(part: str) -> None:
     values: dict[str, Any] = {"resources": {"requests": {"cpu": 9}}}
