@@ -40,6 +40,23 @@ commonLabels: the chart sets {{ $label }}; remove it
 {{- end -}}
 {{- end -}}
 
+{{/* Prints "true" if a path or a rule leaves out where to forward to. (dict key settings) */}}
+{{- define "platform.route.needsPort" -}}
+{{- $needed := false -}}
+{{- if eq .key "route" -}}
+{{- range .settings.rules | default (list dict) -}}
+{{- $needed = or $needed (not (hasKey . "backendRefs")) -}}
+{{- end -}}
+{{- else -}}
+{{- range .settings.hosts -}}
+{{- range .paths | default (list dict) -}}
+{{- $needed = or $needed (not .port) -}}
+{{- end -}}
+{{- end -}}
+{{- end -}}
+{{- ternary "true" "" $needed -}}
+{{- end -}}
+
 {{/* Ingress, HTTPRoute and KEDA. */}}
 {{- define "platform.validate.component.routes" -}}
 {{- $component := .component -}}
@@ -49,8 +66,12 @@ commonLabels: the chart sets {{ $label }}; remove it
 {{- if (get $component $key).enabled -}}
 {{- if not $component.service.enabled }}
 {{ $.path }}.{{ $key }}: it needs a Service; set service.enabled to true
-{{- else if not (include "platform.component.defaultPort" $) }}
-{{ $.path }}.{{ $key }}: none of the Service's ports is called http or https; rename one
+{{- else if not (include "platform.component.defaultPort" $) -}}
+{{- $settings := dict "key" $key "settings" (get $component $key) -}}
+{{- if include "platform.route.needsPort" $settings }}
+{{ $.path }}.{{ $key }}: none of the Service's ports is called http or https; rename one, or set
+{{- printf " the %s" (ternary "port of each path" "backendRefs of each rule" (eq $key "ingress")) }}
+{{- end -}}
 {{- end -}}
 {{- if and $policy (not $controllers) (not $component.networkPolicy.ingress) }}
 {{ $.path }}.{{ $key }}: the NetworkPolicy blocks its controller; name it in

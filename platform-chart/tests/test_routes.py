@@ -10,6 +10,8 @@ from support import SECURED, Document, alone, fails, find, names, render
 CONTROLLER = {"namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": "ingress"}}}
 PLAIN = {"ports": {"http": 5000}, "service": {"enabled": True, "ports": {"http": 80}}}
 PARENTS = [{"name": "gateway", "namespace": "infra"}]
+NO_PORT = "none of the Service's ports is called http or https; rename one, or set the "
+OTHER_PORTS = {"ports": {"a": 1, "b": 2}, "service": {"enabled": True}}
 
 
 def outside(**values: Any) -> list[Document]:
@@ -75,6 +77,18 @@ def test_a_rule_of_a_route_forwards_to_the_service_unless_it_names_another_backe
     assert second == redirect
 
 
+def test_no_port_has_to_be_called_http_if_all_are_named() -> None:
+    refs = [{"name": "platform-web", "port": 2}]
+    documents = outside(
+        **OTHER_PORTS,
+        ingress={"enabled": True, "hosts": [{"host": "a", "paths": [{"port": "b"}]}]},
+        route={"enabled": True, "parentRefs": PARENTS, "rules": [{"backendRefs": refs}]},
+    )
+    (rule,) = find(documents, "Ingress", "platform-web")["spec"]["rules"]
+    assert rule["http"]["paths"][0]["backend"] == backend("b")
+    assert find(documents, "HTTPRoute", "platform-web")["spec"]["rules"] == [{"backendRefs": refs}]
+
+
 def test_with_tls_both_forward_to_port_443() -> None:
     values = {
         **SECURED,
@@ -116,8 +130,12 @@ def test_only_a_component_with_a_route_lets_the_controller_in() -> None:
         ({"route": {"enabled": True}, **PLAIN}, "route.parentRefs: it is empty"),
         ({"route": {"enabled": True}}, "route: it needs a Service"),
         (
-            {"route": {"enabled": True}, "ports": {"a": 1, "b": 2}, "service": {"enabled": True}},
-            "route: none of the Service's ports is called http or https",
+            {"route": {"enabled": True}, **OTHER_PORTS},
+            f"route: {NO_PORT}backendRefs of each rule",
+        ),
+        (
+            {"ingress": {"enabled": True, "hosts": [{"host": "a"}]}, **OTHER_PORTS},
+            f"ingress: {NO_PORT}port of each path",
         ),
         ({"ingress": {"enabled": True}, **PLAIN}, "name it in networkPolicy.controllers"),
     ],

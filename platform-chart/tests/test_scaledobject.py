@@ -34,7 +34,10 @@ def test_it_takes_the_place_of_the_autoscaler_and_keeps_its_name() -> None:
     """platform.component.replicas looks for the autoscaler by that name."""
     documents = render(values(behavior={"scaleDown": {"stabilizationWindowSeconds": 5}}))
     assert NAME not in names(documents, "HorizontalPodAutoscaler")
-    spec = find(documents, "ScaledObject", NAME)["spec"]
+    scaled = find(documents, "ScaledObject", NAME)
+    transfer = {"scaledobject.keda.sh/transfer-hpa-ownership": "true"}
+    assert scaled["metadata"]["annotations"] == transfer
+    spec = scaled["spec"]
     assert spec["scaleTargetRef"] == {"apiVersion": "apps/v1", "kind": "Deployment", "name": NAME}
     assert (spec["minReplicaCount"], spec["maxReplicaCount"]) == (1, 3)
     autoscaler = spec["advanced"]["horizontalPodAutoscalerConfig"]
