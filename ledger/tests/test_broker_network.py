@@ -2,14 +2,17 @@
 
 import logging
 import socket
+import ssl
 import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import suppress
+from pathlib import Path
 from typing import Any
 
 import pytest
+import trustme
 from kafka import KafkaProducer
 from kafka.errors import KafkaTimeoutError
 from ledger.broker_network import open_client
@@ -64,6 +67,29 @@ def test_a_broker_without_tls_is_an_error(peer: socket.socket) -> None:
 
     threading.Thread(target=answer, daemon=True).start()
     assert "Handshake failed: [SSL" in failure(f"127.0.0.1:{peer.getsockname()[1]}")
+
+
+def test_what_a_broker_says_before_it_disconnects_is_read_first(
+    peer: socket.socket, make_settings: Callable[..., BrokerSettings], tmp_path: Path
+) -> None:
+    authority = trustme.CA()
+    authority.cert_pem.write_to_path(str(tmp_path / "ca.pem"))
+    server = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    authority.issue_cert("localhost").configure_cert(server)
+
+    def refuse() -> None:
+        with server.wrap_socket(peer.accept()[0], server_side=True) as connection:
+            connection.sendall(b"refused")
+
+    threading.Thread(target=refuse, daemon=True).start()
+    tls = {"BROKER_SECURITY_PROTOCOL": "SSL", "BROKER_CA_FILE": str(tmp_path / "ca.pem")}
+    context = open_client(lambda **options: options, make_settings(**tls))["ssl_context"]
+    plain = socket.create_connection(peer.getsockname(), 20)
+    with context.wrap_socket(plain, server_hostname="localhost") as connection:
+        assert connection.recv(4096) == b"refused"
+        with pytest.raises(ssl.SSLWantReadError):
+            connection.recv(4096)
+        assert connection.recv(4096) == b""
 
 
 def test_a_failed_client_closes_its_network_and_keeps_its_error(

@@ -7,11 +7,17 @@ from __future__ import annotations
 
 import logging
 import socket
+import ssl
 from threading import Timer
 from typing import TYPE_CHECKING, Any
 
 from kafka import KafkaProducer
-from kafka.errors import KafkaConnectionError, KafkaError, KafkaTimeoutError
+from kafka.errors import (
+    KafkaConnectionError,
+    KafkaError,
+    KafkaTimeoutError,
+    RequestTimedOutError,
+)
 
 from .broker_security import client_options
 
@@ -30,6 +36,8 @@ BOOTSTRAP_TIMEOUT_MS = 30_000
 GRACE = 1.0
 # How long a producer waits for a broker that is not ready; incoming data ends the wait.
 NOT_READY_WAIT_MS = 100.0
+# These come last, and say less than the error before.
+TIMEOUTS = (KafkaTimeoutError, RequestTimedOutError)
 SOCKET_OPTIONS = [(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)]
 if hasattr(socket, "TCP_USER_TIMEOUT"):  # Linux
     SOCKET_OPTIONS += [
@@ -66,6 +74,9 @@ def open_client(
         for opened in networks:
             opened.close()
 
+    security = client_options(settings)
+    if isinstance(context := security.get("ssl_context"), ssl.SSLContext):
+        context.sslsocket_class = _TlsSocket
     _failures.last = ""
     limit = Timer(bootstrap_timeout_ms / 1000 + GRACE, close)
     limit.daemon = True
@@ -78,7 +89,7 @@ def open_client(
             metadata_max_age_ms=METADATA_MAX_AGE_MS,
             socket_options=SOCKET_OPTIONS,
             kafka_client=network,
-            **client_options(settings),
+            **security,
             **options,
         )
     except KafkaError as error:
@@ -86,6 +97,24 @@ def open_client(
         raise _failures.as_error() or error from error
     finally:
         limit.cancel()
+
+
+class _TlsSocket(ssl.SSLSocket):
+    """Reports the end of a connection apart from the data before it.
+
+    kafka-python reads until nothing is left, and loses the data if the connection has ended: a
+    broker refuses a login, and disconnects at once.
+    """
+
+    _has_data = False
+
+    def recv(self, buflen: int = 1024, flags: int = 0) -> bytes:
+        had_data, self._has_data = self._has_data, False
+        data = super().recv(buflen, flags)
+        self._has_data = bool(data)
+        if had_data and not data:
+            raise ssl.SSLWantReadError("the connection has ended; the next call returns that")
+        return data
 
 
 class _ProducerNetwork:
@@ -114,7 +143,7 @@ class _Failures(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
         for argument in record.args or ():
             has_reason = isinstance(argument, Exception) and argument.args
-            if has_reason and not isinstance(argument, KafkaTimeoutError):
+            if has_reason and not isinstance(argument, TIMEOUTS):
                 self.last = str(argument)
 
     def as_error(self) -> KafkaError | None:
