@@ -18,7 +18,7 @@ _SECONDS = 120  # a key service may be slow
 def decrypt(file: Path) -> str:
     """The values in a file that sops has encrypted, as YAML.
 
-    Raises DeclarationError for a file that is not encrypted, or whose key is missing.
+    Raises DeclarationError for a file that is not encrypted, or that sops cannot decrypt.
     """
     try:
         content = yaml.safe_load(file.read_text(encoding="utf-8"))
@@ -38,7 +38,7 @@ def decrypt(file: Path) -> str:
         )
     except CommandError as error:
         raise DeclarationError(
-            f"cannot decrypt {file.name}: sops has no key for it",
+            f"cannot decrypt {file.name}: sops failed",
             details=error.tail,
-            hint="set SOPS_AGE_KEY_FILE, or the login of the key service that the lines above name",
+            hint="if it lacks a key, set SOPS_AGE_KEY_FILE or log in to the key service it names",
         ) from error
