@@ -14,7 +14,12 @@ from typing import Any
 import pytest
 import trustme
 from kafka import KafkaProducer
-from kafka.errors import KafkaTimeoutError
+from kafka.errors import (
+    KafkaConnectionError,
+    KafkaTimeoutError,
+    RequestTimedOutError,
+    SaslAuthenticationFailedError,
+)
 from ledger.broker_network import open_client
 from ledger.broker_security import BrokerSettings
 
@@ -106,6 +111,18 @@ def test_a_failed_client_closes_its_network_and_keeps_its_error(
     with pytest.raises(KafkaTimeoutError, match="too late"):
         open_client(client, make_settings(BROKER_URL="a"))
     assert [network._net._closed for network in opened] == [True]
+
+
+def test_a_timeout_does_not_hide_the_error_before(
+    make_settings: Callable[..., BrokerSettings],
+) -> None:
+    def client(**_: object) -> None:
+        for error in (SaslAuthenticationFailedError("refused"), RequestTimedOutError("too late")):
+            logging.getLogger("kafka.net.manager").error("Connection failed: %s", error)
+        raise KafkaTimeoutError("too late")
+
+    with pytest.raises(KafkaConnectionError, match="refused"):
+        open_client(client, make_settings(BROKER_URL="a"))
 
 
 def test_a_client_gets_the_settings_and_its_own_options(
