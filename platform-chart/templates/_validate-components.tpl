@@ -4,9 +4,8 @@
 {{- range $name, $component := $components -}}
 {{- $part := dict "root" $ "name" $name "component" $component "components" $components -}}
 {{- $_ := set $part "path" (printf "components.%s" $name) -}}
-{{- range $check := list "identity" "ports" "service" "variables" "mounts" "containers" "scale"
-  "peers"
-  "kind" "routes" -}}
+{{- $checks := list "identity" "ports" "service" "variables" "mounts" "containers" "scale" -}}
+{{- range $check := concat $checks (list "peers" "kind" "routes") -}}
 {{- include (printf "platform.validate.component.%s" $check) $part -}}
 {{- end -}}
 {{- end -}}

@@ -1,16 +1,5 @@
 {{/* Checks of what only some kinds have, and of what other controllers do for a component. */}}
 
-{{/* (root) */}}
-{{- define "platform.validate.labels" -}}
-{{- $own := dict "root" (merge (dict "Values" (omit .Values "commonLabels")) (omit . "Values")) -}}
-{{- $labels := include "platform.labels" (merge $own (dict "name" "any")) | fromYaml -}}
-{{- range $label := keys (.Values.commonLabels | default dict) | sortAlpha -}}
-{{- if hasKey $labels $label }}
-commonLabels: the chart sets {{ $label }}; remove it
-{{- end -}}
-{{- end -}}
-{{- end -}}
-
 {{- define "platform.validate.component.kind" -}}
 {{- $component := .component -}}
 {{- $kind := $component.kind -}}

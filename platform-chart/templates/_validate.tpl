@@ -49,6 +49,17 @@ line as `path: what is wrong; what to do`. All are reported together.
 {{- end -}}
 
 {{/* (root) */}}
+{{- define "platform.validate.labels" -}}
+{{- $own := dict "root" (merge (dict "Values" (omit .Values "commonLabels")) (omit . "Values")) -}}
+{{- $labels := include "platform.labels" (merge $own (dict "name" "any")) | fromYaml -}}
+{{- range $label := keys (.Values.commonLabels | default dict) | sortAlpha -}}
+{{- if hasKey $labels $label }}
+commonLabels: the chart sets {{ $label }}; remove it
+{{- end -}}
+{{- end -}}
+{{- end -}}
+
+{{/* (root) */}}
 {{- define "platform.validate.tls" -}}
 {{- $tls := .Values.tls -}}
 {{- $names := include "platform.tls.components" . | fromJsonArray -}}
