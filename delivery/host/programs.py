@@ -17,7 +17,7 @@ from delivery.host import debian, go_module, wheel
 from delivery.machine import platform
 from delivery.project.files import ROOT
 
-__all__ = ["PROGRAMS", "can_install", "ensure", "find", "require"]
+__all__ = ["PROGRAMS", "can_install", "ensure", "find", "hint", "require"]
 
 
 @dataclass(frozen=True)
@@ -140,7 +140,7 @@ def require(name: str) -> str:
     path, rejected = _look(name)
     if path is None:
         reason = "; ".join(rejected) or "it is not installed"
-        raise DeliveryError(f"cannot use {name}: {reason}", hint=_hint(name, _known(name)))
+        raise DeliveryError(f"cannot use {name}: {reason}", hint=hint(name))
     return path
 
 
@@ -220,7 +220,9 @@ def _lock(program: Program) -> Path:
     return ROOT / "ops" / "locks" / f"{program.wheel}.txt"
 
 
-def _hint(name: str, program: Program) -> str:
+def hint(name: str) -> str:
+    """How to get a program that `ensure` cannot install."""
+    program = _known(name)
     if program.packages and debian.release() and os.geteuid() != 0:
         return f"as root: apt-get install {' '.join(program.packages)}"
     version = f" {program.versions}" if program.versions else ""

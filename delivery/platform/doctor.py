@@ -237,8 +237,4 @@ def _programs() -> Iterator[Finding]:
 def _when_needed(name: str) -> str:
     if programs.can_install(name):
         return "installed by the task that needs it"
-    try:
-        programs.require(name)
-    except DeliveryError as error:
-        return error.hint
-    return ""
+    return programs.hint(name)

@@ -242,7 +242,8 @@ def test_the_values_for_traces_reach_both_apps() -> None:
 
 
 def test_the_alerts_are_those_of_the_chart() -> None:
-    manifests = rendered("--set", "monitoring.rules.enabled=true")
+    values = process.csv_line(CHART / "values-staging.yaml")
+    manifests = rendered(f"--values={values}")
     (rules,) = [manifest for manifest in manifests if manifest["kind"] == "PrometheusRule"]
     (group,) = rules["spec"]["groups"]
     ours = [rule for rule in group["rules"] if "haproxy_" not in rule["expr"]]

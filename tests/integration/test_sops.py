@@ -12,6 +12,7 @@ from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 from delivery.deploy import sops
 from delivery.errors import DeclarationError
 from delivery.host import programs
+from tests import yaml_strict
 
 # With the tests on a cluster, though it needs none: ./run nox must not compile for minutes.
 pytestmark = [pytest.mark.engine, pytest.mark.cluster, pytest.mark.compiled]
@@ -61,7 +62,7 @@ def encrypted(program: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
 
 def test_the_key_decrypts_the_values(encrypted: Path) -> None:
     before = {file: file.read_bytes() for file in encrypted.parent.iterdir()}
-    assert yaml.safe_load(sops.decrypt(encrypted)) == VALUES
+    assert yaml_strict.load(sops.decrypt(encrypted)) == VALUES
     assert {file: file.read_bytes() for file in encrypted.parent.iterdir()} == before
 
 

@@ -14,10 +14,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from delivery.host import programs
 from delivery.project.files import ROOT
+from tests import yaml_strict
 from tests.waiting import wait_for
 
 __all__ = ["Proxied", "proxied"]
@@ -133,7 +132,7 @@ def _rendered() -> dict[tuple[str, str], dict[str, Any]]:
     options = ["--set", f"proxy.timeouts.request={_REQUEST_SECONDS}"]
     command = [programs.ensure("helm"), "template", "platform", "platform-chart", *options]
     text = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout
-    documents = [each for each in yaml.safe_load_all(text) if each]
+    documents = yaml_strict.load_all(text)
     return {(each["kind"], each["metadata"]["name"]): each for each in documents}
 
 
