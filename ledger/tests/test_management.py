@@ -194,3 +194,17 @@ def test_a_silent_client_is_disconnected(
     monkeypatch.setattr(management._Handler, "timeout", 0.05)
     with socket.create_connection(("127.0.0.1", server.port), timeout=4) as connection:
         assert connection.recv(1) == b""
+
+
+def has_ipv6() -> bool:
+    with socket.socket(socket.AF_INET6) as probe:
+        try:
+            probe.bind(("::1", 0))
+        except OSError:
+            return False
+    return socket.has_dualstack_ipv6()
+
+
+@pytest.mark.skipif(not has_ipv6(), reason="this machine has no IPv6")
+def test_probes_may_come_by_ipv6(server: ManagementServer) -> None:
+    assert get(f"http://[::1]:{server.port}/health") == (200, {"status": "alive"})

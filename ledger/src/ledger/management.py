@@ -6,6 +6,7 @@ Its threads are its own, so it answers while every thread of the app is busy.
 from __future__ import annotations
 
 import json
+import socket
 import socketserver
 import threading
 import time
@@ -13,10 +14,7 @@ from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler
-from typing import TYPE_CHECKING, Any
-
-if TYPE_CHECKING:
-    import socket
+from typing import Any
 
 __all__ = ["ManagementServer", "Probes", "alive"]
 
@@ -88,7 +86,14 @@ class _Server(socketserver.ThreadingTCPServer):
     # http.server's own class looks up the name of this machine when it starts.
     allow_reuse_address = True
     daemon_threads = True
+    # Every address of this machine, of both kinds: a cluster may have one kind alone.
+    address_family = socket.AF_INET6 if socket.has_dualstack_ipv6() else socket.AF_INET
     request_queue_size = 64
+
+    def server_bind(self) -> None:
+        if self.address_family == socket.AF_INET6:
+            self.socket.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)
+        super().server_bind()
 
     def get_request(self) -> tuple[socket.socket, Any]:
         try:
