@@ -8,7 +8,7 @@ import shutil
 import sys
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from delivery import cache
@@ -27,8 +27,8 @@ __all__ = ["Finding", "Report", "examine"]
 OK, LATER, PROBLEM = "ok", "later", "problem"
 _GIGABYTE = 1_000_000_000
 # The engine's data after `inv up` is 4 GB, and as much again after `inv cluster.up`.
-_LEAST_DISK, _CLUSTER_DISK = 6 * _GIGABYTE, 12 * _GIGABYTE
-_LEAST_MEMORY, _CLUSTER_MEMORY = 2 * _GIGABYTE, 4 * _GIGABYTE
+_DISK = 6 * _GIGABYTE, 12 * _GIGABYTE
+_MEMORY = 2 * _GIGABYTE, 4 * _GIGABYTE
 _PROXIES = ("HTTPS_PROXY", "HTTP_PROXY", "NO_PROXY")
 
 
@@ -127,15 +127,18 @@ def _plugins(engine: Engine) -> Finding:
 
 
 def _memory(size: int) -> Finding:
-    text, raise_it = (
-        f"{size / _GIGABYTE:.1f} GB",
-        "give the engine more (Docker Desktop: Resources)",
-    )
-    if size < _LEAST_MEMORY:
-        return Finding("memory", PROBLEM, text, raise_it)
-    if size < _CLUSTER_MEMORY:
-        return Finding("memory", LATER, f"{text}, too little for a cluster", raise_it)
-    return Finding("memory", OK, text)
+    hint = "give the engine more (Docker Desktop: Settings, Resources)"
+    return _room(Finding("memory", OK, f"{size / _GIGABYTE:.1f} GB", hint), size, _MEMORY)
+
+
+def _room(found: Finding, size: int, needed: tuple[int, int]) -> Finding:
+    """What is found, judged by the bytes that the platform and a cluster beside it need."""
+    platform_needs, cluster_needs = needed
+    if size < platform_needs:
+        return replace(found, state=PROBLEM)
+    if size < cluster_needs:
+        return replace(found, state=LATER, text=f"{found.text}, too little for a cluster")
+    return replace(found, hint="")
 
 
 def _ports(engine: Engine, declaration: Declaration, root: Path) -> Finding:
@@ -152,16 +155,8 @@ def _disk() -> Iterator[Finding]:
     folder = cache.cache_home()
     existing = next(path for path in (folder, *folder.parents) if path.is_dir())
     free = shutil.disk_usage(existing).free
-    text, clean = (
-        f"{free / _GIGABYTE:.0f} GB free at {folder}",
-        "`./run inv cache.clean` frees some",
-    )
-    if free < _LEAST_DISK:
-        yield Finding("disk", PROBLEM, text, clean)
-    elif free < _CLUSTER_DISK:
-        yield Finding("disk", LATER, f"{text}, too little for a cluster", clean)
-    else:
-        yield Finding("disk", OK, text)
+    text = f"{free / _GIGABYTE:.0f} GB free at {folder}"
+    yield _room(Finding("disk", OK, text, "`./run inv cache.clean` frees some"), free, _DISK)
     if not os.access(existing, os.W_OK):
         hint = "set XDG_CACHE_HOME to a writable folder"
         yield Finding("cache", PROBLEM, f"{existing} is not writable", hint)
