@@ -148,7 +148,7 @@ def test_an_existing_volume_gets_accounts_and_changed_passwords(server: Server) 
     assert server.query(READER, "SELECT id FROM deployments") == (("kept",),)
     assert server.query(OWNER, "SELECT id FROM deployments") == (("kept",),)
 
-    before = {name: login["password"] for name, login in server.secrets.items()}
+    before = {name: server.secrets[name]["password"] for name in (OWNER, READER)}
     server.secrets[OWNER]["password"] = "the owner's\\"
     server.secrets[READER]["password"] = 'a "reader" %;'
     server.start({"accounts": {"reader": {"tables": {"deployments": None}}}})

@@ -68,8 +68,12 @@ UNENCODABLE = st.builds(lambda before, half: {before + half: half}, TEXTS, HALF_
 DETAILS = st.dictionaries(TEXTS, JSON, max_size=5) | DEEP | WIDE | LARGE | UNENCODABLE
 
 
-def values(schema: Mapping[str, Any]) -> st.SearchStrategy[Any]:
-    """Values that a field's schema allows, and its longest text; `details` are DETAILS."""
+def values(schema: Mapping[str, Any], named: Mapping[str, Any]) -> st.SearchStrategy[Any]:
+    """Values that a field's schema allows, and its longest text; `details` are DETAILS.
+
+    named: the contract's schemas by name, to which a field may refer.
+    """
+    schema = named[schema["$ref"].rpartition("/")[2]] if "$ref" in schema else schema
     if "enum" in schema:
         return st.sampled_from(schema["enum"])
     if schema["type"] == "object":
@@ -78,9 +82,10 @@ def values(schema: Mapping[str, Any]) -> st.SearchStrategy[Any]:
     return texts.filter(lambda text: len(text) <= limit) | st.just("x" * limit)
 
 
-def events(schema: Mapping[str, Any]) -> st.SearchStrategy[dict[str, Any]]:
-    """Bodies that the app's schema allows; half of them vary in their details only."""
-    fields = {name: values(field) for name, field in schema["properties"].items()}
+def events(named: Mapping[str, Any]) -> st.SearchStrategy[dict[str, Any]]:
+    """Bodies that the app's contract allows; half of them vary in their details only."""
+    properties = named["NewDeployment"]["properties"]
+    fields = {name: values(field, named) for name, field in properties.items()}
     return st.fixed_dictionaries(fields) | DETAILS.map(lambda details: {**GOOD, "details": details})
 
 
@@ -111,7 +116,7 @@ def test_accepted_events_are_stored_and_refusals_name_the_field(stack: Stack) ->
             phases=[Phase.explicit, Phase.generate],
             suppress_health_check=list(HealthCheck),
         )
-        @given(events(contract["components"]["schemas"]["NewDeployment"]))
+        @given(events(contract["components"]["schemas"]))
         @example(GOOD)
         @example({**GOOD, "details": nested(30, *BRACKETS)})
         @example({**GOOD, "details": nested(33, ("[", "]"))})
