@@ -294,6 +294,23 @@ def test_what_waitress_refuses_is_json_too(
     assert json.loads(body)["error"]["code"] == code
 
 
+@pytest.mark.parametrize(
+    ("request_", "text"),
+    [
+        (
+            b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 2001\r\n\r\n",
+            "body has more than 2000 bytes",
+        ),
+        (b"GET / HTTP/1.1\r\nHost: a\r\na: " + b"b" * 3000, "headers have more than 2000 bytes"),
+    ],
+)
+def test_what_is_too_large_names_its_limit(
+    serve: Callable[..., Served], request_: bytes, text: str
+) -> None:
+    port, _, _ = serve(MAX_BODY_BYTES="2000", MAX_HEADER_BYTES="2000")
+    assert text in json.loads(ask(port, request_).partition(b"\r\n\r\n")[2])["error"]["message"]
+
+
 def exchange(
     connection: socket.socket, path: bytes = b"/", method: bytes = b"GET"
 ) -> tuple[int, bytes, bytes]:

@@ -277,6 +277,12 @@ class Engine:
         with _asking(f"restart {name}"):
             container.restart(timeout=_STOP_SECONDS)
 
+    def mounts(self, name: str) -> set[str]:
+        """The mount points of a container."""
+        with _asking(f"look at {name}"):
+            attributes = self.client.containers.get(name).attrs
+        return {str(mount["Destination"]) for mount in attributes["Mounts"]}
+
     def new_lines(self, name: str, since: str) -> Iterator[tuple[str, str]]:
         """The lines of a container's log after a time, each with its time, until it stops.
 

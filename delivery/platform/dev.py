@@ -57,6 +57,10 @@ def develop(declaration: Declaration, debug: str = "", root: Path = ROOT) -> Non
 
     debug: an app that waits for a debugger.
     """
+    if debug and debug not in (apps := declaration.components()):
+        raise DeclarationError(
+            f"cannot debug {debug}: no app of the platform", hint=did_you_mean(debug, apps)
+        )
     engine = startup.up(declaration).engine
     loop = _Loop(declaration, engine, root, debug)
     try:
@@ -140,11 +144,6 @@ class _Loop:
         built = self._project(release)
         services = {service.name: service for service in built.services()}
         apps = [name for name in self.declaration.components() if name in services]
-        if self.debug and self.debug not in apps:
-            raise DeclarationError(
-                f"cannot debug {self.debug}: no app of the platform",
-                hint=did_you_mean(self.debug, apps),
-            )
         self.packages = tuple(
             package for app in apps for package in self._packages(app, services[app].id)
         )
@@ -197,9 +196,13 @@ class _Loop:
     def _reload(self, app: str, changed: Sequence[str]) -> None:
         began = time.monotonic()
         service = next(each for each in self._mounted().services() if each.name == app)
-        own = next(package for package in self.packages if package.app == app)
+        packages = [package for package in self.packages if package.app == app]
+        if not {package.target for package in packages} <= self.engine.mounts(service.id):
+            console.say(f"{app} was started again without this clone's sources: mount them again")
+            self._up(lifecycle.released(self.root) or Release({}))
+            return
         try:
-            self.engine.execute(service.id, ["python3", "-c", _IMPORT_ALL, own.name])
+            self.engine.execute(service.id, ["python3", "-c", _IMPORT_ALL, packages[0].name])
         except EngineError as error:
             raise DeliveryError(
                 f"cannot reload {app}: its modules cannot be imported; it serves on as it was",
@@ -211,7 +214,9 @@ class _Loop:
             console.say(f"{app} waits for a debugger at localhost:{DEBUG_PORT}")
             return
         self._wait(app, service.id, service.ports)
-        names = shorten([Path(path).name for path in changed])
+        # Editors also write files of their own for a moment.
+        kept = [path for path in changed if (self.root / path).exists()] or changed
+        names = shorten([Path(path).name for path in kept])
         console.say(f"{app} reloaded in {time.monotonic() - began:.2f} s ({names})")
 
     def _wait(self, app: str, container: str, ports: Sequence[int]) -> None:
@@ -261,7 +266,7 @@ class _Loop:
 
 def _answers(port: int) -> bool:
     with suppress(requests.RequestException):
-        return requests.get(f"http://127.0.0.1:{port}/", timeout=2).status_code < _SERVER_ERROR
+        return requests.get(f"http://127.0.0.1:{port}/ready", timeout=2).status_code < _SERVER_ERROR
     return False
 
 

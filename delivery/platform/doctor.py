@@ -108,7 +108,7 @@ def _engine(declaration: Declaration, root: Path) -> Iterator[Finding]:
             yield Finding("engine", LATER, "none answers", "`./run inv up` installs and starts one")
             return
     except DeliveryError as error:
-        yield Finding("engine", PROBLEM, error.reason, error.hint)
+        yield Finding("engine", PROBLEM, error.message, error.hint)
         return
     yield Finding("engine", OK, engine.describe())
     yield _plugins(engine)
@@ -147,7 +147,7 @@ def _ports(engine: Engine, declaration: Declaration, root: Path) -> Finding:
         lifecycle.check_ports(project)
         ports = ", ".join(f"{port} ({service})" for service, port in project.ports())
     except DeliveryError as error:
-        return Finding("ports", PROBLEM, error.reason, error.hint)
+        return Finding("ports", PROBLEM, error.message, error.hint)
     return Finding("ports", OK, f"{ports}: free, or this platform's")
 
 

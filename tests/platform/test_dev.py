@@ -33,6 +33,7 @@ class FakeEngine:
         self.environment: dict[str, str] = {}
         self.broken = False
         self.ended = 0
+        self.mounted = {"/site/api_rest"}
 
     def execute(self, _name: str, argv: list[str]) -> str:
         if "find_spec" in argv[2]:
@@ -41,6 +42,9 @@ class FakeEngine:
         if self.broken:
             raise EngineError("cannot run python3", details="SyntaxError: invalid syntax")
         return ""
+
+    def mounts(self, _name: str) -> set[str]:
+        return self.mounted
 
     def restart(self, name: str) -> None:
         self.calls.append(f"restart {name}")
@@ -112,6 +116,19 @@ def test_a_source_is_imported_then_its_app_restarted_and_the_built_apps_restored
     assert "(page.py)" in capsys.readouterr().out
 
 
+def test_sources_that_another_command_has_unmounted_are_mounted_again(
+    edit: Callable[..., None],
+    engine: FakeEngine,
+    calls: list[str],
+    sample: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    engine.mounted = set()
+    edit(Edits({"api-rest": [SOURCE]}))
+    assert calls[:2] == [f"up {sample}/.delivery/dev.json"] * 2
+    assert "reloaded in" not in capsys.readouterr().out
+
+
 def test_what_cannot_be_imported_is_shown_and_not_restarted(
     edit: Callable[..., None],
     engine: FakeEngine,
@@ -159,9 +176,10 @@ def test_the_apps_are_restored_after_sigterm_too(
     assert calls[-1] == "up ops/docker-compose.apps.yaml"
 
 
-def test_an_unknown_app_cannot_be_debugged(edit: Callable[..., None]) -> None:
+def test_an_unknown_app_cannot_be_debugged(edit: Callable[..., None], calls: list[str]) -> None:
     with pytest.raises(DeclarationError) as caught:
         edit(debug="api-rset")
+    assert calls == []  # before the platform is started
     assert "did you mean api-rest?" in caught.value.hint
 
 

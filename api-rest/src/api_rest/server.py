@@ -262,7 +262,12 @@ class _ErrorTask(ErrorTask):  # type: ignore[misc]  # waitress is untyped
         error = self.request.error
         if error.code < 500:  # noqa: PLR2004  HTTP's
             self.channel.server.counters["malformed"] += 1
-        body = json.dumps(Problem(error.code, CODES[error.code], str(error.body)).body()).encode()
+        limits = self.channel.adj
+        text = {
+            413: f"the body has more than {limits.max_request_body_size - 1} bytes",
+            431: f"the headers have more than {limits.max_request_header_size} bytes",
+        }.get(error.code, str(error.body))
+        body = json.dumps(Problem(error.code, CODES[error.code], text).body()).encode()
         self.status = f"{error.code} {error.reason}"
         self.response_headers = [("Content-Type", "application/json")]
         self.content_length = len(body)
