@@ -155,6 +155,9 @@ class Platform:
     def upgrade(self, *values: str) -> None:
         """Upgrade to a new revision with these values, and wait for it."""
         options = [option for value in values for option in ("--set", value)]
+        if not self.cluster.helm("version", "--short").startswith("v3"):
+            # As `inv deploy` does: tests also scale by kubectl.
+            options += ["--server-side=true", "--force-conflicts"]
         chart = str(self.checkout.folder / "platform-chart")
         self.cluster.helm(
             "upgrade",
