@@ -38,12 +38,13 @@ def test_another_mistake(values: str, message: str) -> None:
 
 
 def test_every_helm_prints_the_same_mistakes() -> None:
-    values = json.dumps(numbered(values for values, _ in OF_COMPONENTS))
+    some = OF_COMPONENTS[::6]  # a run with all takes a minute, and the chart prints them, not helm
+    values = json.dumps(numbered(values for values, _ in some))
     first, *others = [
         mistakes(helm("template", "x", str(CHART), "--values=-", program=each, stdin=values).stderr)
         for each in helms()
     ]
-    assert len(first) == len(OF_COMPONENTS)
+    assert len(first) == len(some)
     assert all(other == first for other in others)
 
 
