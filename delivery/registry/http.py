@@ -9,11 +9,11 @@ A login is sent only to the registry and to the token service that the registry 
 
 from __future__ import annotations
 
-import itertools
 import json
 import os
 import re
 import ssl
+import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
@@ -178,8 +178,8 @@ class Connection:
         self, address: str, *, pause: Callable[[float], None], timeout: tuple[float, float]
     ) -> None:
         self.address = address
-        self._counter = itertools.count(1)  # requests are sent by several threads
         self.requests = 0
+        self._counting = threading.Lock()  # requests are sent by several threads
         self._pause = pause
         self._timeout = timeout
         self._session = _Session(_host(address))
@@ -231,7 +231,8 @@ class Connection:
         return RegistryError(message, hint=hint)
 
     def _count(self, _answer: requests.Response, **_options: object) -> None:
-        self.requests = max(self.requests, next(self._counter))
+        with self._counting:
+            self.requests += 1
 
     def _send(self, request: Request) -> requests.Response:
         """Send a request with the login known so far; redirects of downloads are followed."""
