@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import threading
 import time
@@ -273,11 +274,13 @@ def _answers(port: int) -> bool:
 def _debugger() -> Path:
     """The folder with debugpy for the Python of the images, which is installed once."""
     lock = ROOT / "ops" / "locks" / "debug.txt"
-    folder = cache.folder("programs") / "debugpy"
+    key = hashlib.sha256(lock.read_bytes()).hexdigest()[:16]
+    folder = cache.folder("programs") / f"debugpy-{key}"  # another lock has another version
     with console.step("debugpy") as step, cache.lock("debugpy"):
         if not folder.exists():
             partial = folder.with_suffix(".part")
             wheel.install(lock, partial, step.line, python=wheel.IMAGES_PYTHON)
             partial.rename(folder)
+        cache.mark_used(folder)
         step.done(str(folder))
     return folder

@@ -13,7 +13,7 @@ import requests
 from delivery.cluster import local_cluster
 from delivery.deploy import deploying
 from delivery.errors import DeclarationError, DeployError, EngineError, TerminatedError
-from delivery.host import engines
+from delivery.host import engines, wheel
 from delivery.host.docker_api import Engine
 from delivery.platform import dev, lifecycle, startup
 from delivery.platform.compose import Compose, Service
@@ -223,3 +223,26 @@ def test_in_the_cluster_each_edit_is_deployed_and_a_failure_does_not_end_it(
     printed = capsys.readouterr()
     assert "not ready" in printed.err
     assert printed.out.count("deployed after") == 1
+
+
+def test_another_lock_installs_another_debugger(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lock = tmp_path / "ops" / "locks" / "debug.txt"
+    lock.parent.mkdir(parents=True)
+    installed: list[Path] = []
+
+    def install(_lock: Path, into: Path, _on_line: object, *, python: str) -> None:
+        assert python == wheel.IMAGES_PYTHON
+        into.mkdir()
+        installed.append(into)
+
+    monkeypatch.setattr(dev, "ROOT", tmp_path)
+    monkeypatch.setattr(wheel, "install", install)
+    folders = []
+    for text in ("debugpy==1", "debugpy==1", "debugpy==2"):
+        lock.write_text(text)
+        folders.append(dev._debugger())
+    assert folders[0] == folders[1] != folders[2]
+    assert len(installed) == 2
+    assert all(folder.is_dir() for folder in folders)
