@@ -70,9 +70,7 @@ def described(engine: Engine, layouts: None, tmp_path_factory: pytest.TempPathFa
     """The image of this folder, built with labels and a fixed date."""
     del layouts
     archive = tmp_path_factory.mktemp("described") / "image.tar"
-    engine.build(
-        SUBPROJECT, *DESCRIPTION, f"--output=type=oci,dest={archive},rewrite-timestamp=true"
-    )
+    engine.build(SUBPROJECT, *DESCRIPTION, f"--output=type=oci,dest={archive}")
     return oci.read(archive)
 
 
