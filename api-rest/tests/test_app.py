@@ -14,10 +14,12 @@ from typing import Any
 import pytest
 from api_rest import app as app_module
 from api_rest.answers import openapi_path
-from api_rest.app import Ledger, create_app
+from api_rest.app import FREEZES_MAX, Ledger, create_app
 from api_rest.backends import Backends, ConnectingBackend
 from api_rest.concurrency import SharedValue
+from api_rest.drift_reports import Report
 from api_rest.errors import Busy, Cut, Unavailable
+from api_rest.freezes import Freeze
 from api_rest.idempotency import Reservation
 from api_rest.lag import Lag, LagMonitor
 from api_rest.listing import Batch, Listing, Position
@@ -65,6 +67,8 @@ class Database:
         self.places: list[Running] = []
         self.read = 0
         self.keys: dict[str, Reservation] = {}
+        self.frozen: list[Freeze] | None = []
+        self.reports: list[Report] | None = []
         self.error: Exception | None = None
 
     def recent(
@@ -123,6 +127,24 @@ class Database:
     def reserve(self, key_hash: str, reservation: Reservation) -> Reservation:
         self.check()
         return self.keys.setdefault(key_hash, reservation)
+
+    def freezes(self, now: datetime) -> list[Freeze] | None:
+        self.check()
+        return self.frozen and [freeze for freeze in self.frozen if freeze.until > now]
+
+    def drift(self, now: datetime) -> list[Report] | None:
+        del now
+        return self.reports
+
+    def report_drift(self, report: Report) -> None:
+        self.reports = [report]
+
+    def add_freeze(self, freeze: Freeze) -> None:
+        assert self.frozen is not None
+        self.frozen.append(freeze)
+
+    def end_freeze(self, freeze_id: str, _now: datetime) -> None:
+        self.frozen = [freeze for freeze in self.frozen or () if freeze.id != freeze_id]
 
     def check(self) -> None:
         if self.error:
@@ -945,3 +967,96 @@ def test_an_events_headers_continue_the_trace(deployment: dict[str, Any]) -> Non
         format(send.context.trace_id, "032x"),
         format(send.context.span_id, "016x"),
     ]
+
+
+FREEZE = {
+    "environment": "production",
+    "until": "2999-12-26T08:00:00Z",
+    "reason": "the busiest week",
+    "responsible": "Zoë",
+}
+
+
+def test_a_freeze_is_in_force_until_it_is_ended(service: Service) -> None:
+    freeze = service.http.post_json("/freezes", FREEZE, status=201).json
+    service.http.post_json("/freezes", {**FREEZE, "until": "2020-01-01T00:00:00Z"}, status=201)
+    assert service.http.get("/freezes").json == {"freezes": [freeze]}
+    assert "production is frozen" in re.sub("<[^>]*>", "", service.http.get("/").text)
+    assert service.http.delete(f"/freezes/{freeze['id'].upper()}").json == freeze
+    assert service.http.get("/freezes").json == {"freezes": []}
+    for ended in (freeze["id"], str(uuid.uuid4()), "nothing"):
+        assert code(service.http.delete(f"/freezes/{ended}", status=404)) == "not-found"
+
+
+def test_a_freeze_beyond_the_limit_is_refused_until_another_ends(service: Service) -> None:
+    freezes = [service.http.post_json("/freezes", FREEZE).json for _ in range(FREEZES_MAX)]
+    refused = service.http.post_json("/freezes", FREEZE, status=409)
+    assert code(refused) == "too-many-freezes"
+    service.http.post_json("/freezes", {**FREEZE, "environment": "develop"}, status=201)
+    service.http.delete(f"/freezes/{freezes[-1]['id']}")
+    service.http.post_json("/freezes", FREEZE, status=201)
+
+
+def test_a_token_freezes_what_it_may_write_as_a_whole(tmp_path: Path) -> None:
+    file = tmp_path / "tokens"
+    file.write_text(
+        "ops write:*@production aaaa-0123456789abc\n"
+        "web write:web@production,*@staging bbbb-0123456789abc\n"
+        "eve read cccc-0123456789abc",
+        encoding="utf-8",
+    )
+    service = Service(tokens=Tokens(str(file)))
+    ops, web, eve = ({"Authorization": f"Bearer {name * 4}-0123456789abc"} for name in "abc")
+    for headers, status in ((web, 403), (eve, 403), ({}, 401)):
+        service.http.post_json("/freezes", FREEZE, headers=headers, status=status)
+    freeze = service.http.post_json("/freezes", FREEZE, headers=ops).json
+    assert freeze["actor"] == "ops"
+    path = f"/freezes/{freeze['id']}"
+    refused = service.http.delete(path, headers=web, status=403).json["error"]
+    assert refused["message"].endswith("may write web@production,*@staging only, not *@production")
+    service.http.delete(path, headers=ops)
+
+
+def test_without_the_table_of_freezes_the_page_is_shown(service: Service) -> None:
+    service.database.frozen = None
+    service.http.get("/")
+    for call in (
+        service.http.get("/freezes", status=503),
+        service.http.post_json("/freezes", FREEZE, status=503),
+        service.http.delete(f"/freezes/{uuid.uuid4()}", status=503),
+    ):
+        assert "the table freezes" in call.json["error"]["message"]
+
+
+DRIFT = {
+    "component": "api-rest",
+    "object": "Deployment/api-rest",
+    "field": "spec.replicas",
+    "change": "changed",
+    "deployed": "2",
+    "live": "5",
+    "manager": "kubectl",
+    "at": "2026-12-01T12:00:00Z",
+}
+
+
+def test_a_report_of_drift_is_shown_on_the_page(service: Service) -> None:
+    body = {"environment": "staging", "found": [DRIFT]}
+    answer = service.http.post_json("/drift", body, status=200).json
+    assert (answer["environment"], set(answer)) == ("staging", {"environment", "checked_at"})
+    page = re.sub("<[^>]*>", "", service.http.get("/").text)
+    assert "staging differs from what was deployed" in page
+    assert "Deployment/api-rest spec.replicas changed: 2 → 5, by kubectl" in page
+    service.database.reports = None
+    assert code(service.http.post_json("/drift", body, status=503)) == "unavailable"
+    service.http.get("/")
+
+
+def test_a_token_reports_the_drift_of_what_it_may_write(tmp_path: Path) -> None:
+    file = tmp_path / "tokens"
+    file.write_text("web write:web@staging,*@develop aaaa-0123456789abc", encoding="utf-8")
+    service = Service(tokens=Tokens(str(file)))
+    headers = {"Authorization": "Bearer aaaa-0123456789abc"}
+    for environment, status in (("staging", 403), ("develop", 200)):
+        body = {"environment": environment, "found": []}
+        service.http.post_json("/drift", body, headers=headers, status=status)

@@ -3,6 +3,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+from api_rest.drift_reports import Drifted
 from api_rest.lag import LagMonitor
 from api_rest.metrics import Metrics
 
@@ -93,6 +94,7 @@ def test_the_readme_names_every_metric() -> None:
     metrics.watch(SimpleNamespace(queued=0, connections=0, counters={"stalled": 0}))
     metrics.watch_backends({"kafka": True})
     metrics.watch_lag(LagMonitor())
+    metrics.watch_drift(Drifted())
     metrics.observe("GET", "/", 200, 0.1)
     declared = re.findall(r"^# TYPE (\S+) (\S+)$", metrics.render("")[1].decode(), re.MULTILINE)
     ours = {entry for entry in declared if not entry[0].startswith(("process_", "python_gc_"))}
@@ -101,3 +103,14 @@ def test_the_readme_names_every_metric() -> None:
         set(re.findall(r"^\| `(\w+)` \| (counter|gauge|histogram) \|", readme, re.MULTILINE))
         == ours
     )
+
+
+def test_drift_is_counted_by_environment() -> None:
+    metrics, drifted = Metrics("1"), Drifted()
+    metrics.watch_drift(drifted)
+    assert not any(line.startswith("api_rest_drifted_fields{") for line in lines(metrics))
+    drifted.by_environment = {"staging": 2, "production": 0}
+    assert {
+        'api_rest_drifted_fields{environment="staging"} 2.0',
+        'api_rest_drifted_fields{environment="production"} 0.0',
+    } <= lines(metrics)

@@ -7,7 +7,10 @@ from typing import Any
 
 import pytest
 from api_rest.answers import AnswerPlugin, QueryPlugin
+from api_rest.drift import Drift
+from api_rest.drift_reports import Report
 from api_rest.errors import Busy, Unavailable
+from api_rest.freezes import Freeze
 from api_rest.lag import Lag
 from api_rest.metrics import Metrics
 from api_rest.page import (
@@ -163,6 +166,17 @@ def test_components_are_rows_and_environments_are_columns(
     assert full == [True, True, False, False, False, False, False, True, False, False, True, False]
 
 
+def test_previews_are_apart_from_environments(service: Service) -> None:
+    where = ["production", "preview-feature-search-1a2b3c", "preview"]
+    page = service.shows([running(place, "api-rest") for place in where], [])
+    columns = page.texts("th", scope="col")
+    assert columns == ["Component", "production", "preview", "Component", where[1]]
+    assert page.texts("h2") == ["What runs where", "Previews", "Recent deployments"]
+    assert page.values("table", "class") == ["matrix", "matrix"]
+    alone = service.shows([running(where[0], "api-rest")], [])
+    assert "Previews" not in alone.texts("h2")
+
+
 def test_unknown_environments_come_last_by_name() -> None:
     given = ["qa", "Prod", "production", "Alpha", "staging", "dev", "beta"]
     assert in_pipeline_order(given) == [
@@ -267,6 +281,12 @@ def test_every_stage_has_its_status_and_duration(service: Service) -> None:
     page = service.shows([], [shown])
     assert page.texts("td", class_="stage") == ["succeeded", "succeeded1 min 15 s", "under way30 s"]
     assert page.texts("td", class_="total") == [NONE]
+
+
+def test_a_stage_shows_how_many_vulnerabilities_were_found(service: Service) -> None:
+    scanned = replace(stage("scan", "succeeded"), found="2 high, 1 low")
+    page = service.shows([], [run(scanned, stage("deploy", "succeeded"))])
+    assert page.texts("span", class_="found") == ["2 high, 1 low"]
 
 
 def test_reported_stages_are_columns_in_order(
@@ -519,6 +539,32 @@ def test_it_shows_the_storage_lag(service: Service, late: Lag, words: str) -> No
     service.http.get("/", headers=later, status=304)
     service.overview = replace(service.overview, late=None)
     service.http.get("/", headers=later, status=200)
+
+
+def test_it_shows_a_freeze_with_its_end_and_its_reason(service: Service) -> None:
+    service.shows([running()], [])
+    before = {"If-None-Match": service.http.get("/").headers["ETag"]}
+    freeze = Freeze("1", "production", NOW + timedelta(1), HOSTILE, "Zoë", "ops", NOW)
+    service.overview = replace(service.overview, freezes=[freeze])
+    page = Page(service.http.get("/", headers=before, status=200).text)
+    (banner,) = page.texts("div", role="status")
+    until = "Until 2026-01-11 12:00:00 UTC, by Zoë via ops"
+    assert banner.startswith(f"production is frozen {until}: {HOSTILE} Nothing is deployed")
+
+
+def test_it_shows_drift_beside_the_version_and_with_its_fields(service: Service) -> None:
+    found = Drift("api-rest", "Deployment/api", HOSTILE, "changed", "2", "5", "kubectl", "then")
+    other = replace(found, component="kafka", field="spec.b", deployed="", live="", manager="")
+    report = Report("staging", NOW, (found, other))
+    service.overview = Overview([running(), running("production")], [], NOW, drift=[report])
+    page = Page(service.http.get("/").text)
+    (banner,) = page.texts("div", role="status")
+    line = f"Deployment/api {HOSTILE} changed: 2 → 5, by kubectl, then"
+    assert banner.startswith(f"staging differs from what was deployed {line}")
+    assert "Deployment/api spec.b changed 2 in all at 2026-01-10 12:00:00 UTC." in banner
+    assert page.texts("b") == ["drifted"]
+    service.overview = replace(service.overview, drift=[replace(report, found=())])
+    assert Page(service.http.get("/").text).texts("div", role="status") == []
 
 
 def test_the_page_is_html_and_not_cached(service: Service) -> None:

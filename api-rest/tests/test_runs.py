@@ -488,3 +488,26 @@ def test_a_deploy_after_a_verification_is_a_run_of_its_own() -> None:
         ("verify", "succeeded"),
     ]
     assert newest.status == "succeeded"
+
+
+COUNTS = {"critical": 0, "high": 2, "medium": 0, "low": 1, "unknown": 0, "blocking": 1}
+
+
+@pytest.mark.parametrize(
+    ("details", "words"),
+    [
+        ({"vulnerabilities": COUNTS}, "2 high, 1 low"),
+        ({"vulnerabilities": dict.fromkeys(COUNTS, 0)}, "none found"),
+        ({"unscanned": "no internet here"}, "not scanned"),
+        ({}, ""),
+        ({"vulnerabilities": {}}, ""),
+        ({"vulnerabilities": {"high": 0}}, ""),
+        ({"vulnerabilities": {**COUNTS, "high": "<b>"}}, ""),
+        ({"vulnerabilities": ["high"]}, ""),
+    ],
+)
+def test_a_scan_says_what_it_found_or_that_it_did_not_look(
+    details: dict[str, Any], words: str
+) -> None:
+    (run,) = runs([event(0, "scan", "started"), event(5, "scan", "succeeded", **details)])
+    assert [stage.found for stage in run.stages] == [words]

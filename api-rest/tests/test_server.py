@@ -8,6 +8,7 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -193,6 +194,21 @@ GET = b"GET / HTTP/1.0\r\n\r\n"
 def test_requests_are_answered(serve: Callable[..., Served]) -> None:
     port, _, _ = serve()
     assert ask(port, GET).startswith(b"HTTP/1.0 200")
+
+
+def test_a_turn_is_followed_by_twice_as_long_a_rest(
+    serve: Callable[..., Served], app: App, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _, stopping, thread = serve()
+    stopping.set()
+    thread.join(LIMIT)
+    worked, rests = iter([1.0, 1.25]), list[float]()
+    clock = SimpleNamespace(
+        thread_time=lambda: next(worked), monotonic=time.monotonic, sleep=rests.append
+    )
+    monkeypatch.setattr(server_module, "time", clock)
+    app.server._turn()
+    assert rests == [0.5]
 
 
 def test_stop_ends_an_idle_server(serve: Callable[..., Served]) -> None:
@@ -518,8 +534,9 @@ def test_a_client_that_reads_slowly_gets_all_of_it(
 ) -> None:
     port, _, _ = serve(REQUEST_TIMEOUT="10")
     with socket.socket() as connection:
-        # So that each look of the client's makes the server send more.
+        # So that each look of the client's makes the server send more: the kernel holds little.
         connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 65_536)
+        app.server._waitress.socket.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 65_536)
         connection.settimeout(LIMIT)
         connection.connect(("127.0.0.1", port))
         connection.sendall(b"GET /big HTTP/1.0\r\n\r\n")

@@ -11,7 +11,10 @@ from typing import Any
 import pymysql  # type: ignore[import-untyped]
 import pytest
 from api_rest import store as store_module
+from api_rest.drift import Drift
+from api_rest.drift_reports import Drifted, Report
 from api_rest.errors import Busy, Unavailable
+from api_rest.freezes import Freeze
 from api_rest.idempotency import Reservation
 from api_rest.listing import Batch, Listing, Position
 from api_rest.runs import running, runs
@@ -20,7 +23,7 @@ from api_rest.store import Store, database_engine
 from histories import PLACES, Row, events
 from hypothesis import HealthCheck, given, settings
 from ledger.run_details import TEXT_LENGTHS, happened_at, run_text
-from ledger.tables import deployments, idempotency_keys
+from ledger.tables import deployments, drift, freezes, idempotency_keys
 from sqlalchemy import Engine, create_engine, delete, event, exc, insert, select, text
 from sqlalchemy.pool import QueuePool, StaticPool
 
@@ -348,6 +351,16 @@ def both(store: Store) -> tuple[list[str], str | None]:
     return [found.version for found in store.running()], versions(store)[0]
 
 
+def test_a_recent_run_has_what_its_scan_found(store: Store, put: Callable[..., None]) -> None:
+    counts = dict.fromkeys(("critical", "high", "medium", "low", "unknown"), 3)
+    deploy(put, 1, stage="scan", details={"vulnerabilities": counts})
+    deploy(put, 2, stage="push", details={"unscanned": "nobody answers"})
+    deploy(put, 3, stage="deploy", details={"vulnerabilities": counts})
+    (run,) = store.recent_runs(9)
+    every = "3 critical, 3 high, 3 medium, 3 low, 3 unknown"
+    assert [stage.found for stage in run.stages] == [every, "not scanned", ""]
+
+
 def test_a_running_version_has_the_run_of_its_deploy(
     store: Store, put: Callable[..., None]
 ) -> None:
@@ -567,6 +580,59 @@ def test_concurrent_reservations_agree(tmp_path: Path) -> None:
         kept = connection.execute(select(idempotency_keys)).all()
     engine.dispose()
     assert len(answers) == len(kept) == 1
+
+
+def freeze(identifier: str, **until: float) -> Freeze:
+    end = START + timedelta(**until)
+    return Freeze(identifier, "production", end, "a reason", "Zoë", "ops", START)
+
+
+def test_a_freeze_is_in_force_until_its_end_or_until_it_is_ended(store: Store) -> None:
+    short, long, past = freeze("a", hours=1), freeze("b", days=1), freeze("c", hours=0)
+    for each in (short, long, past):
+        store.add_freeze(each)
+    assert store.freezes(START) == [long, short]
+    store.end_freeze("b", START)
+    assert store.freezes(START) == [short]
+    assert store.freezes(START + timedelta(hours=1)) == []
+
+
+@pytest.mark.parametrize(("number", "raised"), [(1142, False), (1146, False), (2013, True)])
+def test_freezes_without_a_table_or_a_right_are_none(
+    store: Store, monkeypatch: pytest.MonkeyPatch, number: int, *, raised: bool
+) -> None:
+    statement = select(freezes.c.id).where(text("no_such_function()"))
+    monkeypatch.setattr(store_module, "_FREEZES", statement)
+    monkeypatch.setattr(store_module, "_number", lambda _: number)
+    if raised:
+        with pytest.raises(Unavailable):
+            store.freezes(START)
+    else:
+        assert store.freezes(START) is None
+
+
+def test_a_report_replaces_the_last_one_and_counts_for_a_day(engine: Engine) -> None:
+    drifted = Drifted()
+    store, now = Store(engine, drifted=drifted), datetime.now()  # noqa: DTZ005  about now
+    one = Drift("web", "Service/web", "spec.type", "changed", "A", "B", "kubectl", "")
+    for found in ((), (one, one)):
+        store.report_drift(Report("staging", now, found))
+    store.report_drift(Report("production", now - timedelta(days=2), (one,)))
+    assert store.drift(now) == [Report("staging", now, (one, one))]
+    store.check()
+    assert drifted.by_environment == {"staging": 2}
+
+
+def test_without_the_table_of_drift_the_check_passes(
+    engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    drifted = Drifted()
+    store = Store(engine, drifted=drifted)
+    drift.drop(engine)
+    monkeypatch.setattr(store_module, "_number", lambda _: 1146)
+    store.check()
+    assert store.drift(START) is None
+    assert drifted.by_environment == {}
 
 
 def test_check_passes_on_an_empty_table(store: Store) -> None:

@@ -23,6 +23,7 @@ from async_worker.event import KIND, KIND_HEARTBEAT
 from async_worker.settings import Settings
 from async_worker.store import Store, database_engine
 from kafka import KafkaAdminClient, KafkaConsumer, KafkaProducer, TopicPartition
+from kafka.errors import InvalidReplicationFactorError
 from ledger.broker_network import open_client
 from ledger.tables import deployments, notifications
 from sqlalchemy import Engine, delete, func, select
@@ -115,7 +116,7 @@ class Worker:
             env={
                 **os.environ,
                 **environ,
-                "HEALTH_PORT": str(port),
+                "MANAGEMENT_PORT": str(port),
                 "PYTHONPATH": os.pathsep.join(sys.path),
             },
             stdout=subprocess.PIPE,
@@ -203,15 +204,22 @@ class Scenario:
         self.settings = config.load(Settings, {**os.environ, **self.environ})
         self.engine, self.admin, self.producer = services.engine, services.admin, services.producer
         stack.callback(self._delete_rows)
-        self.admin.create_topics(
-            {
-                self.settings.topic: {"num_partitions": 3, "replication_factor": 1},
-                self.settings.dead_letter_topic: {"num_partitions": 1, "replication_factor": 1},
-            },
-            wait_for_metadata=True,
-        )
+        eventually(self._topics_are_made, "Kafka made no topics")
         self.topics = services.topics
         self.topics += [self.settings.topic, self.settings.dead_letter_topic]
+
+    def _topics_are_made(self) -> bool:
+        try:
+            self.admin.create_topics(
+                {
+                    self.settings.topic: {"num_partitions": 3, "replication_factor": 1},
+                    self.settings.dead_letter_topic: {"num_partitions": 1, "replication_factor": 1},
+                },
+                wait_for_metadata=True,
+            )
+        except InvalidReplicationFactorError:  # a broker that was frozen has to report first
+            return False
+        return True
 
     def _delete_rows(self) -> None:
         with self.engine.begin() as connection:

@@ -49,7 +49,7 @@ def process(minimum: dict[str, str], port: int) -> Iterator[subprocess.Popen[str
         "BROKER_URL": "127.0.0.1:1",
         "DB_HOST": "127.0.0.1",
         "DB_PORT": "1",
-        "HEALTH_PORT": str(port),
+        "MANAGEMENT_PORT": str(port),
         "PYTHONPATH": os.pathsep.join(sys.path),
         "PATH": os.environ["PATH"],
     }

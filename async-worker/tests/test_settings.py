@@ -13,7 +13,7 @@ def test_the_readme_lists_every_setting() -> None:
 
 def test_the_defaults_are_valid(make_settings: Callable[..., Settings]) -> None:
     settings = make_settings()
-    assert (settings.broker_url, settings.heartbeat_interval, settings.health_port) == (
+    assert (settings.broker_url, settings.heartbeat_interval, settings.management_port) == (
         ("kafka.invalid:9092",),
         10,
         8001,

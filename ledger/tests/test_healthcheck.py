@@ -55,15 +55,9 @@ def test_a_closed_port_is_not_ready(listener: socket.socket) -> None:
     assert not healthcheck.is_ready(port)
 
 
-@pytest.mark.parametrize("from_environment", [True, False])
-def test_the_port_comes_from_the_environment_or_is_the_default(
-    listener: socket.socket,
-    from_environment: bool,  # noqa: FBT001  a parameter of the test
-) -> None:
-    port = str(port_of(listener))
-    environ = {**os.environ, "PORT": port} if from_environment else os.environ
-    default = "1" if from_environment else port
-    command = [sys.executable, "-I", "-S", healthcheck.__file__, "PORT", default]
+def test_the_port_comes_from_the_environment(listener: socket.socket) -> None:
+    environ = {**os.environ, "MANAGEMENT_PORT": str(port_of(listener))}
+    command = [sys.executable, "-I", "-S", healthcheck.__file__]
     with subprocess.Popen(command, env=environ) as process:
         connection, _ = listener.accept()
         with connection:

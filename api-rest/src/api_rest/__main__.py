@@ -129,6 +129,7 @@ def _load(
     closing.callback(readiness.close)
     metrics.watch_backends(backends.up)
     metrics.watch_lag(backends.lag)
+    metrics.watch_drift(backends.drifted)
 
     def state(authorization: str) -> State:
         if stopping.is_set():

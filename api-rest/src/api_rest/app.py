@@ -8,17 +8,17 @@ from contextlib import ExitStack
 from dataclasses import replace
 from datetime import UTC, datetime
 from functools import cache
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from bottle import Bottle, HTTPResponse, request
 from ledger.event_rules import validate
 from opentelemetry.trace import SpanKind
 from structlog.contextvars import bind_contextvars
 
-from . import badge, idempotency
+from . import badge, drift_reports, freezes, idempotency
 from .answers import AnswerPlugin, QueryPlugin, answer, exposition, query, request_id
 from .concurrency import Admission, SharedValue
-from .errors import Problem
+from .errors import Busy, Problem
 from .event import accept, encode, parse_json, rfc3339
 from .idempotency import Reservation
 from .listing import AFTER, next_link, parameters, parse
@@ -37,6 +37,9 @@ if TYPE_CHECKING:
 
 __all__ = ["create_app"]
 
+RowT = TypeVar("RowT")
+# How many freezes of an environment may be in force: a deploy reads those of all.
+FREEZES_MAX = 20
 LIMIT_DEFAULT, LIMIT_MAX = 50, 500
 CSV_LIMIT_DEFAULT, CSV_LIMIT_MAX = 1000, 10_000
 LIST_PARAMETERS = (*parameters(limit_max=LIMIT_MAX), AFTER)
@@ -220,8 +223,47 @@ class Ledger:
                 running=store.running(),
                 recent=store.recent_runs(RECENT_RUNS),
                 now=_now(),
+                freezes=store.freezes(_now()) or [],
+                drift=store.drift(_now()) or [],
             )
         )
+
+    def list_freezes(self) -> HTTPResponse:
+        """Return the freezes in force, always as they are now."""
+        return answer(200, {"freezes": [freeze.document() for freeze in self._freezes()]})
+
+    def add_freeze(self) -> HTTPResponse:
+        """Freeze an environment: answer 201 once the database has it."""
+        freeze = replace(freezes.parse(self._payload(), now=_now()), actor=actor() or None)
+        check_scope("*", freeze.environment)
+        held = sum(each.environment == freeze.environment for each in self._freezes())
+        if held >= FREEZES_MAX:
+            reason = f"{held} freezes of {freeze.environment} are in force, which is the limit"
+            raise Problem(409, "too-many-freezes", f"{reason}; end one first")
+        self._store.use(lambda store: store.add_freeze(freeze))
+        return answer(201, freeze.document())
+
+    def end_freeze(self, freeze_id: str) -> HTTPResponse:
+        """End a freeze."""
+        canonical = _canonical_uuid(freeze_id)
+        freeze = next((each for each in self._freezes() if each.id == canonical), None)
+        if freeze is None:
+            raise Problem(404, "not-found", "there is no such freeze, or it has ended")
+        check_scope("*", freeze.environment)
+        self._store.use(lambda store: store.end_freeze(freeze.id, _now()))
+        return answer(200, freeze.document())
+
+    def _freezes(self) -> list[freezes.Freeze]:
+        return _existing("freezes", self._store.use(lambda store: store.freezes(_now())))
+
+    def report_drift(self) -> HTTPResponse:
+        """Store how an environment differs from what was deployed to it."""
+        report = drift_reports.parse(self._payload(), now=_now())
+        check_scope("*", report.environment)
+        _existing("drift", self._store.use(lambda store: store.drift(_now())))
+        self._store.use(lambda store: store.report_drift(report))
+        body = {"environment": report.environment, "checked_at": rfc3339(report.checked_at)}
+        return answer(200, body)
 
     def status(self, environment: str, component: str) -> tuple[Running | None, Run | None]:
         """Return what a badge shows."""
@@ -269,6 +311,10 @@ def create_app(
     app.route("/deployments.csv", "GET", ledger.export, parameters=EXPORT_PARAMETERS)
     app.route("/deployments/<event_id>", "GET", ledger.show)
     app.route("/environments", "GET", ledger.environments)
+    app.route("/drift", "POST", ledger.report_drift)
+    app.route("/freezes", "GET", ledger.list_freezes)
+    app.route("/freezes", "POST", ledger.add_freeze)
+    app.route("/freezes/<freeze_id>", "DELETE", ledger.end_freeze)
     app.route("/metrics", "GET", lambda: exposition(metrics), skip=["access"])
     contract = cache(lambda: _contract(max_body_bytes, access))
     app.route("/openapi.json", "GET", lambda: answer(200, contract()), skip=["access"])
@@ -288,6 +334,14 @@ def _contract(max_body_bytes: int, access: AccessPlugin) -> dict[str, Any]:
         protect_writes=access.protect_writes,
         protect_reads=access.protect_reads,
     )
+
+
+def _existing(table: str, rows: list[RowT] | None) -> list[RowT]:
+    """Return the rows of a table, or raise Busy if there is no such table yet."""
+    if rows is None:
+        reason = f"async-worker has not made the table {table} yet, or the account lacks rights"
+        raise Busy("unavailable", reason, plain=reason)
+    return rows
 
 
 def _invalid_fields(fields: Mapping[str, str]) -> Problem:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Generic, Protocol, TypeVar
 import structlog
 
 from .concurrency import Gate
+from .drift_reports import Drifted
 from .errors import Busy, Unavailable
 from .lag import LagMonitor
 from .readiness import Reason
@@ -111,17 +112,19 @@ class Backends:
         broker: ConnectingBackend[KafkaBroker],
         store: ConnectingBackend[Store],
         lag: LagMonitor,
+        drifted: Drifted | None = None,
     ) -> None:
         self.broker = broker
         self.store = store
         self.lag = lag
+        self.drifted = drifted or Drifted()
         # Whether each one answered the last check.
         self.up = {"kafka": False, "database": False}
 
     @classmethod
     def of(cls, settings: Settings) -> Backends:
         """Return backends for the settings; `start` connects them."""
-        lag = LagMonitor()
+        lag, drifted = LagMonitor(), Drifted()
 
         def broker() -> KafkaBroker:
             from .broker import KafkaBroker  # noqa: PLC0415  see the module's docstring
@@ -133,11 +136,16 @@ class Backends:
 
             # A connection for each thread that records, and one for the check: none has to wait.
             return Store(
-                database_engine(settings), database_engine(settings, settings.http_threads + 1)
+                database_engine(settings),
+                database_engine(settings, settings.http_threads + 1),
+                drifted,
             )
 
         return cls(
-            ConnectingBackend("Kafka", broker), ConnectingBackend("the database", store), lag
+            ConnectingBackend("Kafka", broker),
+            ConnectingBackend("the database", store),
+            lag,
+            drifted,
         )
 
     def start(self) -> None:

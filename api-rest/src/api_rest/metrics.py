@@ -15,13 +15,14 @@ from prometheus_client import (
     ProcessCollector,
     disable_created_metrics,
 )
-from prometheus_client.core import CounterMetricFamily
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 from prometheus_client.exposition import choose_encoder
 from prometheus_client.registry import Collector
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
+    from .drift_reports import Drifted
     from .lag import LagMonitor
 
 __all__ = ["Metrics", "ServerState"]
@@ -117,6 +118,10 @@ class Metrics:
         )
         delay.set_function(partial(figure, "delay"))
 
+    def watch_drift(self, drifted: Drifted) -> None:
+        """Add the metric of how environments differ from what was deployed."""
+        self._registry.register(_Drift(drifted))
+
     def observe(self, method: str, route: str, status: int, seconds: float) -> None:
         """Count an answered request; `route` is the rule that matched, never the path itself."""
         children = self._children.get((method, route, status))
@@ -151,4 +156,22 @@ class _Refusals(Collector):
         )
         for reason, count in self._server.counters.items():
             family.add_metric([reason], count)
+        yield family
+
+
+class _Drift(Collector):
+    """How many differences each environment has that was checked within a day."""
+
+    def __init__(self, drifted: Drifted) -> None:
+        self._drifted = drifted
+
+    def collect(self) -> Iterator[GaugeMetricFamily]:
+        """Return the counts of the last reports."""
+        family = GaugeMetricFamily(
+            "api_rest_drifted_fields",
+            "Fields and objects that differ from what was deployed",
+            labels=["environment"],
+        )
+        for environment, count in self._drifted.by_environment.items():
+            family.add_metric([environment], count)
         yield family

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import re
+from collections import Counter
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from importlib import resources
 from typing import Any
@@ -15,7 +16,9 @@ from bottle import Bottle, HTTPResponse, SimpleTemplate, html_escape, request
 from ledger.event_rules import STAGES, stage_order
 
 from .answers import query
+from .drift_reports import Report
 from .errors import Busy, Problem, Unavailable
+from .freezes import Freeze
 from .lag import Lag
 from .listing import Parameter
 from .results import NewerRun, is_under_way, newer_run, result
@@ -67,6 +70,9 @@ PIPELINE = {
     "prod": 2,
 }
 
+# The environments of branches begin so.
+PREVIEW = "preview-"
+
 MINUTE, HOUR, DAY = 60, 3600, 86_400
 # From how many seconds on, the seconds of a unit, and its name. assets/page.js has both tables too.
 AGES = (
@@ -94,6 +100,25 @@ class Overview:
     now: datetime
     # The storage lag, if it is too long.
     late: Lag | None = None
+    freezes: list[Freeze] = field(default_factory=list)
+    drift: list[Report] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class Matrix:
+    """What runs in some environments, one column each."""
+
+    key: str
+    title: str
+    caption: str
+    environments: list[str]
+    rows: list[tuple[str, list[tuple[str, Running | None, NewerRun | None]]]]
+
+    @property
+    def text(self) -> str:
+        """Return its size."""
+        columns = _count(len(self.environments), "environment")
+        return f"{_count(len(self.rows), 'component')} in {columns}"
 
 
 @dataclass(frozen=True)
@@ -106,6 +131,7 @@ class StageCell:
     took: str = ""
     share: str = "0"
     elapsed_since: str = ""
+    found: str = ""
 
 
 @dataclass(frozen=True)
@@ -173,8 +199,7 @@ def mount(app: Bottle, overview: Callable[[], Overview]) -> None:
 
 def view(overview: Overview, origin: str) -> dict[str, Any]:
     """Return the variables of the template."""
-    environments = in_pipeline_order({entry.environment for entry in overview.running})
-    rows = _matrix(overview, environments)
+    matrices = _matrices(overview)
     longest = _longest(overview)
     # A stage that no run reports has no column.
     reported = {stage.stage for run in overview.recent for stage in run.stages}
@@ -184,19 +209,22 @@ def view(overview: Overview, origin: str) -> dict[str, Any]:
         "title": "Deployment ledger",
         "problem": "",
         "late": _late(overview.late),
+        "freezes": overview.freezes,
+        "drift": [report for report in overview.drift if report.found],
+        "drifted": Counter(
+            (report.environment, each.component)
+            for report in overview.drift
+            for each in report.found
+        ),
         "refresh": REFRESH_SECONDS,
         "asof": overview.now.strftime("%H:%M:%S UTC"),
         "now": _epoch_ms(overview.now),
         "origin": origin,
-        "empty": not rows and not recent,
+        "empty": not overview.running and not recent,
         "stages": columns,
         "stages_text": f"{', '.join(STAGES[:-1])} and {STAGES[-1]}",
-        "environments": environments,
-        "rows": rows,
+        "matrices": matrices,
         "runs": recent,
-        "matrix_text": (
-            f"{_count(len(rows), 'component')} in {_count(len(environments), 'environment')}"
-        ),
         "recent_text": _summary([look for _, look, *_ in recent]),
         "iso": _iso,
         "text": _text,
@@ -233,10 +261,35 @@ def duration(seconds: float) -> str:
     return f"{whole} s"
 
 
+def _matrices(overview: Overview) -> list[Matrix]:
+    """Return what runs in the environments and, if there are any, in previews of branches."""
+    previews = [entry for entry in overview.running if entry.environment.startswith(PREVIEW)]
+    others = [entry for entry in overview.running if entry not in previews]
+    made = [
+        Matrix(key, title, caption, *_matrix(replace(overview, running=running)))
+        for key, title, caption, running in (
+            (
+                "matrix",
+                "What runs where",
+                "The version of each component in each environment",
+                others,
+            ),
+            (
+                "previews",
+                "Previews",
+                "The version of each component in the environment of each branch",
+                previews,
+            ),
+        )
+    ]
+    return made if previews else made[:1]
+
+
 def _matrix(
-    overview: Overview, environments: list[str]
-) -> list[tuple[str, list[tuple[str, Running | None, NewerRun | None]]]]:
-    """Return the rows: a component, and for each environment what runs and what is newer."""
+    overview: Overview,
+) -> tuple[list[str], list[tuple[str, list[tuple[str, Running | None, NewerRun | None]]]]]:
+    """Return the environments and the rows: a component, and for each what runs, what is newer."""
+    environments = in_pipeline_order({entry.environment for entry in overview.running})
     running = {(entry.component, entry.environment): entry for entry in overview.running}
     newest = {(run.component, run.environment): run for run in _oldest_first(overview.recent)}
     rows = []
@@ -249,7 +302,7 @@ def _matrix(
             newer = newer_run(current, newest.get((component, environment)), overview.now)
             cells.append((environment, current, newer))
         rows.append((component, cells))
-    return rows
+    return environments, rows
 
 
 def _oldest_first(runs: Iterable[Run]) -> list[Run]:
@@ -277,7 +330,7 @@ def _stage_cell(
     words = "under way" if is_running else stage.status.replace("-", " ")
     seconds = _elapsed(stage, now)
     if seconds is None:
-        return StageCell(name, stage.status, words)
+        return StageCell(name, stage.status, words, found=stage.found)
     return StageCell(
         name,
         stage.status,
@@ -285,6 +338,7 @@ def _stage_cell(
         took=duration(seconds),
         share=f"{100 * seconds / longest[name]:.1f}" if longest.get(name) else "0",
         elapsed_since=_iso(stage.started_at) if is_running and stage.started_at else "",
+        found=stage.found,
     )
 
 
@@ -349,7 +403,8 @@ def _etag(overview: Overview, build: str) -> str:
     """Return the ETag of what is shown, without ages, which page.js updates."""
     is_ticking = any(is_under_way(run, overview.now) for run in overview.recent)
     tick = _epoch_ms(overview.now) // (TICK_SECONDS * 1000) if is_ticking else 0
-    shown = (repr(overview.running), repr(overview.recent), _late(overview.late), str(tick))
+    listed = (overview.running, overview.recent, overview.freezes, overview.drift)
+    shown = (*map(repr, listed), _late(overview.late), str(tick))
     return f'W/"{_digest(build, *shown)}"'
 
 

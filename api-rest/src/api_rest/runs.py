@@ -14,7 +14,11 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
     from datetime import datetime
 
-__all__ = ["Run", "Running", "StageTime", "running", "runs"]
+__all__ = ["SCANS", "Run", "Running", "StageTime", "running", "runs"]
+
+# The stages whose events may say how many vulnerabilities there are.
+SCANS = ("scan", "push")
+SEVERITIES = ("critical", "high", "medium", "low", "unknown")
 
 # The status of several stages or steps together is the first of these that one of them has.
 WORST_FIRST = ("rolled-back", "failed", "removed", "started", "succeeded")
@@ -31,6 +35,8 @@ class StageTime:
     status: str
     started_at: datetime | None
     ended_at: datetime | None
+    # How many vulnerabilities a scan has found; empty without a scan.
+    found: str = ""
 
     @property
     def seconds(self) -> float | None:
@@ -193,6 +199,7 @@ class _Stage:
     """One stage of a run, as its steps."""
 
     steps: dict[str, _Step] = field(default_factory=dict)
+    found: str = ""
 
     def add(self, step: str, status: str, at: datetime) -> None:
         """Add an event of a step."""
@@ -229,7 +236,8 @@ class _Stage:
             if under_way
             else max((step.ended_at for step in steps if step.ended_at), default=None)
         )
-        return StageTime(name, _worst(step.status for step in steps), self.started_at, ended_at)
+        status = _worst(step.status for step in steps)
+        return StageTime(name, status, self.started_at, ended_at, self.found)
 
 
 class _Run:
@@ -254,6 +262,7 @@ class _Run:
             self.deploy = event if event["status"] in {"succeeded", "removed"} else self.deploy
         stage = self.stages.setdefault(event["stage"], _Stage())
         stage.add(event.get("step") or "", event["status"], event["at"])
+        stage.found = _found(event) or stage.found
 
     def build(self) -> Run:
         """Return the run of the events so far."""
@@ -270,6 +279,19 @@ class _Run:
             stages,
             first.get("actor"),
         )
+
+
+def _found(event: Mapping[str, Any]) -> str:
+    """Return how many vulnerabilities an event reports; anybody may have sent anything."""
+    if event.get("unscanned"):
+        return "not scanned"
+    counts = event.get("vulnerabilities")
+    if not isinstance(counts, dict):
+        return ""
+    known = [(counts.get(name), name) for name in SEVERITIES]
+    if any(type(number) is not int for number, _ in known):
+        return ""
+    return ", ".join(f"{number} {name}" for number, name in known if number) or "none found"
 
 
 def _rolls_back(event: Mapping[str, Any]) -> bool:

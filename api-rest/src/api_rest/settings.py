@@ -25,7 +25,7 @@ def _header(text: str) -> str:
 class Settings(AppSettings, DatabaseSettings, BrokerSettings):
     """The settings, from environment variables with the upper-case names of the fields."""
 
-    db_username: str = setting(TEXT, "who reads it, and writes the table idempotency_keys")
+    db_username: str = setting(TEXT, "who reads it, and writes idempotency_keys, freezes and drift")
     topic: str = setting(TEXT, "the Kafka topic of the events", default="deployments")
     worker_group: str = setting(
         TEXT,

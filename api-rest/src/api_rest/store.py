@@ -1,15 +1,15 @@
-"""The database: reads the table of async-worker, and writes idempotency keys only."""
+"""The database: reads the table of async-worker, and writes what only api-rest knows."""
 
 from __future__ import annotations
 
 from contextlib import contextmanager
 from dataclasses import asdict
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
 from ledger.database import CONNECT_TIMEOUT, open_engine
-from ledger.tables import deployments, idempotency_keys
+from ledger.tables import deployments, drift, freezes, idempotency_keys
 from sqlalchemy import (
     Connection,
     Engine,
@@ -25,16 +25,21 @@ from sqlalchemy import (
     event,
     exc,
     func,
+    insert,
     or_,
     select,
+    update,
 )
 from sqlalchemy.dialects import mysql, sqlite
 
+from .drift import Drift
+from .drift_reports import MAX_AGE, Drifted, Report
 from .errors import Busy, Unavailable
 from .event import rfc3339
+from .freezes import Freeze
 from .idempotency import Reservation
 from .listing import FILTERS, Batch, Position
-from .runs import Run, Running, running, runs
+from .runs import SCANS, Run, Running, running, runs
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -63,6 +68,8 @@ _LIMIT_STATEMENTS = (
 # Error numbers of MySQL and MariaDB, before async-worker has created the tables.
 NO_SUCH_TABLE = 1146
 UNKNOWN_COLUMN = 1054
+# The account may not use a table: nobody has granted it yet.
+NO_RIGHT = 1142
 # The server refused one of two statements that wait for each other; a retry may succeed.
 DEADLOCK = 1213
 # A statement's time limit in MariaDB and in MySQL, and the lock timeout of both.
@@ -119,7 +126,6 @@ _CHECK = select(func.count()).select_from(select(deployments.c.sequence).limit(1
 _RUN_COLUMNS = tuple(
     column for column in deployments.c if column.name not in {"received_at", "details", "sequence"}
 )
-_RECENT_EVENTS = select(*_RUN_COLUMNS).order_by(*_NEWEST_FIRST).limit(RECENT_EVENTS)
 _RESERVED = select(
     idempotency_keys.c.fingerprint, idempotency_keys.c.event_id, idempotency_keys.c.received_at
 ).where(idempotency_keys.c.key_hash == bindparam("reserved"))
@@ -134,6 +140,14 @@ _RESERVE = {
 
 # Small details, or whether there are large ones.
 _LISTED_DETAILS = func.length(deployments.c.details) <= LISTED_DETAILS
+# What a scan has found; only the page shows it.
+_SCANNED = (
+    case(
+        (and_(deployments.c.stage.in_(SCANS), _LISTED_DETAILS), deployments.c.details[name])
+    ).label(name)
+    for name in ("vulnerabilities", "unscanned")
+)
+_RECENT_EVENTS = select(*_RUN_COLUMNS, *_SCANNED).order_by(*_NEWEST_FIRST).limit(RECENT_EVENTS)
 _LISTED = (
     *_EVENT[:-1],
     case((_LISTED_DETAILS, deployments.c.details)),
@@ -260,6 +274,27 @@ _EVENTS_OF_PLACE = (
 )
 
 
+_FREEZE = tuple(freezes.c[name] for name in Freeze.__dataclass_fields__)
+_IN_FORCE = (freezes.c.ended_at.is_(None), freezes.c.until > bindparam("now"))
+_FREEZES = select(*_FREEZE).where(*_IN_FORCE).order_by(freezes.c.until.desc(), freezes.c.id)
+_END_FREEZE = (
+    update(freezes)
+    .where(freezes.c.id == bindparam("freeze_id"), *_IN_FORCE)
+    .values(ended_at=bindparam("now"))
+)
+
+
+_DRIFT = select(drift).where(drift.c.checked_at > bindparam("since")).order_by(drift.c.environment)
+_OF_REPORT: dict[str, Any] = {column.name: bindparam(column.name) for column in drift.c}
+_NEW = {name: value for name, value in _OF_REPORT.items() if name != "environment"}
+_REPORT = {
+    "sqlite": sqlite.insert(drift)
+    .values(_OF_REPORT)
+    .on_conflict_do_update(index_elements=["environment"], set_=_NEW),
+    "mysql": mysql.insert(drift).values(_OF_REPORT).on_duplicate_key_update(_NEW),
+}
+
+
 def _events_around(deploys: Sequence[Row[Any]]) -> Select[Any]:
     """Return the statement that reads the events of deploys' versions, around their times."""
     column = deployments.c
@@ -284,11 +319,16 @@ class Store:
     """The stored events and idempotency keys.
 
     recording: an engine for the keys, so that they do not wait for readers
+    drifted: what each check reads, for the metrics
     """
 
-    def __init__(self, engine: Engine, recording: Engine | None = None) -> None:
+    def __init__(
+        self, engine: Engine, recording: Engine | None = None, drifted: Drifted | None = None
+    ) -> None:
         self._engine = engine
         self._recording = recording or engine
+        self._drifted = drifted or Drifted()
+        self._dialect = "sqlite" if engine.dialect.name == "sqlite" else "mysql"
 
     def recent(
         self,
@@ -351,19 +391,45 @@ class Store:
     def reserve(self, key_hash: str, reservation: Reservation) -> Reservation:
         """Return the key's reservation, after storing this one if the key has none."""
         row = {"key_hash": key_hash, **asdict(reservation)}
-        dialect = "sqlite" if self._engine.dialect.name == "sqlite" else "mysql"
 
         def reserve(connection: Connection) -> Reservation:
-            connection.execute(_RESERVE[dialect], row)
+            connection.execute(_RESERVE[self._dialect], row)
             stored = connection.execute(_RESERVED, {"reserved": key_hash}).one()
             connection.commit()
             return Reservation(*stored)
 
         return self._use(reserve, self._recording)
 
+    def freezes(self, now: datetime) -> list[Freeze] | None:
+        """Return the freezes in force, the longest first; None without the table or the right."""
+        rows = self._use(lambda connection: _optional(connection, _FREEZES, now=now), self._engine)
+        return None if rows is None else [Freeze(*tuple(row)) for row in rows]
+
+    def drift(self, now: datetime) -> list[Report] | None:
+        """Return the newest report of each environment; None without the table or the right."""
+        return self._use(lambda connection: _reports(connection, now), self._engine)
+
+    def report_drift(self, report: Report) -> None:
+        """Store a report instead of the environment's last one."""
+        self._write(_REPORT[self._dialect], {**vars(report), "found": report.rows()})
+
+    def add_freeze(self, freeze: Freeze) -> None:
+        """Store a freeze."""
+        self._write(insert(freezes), asdict(freeze))
+
+    def end_freeze(self, freeze_id: str, now: datetime) -> None:
+        """End a freeze that is in force."""
+        self._write(_END_FREEZE, {"freeze_id": freeze_id, "now": now})
+
     def check(self) -> None:
         """Raise Unavailable if the table cannot be read, or Busy if there is no time to check."""
-        self._use(lambda connection: connection.execute(_CHECK).all(), self._recording)
+
+        def check(connection: Connection) -> list[Report] | None:
+            connection.execute(_CHECK).all()
+            return _reports(connection, datetime.now(UTC).replace(tzinfo=None))
+
+        reports = self._use(check, self._recording) or ()
+        self._drifted.by_environment = {each.environment: len(each.found) for each in reports}
 
     def close(self) -> None:
         """Close all connections."""
@@ -414,6 +480,13 @@ class Store:
             lambda connection: connection.execute(statement, values).all(), self._engine
         )
 
+    def _write(self, statement: Executable, values: Mapping[str, Any]) -> None:
+        def write(connection: Connection) -> None:
+            connection.execute(statement, values)
+            connection.commit()
+
+        self._use(write, self._recording)
+
     def _use(self, action: Callable[[Connection], ResultT], engine: Engine) -> ResultT:
         """Return the result of an action on a connection; it may run again once, on a new one."""
         with _translated():
@@ -425,6 +498,28 @@ class Store:
                     raise
             with engine.connect() as connection:
                 return action(connection)
+
+
+def _optional(
+    connection: Connection, statement: Executable, **values: object
+) -> Sequence[Row[Any]] | None:
+    """Return rows of a table that may be missing, or not granted yet; then None."""
+    try:
+        return connection.execute(statement, values).all()
+    except exc.DBAPIError as error:
+        if _number(error) not in {NO_SUCH_TABLE, NO_RIGHT}:
+            raise
+        return None
+
+
+def _reports(connection: Connection, now: datetime) -> list[Report] | None:
+    rows = _optional(connection, _DRIFT, since=now - MAX_AGE)
+    if rows is None:
+        return None
+    return [
+        Report(row.environment, row.checked_at, tuple(Drift(**each) for each in row.found))
+        for row in rows
+    ]
 
 
 def _is_retryable(error: exc.DBAPIError) -> bool:

@@ -14,7 +14,10 @@ from wsgiref.simple_server import WSGIRequestHandler, WSGIServer, make_server
 import pytest
 from api_rest import badge
 from api_rest.answers import AnswerPlugin, QueryPlugin
+from api_rest.drift import Drift
+from api_rest.drift_reports import Report
 from api_rest.errors import Unavailable
+from api_rest.freezes import Freeze
 from api_rest.lag import Lag
 from api_rest.metrics import Metrics
 from api_rest.page import Overview, age, duration, mount
@@ -65,6 +68,8 @@ class Service:
         self.recent = [self.run(number) for number in range(8)]
         self.error: Exception | None = None
         self.late: Lag | None = None
+        self.freezes: list[Freeze] = []
+        self.drift: list[Report] = []
         self.port = 0
         self._app = Bottle()
         self._app.install(AnswerPlugin(Metrics("1"), Tracing()))
@@ -99,7 +104,14 @@ class Service:
     def _overview(self) -> Overview:
         if self.error:
             raise self.error
-        return Overview(list(self.running), list(self.recent), self.now, self.late)
+        return Overview(
+            list(self.running),
+            list(self.recent),
+            self.now,
+            self.late,
+            freezes=self.freezes,
+            drift=self.drift,
+        )
 
     @property
     def url(self) -> str:
@@ -319,6 +331,32 @@ class TestRefreshing:
         page.evaluate(REFRESH)
         expect(page.locator("main > .late")).to_have_count(0)
         assert page.evaluate(stays)
+
+    def test_freezes_drift_and_previews_come_and_go(self, page: Page, service: Service) -> None:
+        running = service.running[0]
+        until = service.now + timedelta(days=1)
+        service.freezes = [
+            Freeze("1", "production", until, "a busy week", "Zoë", None, service.now)
+        ]
+        found = Drift(
+            "checkout", "Deployment/checkout", "spec.a", "changed", "2", "5", "kubectl", ""
+        )
+        service.drift = [Report("staging", service.now, (found,))]
+        service.running = [*service.running, replace(running, environment="preview-a-branch")]
+        page.evaluate(REFRESH)
+        frozen = page.get_by_role("status").filter(has_text="production is frozen")
+        expect(frozen).to_contain_text("a busy week")
+        drifted = page.get_by_role("status").filter(has_text="staging differs")
+        expect(drifted).to_contain_text("Deployment/checkout")
+        expect(cell(page, "checkout", "staging")).to_contain_text("drifted")
+        expect(cell(page, "checkout", "production")).not_to_contain_text("drifted")
+        previews = page.get_by_role("region", name="Previews")
+        expect(previews).to_contain_text("preview-a-branch")
+        service.freezes, service.drift = [], []
+        service.running = service.running[:-1]
+        page.evaluate(REFRESH)
+        for gone in (frozen, drifted, previews):
+            expect(gone).to_have_count(0)
 
     def test_it_waits_while_text_is_selected(self, page: Page, service: Service) -> None:
         page.evaluate(

@@ -56,15 +56,15 @@ def run(settings: Settings, stopping: threading.Event) -> int:
         resources.callback(store.close)
         try:
             management = ManagementServer(
-                settings.health_port, probes(vitals, store.check, metrics, settings.topic)
+                settings.management_port, probes(vitals, store.check, metrics, settings.topic)
             )
         except OSError as error:
             reason = str(error)
-            log.error("cannot listen", port=settings.health_port, reason=reason)  # noqa: TRY400
+            log.error("cannot listen", port=settings.management_port, reason=reason)  # noqa: TRY400
             return FAILED
         resources.callback(management.close)
         management.serve()
-        log.info("started", health_port=management.port)
+        log.info("started", management_port=management.port)
         consumer = _Consumer(settings, stopping, store, vitals, metrics)
         try:
             consumer.run(resources)

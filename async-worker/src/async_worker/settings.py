@@ -41,7 +41,7 @@ class Settings(AppSettings, DatabaseSettings, BrokerSettings):
     heartbeat_interval: int = setting(
         integer(1, 3600), "seconds between heartbeat events", default="10"
     )
-    health_port: int = setting(
+    management_port: int = setting(
         integer(1, 65535), "the port of /health, /ready and /metrics", default="8001"
     )
     webhook_url: str = setting(

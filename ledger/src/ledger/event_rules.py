@@ -20,6 +20,7 @@ __all__ = [
     "NAME",
     "OPTIONAL",
     "PRINTABLE",
+    "REASON_LENGTH",
     "STAGE",
     "STAGES",
     "STATUSES",
@@ -42,6 +43,8 @@ STATUSES = ("started", "succeeded", "failed", "rolled-back", "removed")
 LENGTHS = {"component": 128, "version": 128, "environment": 64, "responsible": 256, "stage": 16}
 # Of the name of who sent the event, which api-rest sets.
 ACTOR_LENGTH = 256
+# Of why an environment is frozen.
+REASON_LENGTH = 500
 
 # Each has a pattern and its description.
 _SEGMENT = r"\.*[A-Za-z0-9_-][A-Za-z0-9._-]*"

@@ -13,13 +13,15 @@ from sqlalchemy import (
 )
 from sqlalchemy.dialects import mysql
 
-from .event_rules import ACTOR_LENGTH, LENGTHS
+from .event_rules import ACTOR_LENGTH, LENGTHS, REASON_LENGTH
 from .run_details import TEXT_LENGTHS
 
 __all__ = [
     "INSTANT",
     "counters",
     "deployments",
+    "drift",
+    "freezes",
     "idempotency_keys",
     "metadata",
     "notifications",
@@ -94,4 +96,28 @@ notifications = Table(
     Column("next_attempt_at", INSTANT, index=True),
     Column("sent_at", INSTANT),
     Column("last_error", String(255)),
+)
+
+# Times in which nothing is deployed to an environment. api-rest writes them.
+freezes = Table(
+    "freezes",
+    metadata,
+    Column("id", String(36), primary_key=True),
+    Column("environment", String(LENGTHS["environment"]), nullable=False),
+    Column("until", INSTANT, nullable=False, index=True),
+    Column("reason", String(REASON_LENGTH), nullable=False),
+    Column("responsible", String(LENGTHS["responsible"]), nullable=False),
+    Column("actor", String(ACTOR_LENGTH)),
+    Column("created_at", INSTANT, nullable=False),
+    # Null: it holds until `until`.
+    Column("ended_at", INSTANT),
+)
+
+# How each environment differs from what was deployed to it; a report replaces the one before.
+drift = Table(
+    "drift",
+    metadata,
+    Column("environment", String(LENGTHS["environment"]), primary_key=True),
+    Column("checked_at", INSTANT, nullable=False),
+    Column("found", JSON, nullable=False),
 )
