@@ -2,9 +2,17 @@
 
 {{/*
 The enabled components, as JSON: name to values, merged over componentDefaults. A key that is null
-in the user's values is empty, or removed. Every port is {port, protocol}. (root)
+in the user's values is empty, or removed. Every port is {port, protocol}. Most templates need them,
+and merging takes time, so the root keeps them: Helm gives the same root to every template. (root)
 */}}
 {{- define "platform.components" -}}
+{{- if not (hasKey . "Components") -}}
+{{- $_ := set . "Components" (include "platform.components.merged" .) -}}
+{{- end -}}
+{{- .Components -}}
+{{- end -}}
+
+{{- define "platform.components.merged" -}}
 {{- $components := dict -}}
 {{- range $name, $values := .Values.components -}}
 {{- if kindIs "map" $values -}}
@@ -196,4 +204,15 @@ database among them. (root)
 {{- end -}}
 {{- end -}}
 {{- toJson $required -}}
+{{- end -}}
+
+{{/* platform.requiredCapacity without what a node has, if checkNodes allows to ask. (root) */}}
+{{- define "platform.missingCapacity" -}}
+{{- $missing := include "platform.requiredCapacity" . | fromJson -}}
+{{- if .Values.checkNodes -}}
+{{- range (lookup "v1" "Node" "" "").items -}}
+{{- $_ := unset $missing (get (.metadata.labels | default dict) $.Values.capacityTypeLabel) -}}
+{{- end -}}
+{{- end -}}
+{{- toJson $missing -}}
 {{- end -}}

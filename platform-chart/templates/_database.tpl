@@ -4,10 +4,6 @@
 {{- include "platform.name" (dict "root" . "name" "database") -}}
 {{- end -}}
 
-{{- define "platform.database.headless" -}}
-{{- include "platform.name" (dict "root" . "name" "database-headless") -}}
-{{- end -}}
-
 {{/*
 The accounts besides the owner, as JSON: name to {username, password, existingSecret, tables}. Every
 key is there, if only empty.
@@ -67,12 +63,7 @@ The password of an account of the chart's database, if the values have one. (dic
   value: {{ ternary 3306 $external.port $internal | quote }}
 - name: DB_DATABASE
   value: {{ ternary $values.database.name $external.name $internal | quote }}
-- name: DB_USERNAME
-  valueFrom:
-    secretKeyRef: {name: {{ include "platform.database.secret" . }}, key: username}
-- name: DB_PASSWORD
-  valueFrom:
-    secretKeyRef: {name: {{ include "platform.database.secret" . }}, key: password}
+{{- include "platform.login" (dict "prefix" "DB" "secret" (include "platform.database.secret" .)) }}
 {{- if include "platform.database.caSecret" .root }}
 - name: DB_TLS_CA
   value: /etc/platform/database/ca.crt

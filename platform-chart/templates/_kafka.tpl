@@ -4,13 +4,9 @@
 {{- include "platform.name" (dict "root" . "name" "kafka") -}}
 {{- end -}}
 
-{{- define "platform.kafka.headless" -}}
-{{- include "platform.name" (dict "root" . "name" "kafka-headless") -}}
-{{- end -}}
-
 {{/* The domain of the brokers' host names: POD.DOMAIN. */}}
 {{- define "platform.kafka.domain" -}}
-{{- printf "%s.%s.svc" (include "platform.kafka.headless" .) .Release.Namespace -}}
+{{- printf "%s-headless.%s.svc" (include "platform.kafka.name" .) .Release.Namespace -}}
 {{- end -}}
 
 {{/* The Secret with user names and passwords. */}}
@@ -113,7 +109,8 @@ server.properties: |
 {{- if .Values.kafka.auth.enabled }}
 - name: BROKER_SASL_MECHANISM
   value: SCRAM-SHA-512
-{{ include "platform.kafka.credentials" (include "platform.kafka.secret" .) }}
+{{- $secret := include "platform.kafka.secret" . }}
+{{- include "platform.login" (dict "prefix" "BROKER" "secret" $secret) }}
 {{- end }}
 {{- if .Values.kafka.tls.enabled }}
 - name: BROKER_CA_FILE
@@ -128,7 +125,7 @@ server.properties: |
 {{- if hasPrefix "SASL_" $kafka.securityProtocol }}
 - name: BROKER_SASL_MECHANISM
   value: {{ $kafka.saslMechanism }}
-{{ include "platform.kafka.credentials" $kafka.existingSecret }}
+{{- include "platform.login" (dict "prefix" "BROKER" "secret" $kafka.existingSecret) }}
 {{- end }}
 {{- if $kafka.caSecret }}
 - name: BROKER_CA_FILE
@@ -137,14 +134,13 @@ server.properties: |
 {{- end -}}
 {{- end -}}
 
-{{/* The variables of a login. (the name of a Secret with username and password) */}}
-{{- define "platform.kafka.credentials" -}}
-- name: BROKER_USERNAME
+{{/* The variables of a login, from username and password of a Secret. (dict prefix secret) */}}
+{{- define "platform.login" -}}
+{{- range list "username" "password" }}
+- name: {{ $.prefix }}_{{ upper . }}
   valueFrom:
-    secretKeyRef: {name: {{ . }}, key: username}
-- name: BROKER_PASSWORD
-  valueFrom:
-    secretKeyRef: {name: {{ . }}, key: password}
+    secretKeyRef: {name: {{ $.secret }}, key: {{ . }}}
+{{- end }}
 {{- end -}}
 
 {{/* The Secret with the CA that clients trust; nothing if they need none. */}}
@@ -194,15 +190,8 @@ metadata:
     checksum/script: {{ .Files.Get "files/kafka/topics.sh" | sha256sum }}
 spec:
   serviceAccountName: {{ $name }}
-  automountServiceAccountToken: false
-  enableServiceLinks: false
+  {{- include "platform.podDefaults" . | nindent 2 }}
   restartPolicy: OnFailure
-  {{- with .Values.image.pullSecrets }}
-  imagePullSecrets:
-    {{- range . }}
-    - name: {{ . }}
-    {{- end }}
-  {{- end }}
   securityContext:
     {{- include "platform.podSecurityContext" (dict "user" 1000) | nindent 4 }}
   {{- with include "platform.scheduling" (pick $kafka "nodeSelector" "tolerations") }}

@@ -233,7 +233,7 @@ come before literal ones, which may then refer to them: $(DB_PASSWORD).
 {{- end -}}
 {{- $values := merge (dict "environment" .root.Values.environment) $component.shutdown -}}
 {{- if has "token" $component.uses -}}
-{{- $env = concat $env (include "platform.token.env" .root | fromYamlArray) -}}
+{{- $env = append $env (dict "name" "TOKENS_FILE" "value" "/etc/platform/token/tokens") -}}
 {{- end -}}
 {{- range $setting, $variable := $component.variables -}}
 {{- if $variable -}}
@@ -468,6 +468,61 @@ there is none. (dict root uses)
 {{- $_ := set $projection "optional" true -}}
 {{- end -}}
 {{- toJson $projection -}}
+{{- end -}}
+
+{{/*
+What a StatefulSet has for its claims, as JSON: {templates, annotations}. Its claim templates cannot
+change, so one that exists keeps their sizes, and an annotation has each new size: `inv deploy`
+enlarges the claims. (dict root name claims labels)
+*/}}
+{{- define "platform.claims" -}}
+{{- $templates := list -}}
+{{- $annotations := dict -}}
+{{- range $name, $claim := .claims -}}
+{{- if not $claim.existingClaim -}}
+{{- $spec := include "platform.component.claimSpec" $claim | fromYaml -}}
+{{- $existing := include "platform.claimSize" (merge (dict "claim" $name) $) -}}
+{{- with $existing -}}
+{{- $_ := set $spec.resources.requests "storage" . -}}
+{{- if ne (include "platform.quantity" .) (include "platform.quantity" $claim.size) -}}
+{{- $_ := set $annotations (printf "platform/claim-%s" $name) (toString $claim.size) -}}
+{{- end -}}
+{{- end -}}
+{{- $metadata := dict "name" $name -}}
+{{- with $.labels -}}
+{{- $_ := set $metadata "labels" . -}}
+{{- end -}}
+{{- $template := dict "apiVersion" "v1" "kind" "PersistentVolumeClaim" "spec" $spec -}}
+{{- $templates = append $templates (set $template "metadata" $metadata) -}}
+{{- end -}}
+{{- end -}}
+{{- dict "templates" $templates "annotations" $annotations | toJson -}}
+{{- end -}}
+
+{{/* The size in the claim template of a StatefulSet that exists. (dict root name claim) */}}
+{{- define "platform.claimSize" -}}
+{{- $set := lookup "apps/v1" "StatefulSet" .root.Release.Namespace (include "platform.name" .) -}}
+{{- range dig "spec" "volumeClaimTemplates" list $set -}}
+{{- if eq .metadata.name $.claim -}}
+{{- .spec.resources.requests.storage -}}
+{{- end -}}
+{{- end -}}
+{{- end -}}
+
+{{/* How the pods of Kafka and the database run, and on which nodes. (dict root name user) */}}
+{{- define "platform.backend.podSpec" -}}
+{{- $backend := index .root.Values .name -}}
+{{- $affinity := include "platform.component.affinity" (dict "root" .root "component" $backend) -}}
+{{- $scheduling := pick $backend "nodeSelector" "tolerations" -}}
+{{- $_ := set $scheduling "affinity" (fromJson $affinity) -}}
+serviceAccountName: {{ include "platform.name" . }}
+{{ include "platform.podDefaults" .root }}
+{{- with $backend.priorityClassName }}
+priorityClassName: {{ . }}
+{{- end }}
+securityContext:
+  {{- include "platform.podSecurityContext" (dict "user" .user) | nindent 2 }}
+{{- include "platform.scheduling" $scheduling }}
 {{- end -}}
 
 {{/* The spec of a PersistentVolumeClaim. (claim) */}}

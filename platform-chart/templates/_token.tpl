@@ -14,8 +14,3 @@ true
 {{- $default := include "platform.name" (dict "root" . "name" "token") -}}
 {{- .Values.token.existingSecret | default $default -}}
 {{- end -}}
-
-{{- define "platform.token.env" -}}
-- name: TOKENS_FILE
-  value: /etc/platform/token/tokens
-{{- end -}}

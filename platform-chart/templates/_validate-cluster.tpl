@@ -10,40 +10,19 @@ What the cluster would refuse halfway, or never run. `helm template` has no clus
 {{- $_ := set $part "path" (printf "components.%s" $name) -}}
 {{- include "platform.validate.cluster.service" $part -}}
 {{- include "platform.validate.cluster.quota" $part -}}
-{{- range $claim, $settings := $component.claims -}}
-{{- if $settings.size -}}
-{{- $_ := set $part "claim" $claim -}}
-{{- $_ := set $part "size" $settings.size -}}
-{{- $_ := set $part "key" (printf "components.%s.claims.%s.size" $name $claim) -}}
-{{- include "platform.validate.cluster.size" $part -}}
 {{- end -}}
-{{- end -}}
-{{- end -}}
-{{- range $backend := list "kafka" "database" -}}
-{{- $settings := index $.Values $backend -}}
-{{- if $settings.enabled -}}
-{{- $part := dict "root" $ "name" $backend "component" (dict "kind" "StatefulSet") -}}
-{{- $_ := set $part "claim" "data" -}}
-{{- $_ := set $part "size" $settings.persistence.size -}}
-{{- $_ := set $part "key" (printf "%s.persistence.size" $backend) -}}
-{{- include "platform.validate.cluster.size" $part -}}
+{{- range $size := include "platform.sizes" . | fromJsonArray -}}
+{{- with (include "platform.liveClaims" (merge (dict "root" $) $size) | fromJson).largest }}
+{{ $size.path }}: it is {{ . }}, and a claim cannot shrink; set it to that
 {{- end -}}
 {{- end -}}
 {{- end -}}
 
 {{/* Nodes of the required capacity types. Without the right to list nodes, Helm fails. (root) */}}
 {{- define "platform.validate.cluster.checkNodes" -}}
-{{- $label := .Values.capacityTypeLabel -}}
-{{- $nodes := (lookup "v1" "Node" "" "").items -}}
-{{- range $capacity, $names := include "platform.requiredCapacity" . | fromJson -}}
-{{- $found := empty $nodes -}}
-{{- range $nodes -}}
-{{- if eq $capacity (get (.metadata.labels | default dict) $label) -}}
-{{- $found = true -}}
-{{- end -}}
-{{- end -}}
-{{- if not $found }}
-{{- $needed := printf "%s=%s" $label $capacity }}
+{{- if (lookup "v1" "Node" "" "").items -}}
+{{- range $capacity, $names := include "platform.missingCapacity" . | fromJson -}}
+{{- $needed := printf "%s=%s" $.Values.capacityTypeLabel $capacity }}
 capacityTypeLabel: no node has the label {{ $needed }}, which {{ join " and " $names }} must have
 {{- printf "; set it: kubectl label node NODE %s; or use values-any-cluster.yaml too" $needed }}
 {{- print "; or set checkNodes to false if nodes are added later" }}
@@ -105,40 +84,56 @@ capacityTypeLabel: no node has the label {{ $needed }}, which {{ join " and " $n
 {{- end -}}
 {{- end -}}
 
+{{/* Every claim with a size, as a JSON list of {name, kind, claim, size, path}. (root) */}}
+{{- define "platform.sizes" -}}
+{{- $sizes := list -}}
+{{- range $backend := list "kafka" "database" -}}
+{{- $settings := index $.Values $backend -}}
+{{- if $settings.enabled -}}
+{{- $size := dict "name" $backend "kind" "StatefulSet" "claim" "data" -}}
+{{- $_ := set $size "path" (printf "%s.persistence.size" $backend) -}}
+{{- $sizes = append $sizes (set $size "size" $settings.persistence.size) -}}
+{{- end -}}
+{{- end -}}
+{{- range $name, $component := include "platform.components" . | fromJson -}}
+{{- range $claim, $settings := $component.claims -}}
+{{- if $settings.size -}}
+{{- $size := dict "name" $name "kind" $component.kind "claim" $claim "size" $settings.size -}}
+{{- $_ := set $size "path" (printf "components.%s.claims.%s.size" $name $claim) -}}
+{{- $sizes = append $sizes $size -}}
+{{- end -}}
+{{- end -}}
+{{- end -}}
+{{- toJson $sizes -}}
+{{- end -}}
+
 {{/*
-The size of a claim: a StatefulSet cannot change it, and no claim shrinks.
-(dict root name component claim size key)
+The claims of a name that are smaller than their size, and the largest size of all, as JSON:
+{small, largest}. (dict root name kind claim size)
 */}}
-{{- define "platform.validate.cluster.size" -}}
-{{- $name := include "platform.name" . -}}
+{{- define "platform.liveClaims" -}}
 {{- $namespace := .root.Release.Namespace -}}
-{{- $current := "" -}}
-{{- $claims := list -}}
-{{- if eq .component.kind "StatefulSet" -}}
-{{- $set := lookup "apps/v1" "StatefulSet" $namespace $name -}}
-{{- range dig "spec" "volumeClaimTemplates" list $set -}}
-{{- if eq .metadata.name $.claim -}}
-{{- $current = .spec.resources.requests.storage -}}
+{{- $prefix := printf "%s-%s" (include "platform.name" .) .claim -}}
+{{- $names := list $prefix -}}
+{{- if eq .kind "StatefulSet" -}}
+{{- $names = list -}}
+{{- $set := lookup "apps/v1" "StatefulSet" $namespace (include "platform.name" .) -}}
+{{- range until (dig "spec" "replicas" 1 $set | int | max 1 | int) -}}
+{{- $names = append $names (printf "%s-%s-%d" $.claim (include "platform.name" $) .) -}}
 {{- end -}}
 {{- end -}}
-{{- range $number := until (dig "spec" "replicas" 1 $set | int | max 1 | int) -}}
-{{- $claims = append $claims (printf "%s-%s-%d" $.claim $name $number) -}}
-{{- end -}}
-{{- else -}}
-{{- $claim := lookup "v1" "PersistentVolumeClaim" $namespace (printf "%s-%s" $name .claim) -}}
-{{- $current = dig "spec" "resources" "requests" "storage" "" $claim -}}
-{{- end -}}
-{{- $old := include "platform.quantity" $current -}}
-{{- $new := include "platform.quantity" .size -}}
-{{- if and $old $new -}}
-{{- if lt (float64 $new) (float64 $old) }}
-{{ .key }}: it is {{ $current }}, and a claim cannot shrink; set it to that
-{{- else if and $claims (gt (float64 $new) (float64 $old)) }}
-{{- $patch := printf `{"spec":{"resources":{"requests":{"storage":"%s"}}}}` (toString .size) }}
-{{ .key }}: it is {{ $current }}, which a StatefulSet cannot change; if the storage class enlarges
-{{- printf " volumes, upgrade again after: for claim in %s; do kubectl" (join " " $claims) }}
-{{- printf " --namespace %s patch pvc $claim --patch '%s'; done" $namespace $patch }}
-{{- printf " && kubectl --namespace %s delete statefulset %s --cascade=orphan" $namespace $name }}
+{{- $size := include "platform.quantity" .size | float64 -}}
+{{- $live := dict "small" list "largest" "" -}}
+{{- range $name := $names -}}
+{{- $claim := lookup "v1" "PersistentVolumeClaim" $namespace $name -}}
+{{- with dig "spec" "resources" "requests" "storage" "" $claim -}}
+{{- $current := include "platform.quantity" . | float64 -}}
+{{- if lt $current $size -}}
+{{- $_ := set $live "small" (append $live.small $name) -}}
+{{- else if gt $current $size -}}
+{{- $_ := set $live "largest" . -}}
 {{- end -}}
 {{- end -}}
+{{- end -}}
+{{- toJson $live -}}
 {{- end -}}

@@ -5,8 +5,8 @@ before any template, and print regular expressions; decision 39 says why it does
 
 {{/*
 Adds the mistakes of a value to report.mistakes and their paths to report.unsound, and to
-report.broken if the type is wrong. An unknown key is removed from the value instead.
-(dict value schema path report; report has defs)
+report.broken if the type is wrong. An unknown key is removed from the value; one of the wrong type
+is replaced, since the checks rely on types. (dict value schema path report; report has defs, types)
 */}}
 {{- define "platform.schema.compare" -}}
 {{- $schema := .schema -}}
@@ -16,11 +16,14 @@ report.broken if the type is wrong. An unknown key is removed from the value ins
 {{- range $schema.allOf -}}
 {{- include "platform.schema.compare" (set (omit $ "schema") "schema" .) -}}
 {{- end -}}
-{{- $type := include "platform.schema.type" .value -}}
+{{- $type := get .report.types (kindOf .value) -}}
+{{- if eq $type "number" -}}
+{{- $type = ternary "integer" "number" (eq .value (floor .value)) -}}
+{{- end -}}
 {{- $types := $schema.type | default (ternary "string" list (hasKey $schema "enum")) -}}
 {{- $types = ternary (list $types) $types (kindIs "string" $types) -}}
 {{- $number := and (eq $type "integer") (has "number" $types) -}}
-{{- $part := set (omit . "schema") "schema" $schema -}}
+{{- $part := set . "schema" $schema -}}
 {{- if not (or (empty $types) (has $type $types) $number) -}}
 {{- include "platform.schema.wrongType" (dict "node" $part "type" $type "types" $types) -}}
 {{- else if eq $type "object" -}}
@@ -29,18 +32,6 @@ report.broken if the type is wrong. An unknown key is removed from the value ins
 {{- include "platform.schema.array" $part -}}
 {{- else if ne $type "null" -}}
 {{- include "platform.schema.scalar" $part -}}
-{{- end -}}
-{{- end -}}
-
-{{/* JSON Schema's name for the type of a value. (value) */}}
-{{- define "platform.schema.type" -}}
-{{- $types := dict "string" "string" "bool" "boolean" "map" "object" "slice" "array" -}}
-{{- $_ := set $types "invalid" "null" -}}
-{{- $type := get $types (kindOf .) -}}
-{{- if $type -}}
-{{- $type -}}
-{{- else -}}
-{{- ternary "integer" "number" (eq (float64 .) (floor .)) -}}
 {{- end -}}
 {{- end -}}
 
@@ -102,6 +93,9 @@ report.broken if the type is wrong. An unknown key is removed from the value ins
 {{- else if kindIs "float64" $value -}}
 {{- if and (hasKey $schema "minimum") (lt $value $schema.minimum) -}}
 {{- $text = printf "%s is less than %s" $shown (toJson $schema.minimum) -}}
+{{- with $schema.title -}}
+{{- $text = printf "%s; write %s" $text . -}}
+{{- end -}}
 {{- else if and (hasKey $schema "maximum") (gt $value $schema.maximum) -}}
 {{- $text = printf "%s is more than %s" $shown (toJson $schema.maximum) -}}
 {{- end -}}
@@ -141,6 +135,7 @@ report.broken if the type is wrong. An unknown key is removed from the value ins
 {{- $unknown := list -}}
 {{- range $key, $value := .value -}}
 {{- $child := dict "value" $value "path" (print $prefix $key) "report" $.report -}}
+{{- $_ := set (set $child "map" $.value) "key" $key -}}
 {{- $named := len $.report.mistakes -}}
 {{- with $schema.propertyNames -}}
 {{- $name := dict "value" $key "schema" . "path" $child.path "report" $.report -}}
@@ -154,12 +149,10 @@ report.broken if the type is wrong. An unknown key is removed from the value ins
 {{- end -}}
 {{- if ne $named (len $.report.mistakes) -}}
 {{- $unknown = append $unknown $key -}}
-{{- else if hasKey $known $key -}}
-{{- include "platform.schema.compare" (set $child "schema" (get $known $key)) -}}
-{{- else if $matched -}}
-{{- include "platform.schema.compare" (set $child "schema" (first $matched)) -}}
-{{- else if kindIs "map" $others -}}
-{{- include "platform.schema.compare" (set $child "schema" $others) -}}
+{{- else if or (hasKey $known $key) $matched (kindIs "map" $others) -}}
+{{- $other := ternary (first $matched) $others (not (empty $matched)) -}}
+{{- $_ := set $child "schema" (get $known $key | default $other) -}}
+{{- include "platform.schema.member" $child -}}
 {{- else if kindIs "bool" $others -}}
 {{- $nearest := include "platform.schema.nearest" (set (omit $ "value") "key" $key) -}}
 {{- $text := printf "there is no such key%s" $nearest -}}
@@ -174,9 +167,14 @@ report.broken if the type is wrong. An unknown key is removed from the value ins
 {{- if kindIs "invalid" (index $.value .) -}}
 {{- $mistake := dict "node" $ "path" (print $prefix .) "in" "broken" -}}
 {{- $default := not (hasPrefix "components." $.path) -}}
-{{- $hint := ternary "did null remove its default?" "set it" $default -}}
+{{- $removed := "null removed it, or --reuse-values has those of an older chart" -}}
+{{- $removed = printf "%s: use --reset-then-reuse-values" $removed -}}
+{{- $hint := ternary $removed "set it" $default -}}
 {{- $_ := set $mistake "text" (printf "it is missing; %s" $hint) -}}
 {{- include "platform.schema.mistake" $mistake -}}
+{{- $property := include "platform.schema.property" (set (omit $ "value") "key" .) | fromJson -}}
+{{- $missing := dict "map" $.value "key" . "schema" $property "report" $.report -}}
+{{- include "platform.schema.replace" $missing -}}
 {{- end -}}
 {{- end -}}
 {{- $count := len .value -}}
@@ -186,6 +184,59 @@ report.broken if the type is wrong. An unknown key is removed from the value ins
 {{- $text := printf "it has %s; keep one" (keys .value | sortAlpha | join " and ") -}}
 {{- include "platform.schema.mistake" (dict "node" . "text" $text) -}}
 {{- end -}}
+{{- end -}}
+
+{{/*
+Compares the value of a key, and replaces it if it, or an entry of its list, has the wrong type.
+(dict map key value schema path report)
+*/}}
+{{- define "platform.schema.member" -}}
+{{- $before := len .report.broken -}}
+{{- include "platform.schema.compare" . -}}
+{{- if gt (len .report.broken) $before -}}
+{{- $own := printf "^%s(\\[[0-9]+\\])*$" (regexQuoteMeta .path) -}}
+{{- range slice .report.broken $before -}}
+{{- if regexMatch $own . -}}
+{{- include "platform.schema.replace" $ -}}
+{{- end -}}
+{{- end -}}
+{{- end -}}
+{{- end -}}
+
+{{/* Sets a key to the least value that fits the schema. (dict map key schema report) */}}
+{{- define "platform.schema.replace" -}}
+{{- $types := printf "%v" .schema.type -}}
+{{- $least := "" -}}
+{{- if .schema.enum -}}
+{{- $least = first .schema.enum -}}
+{{- else if or .schema.allOf (contains "object" $types) -}}
+{{- $least = dict -}}
+{{- else if contains "array" $types -}}
+{{- $least = list -}}
+{{- else if contains "boolean" $types -}}
+{{- $least = false -}}
+{{- else if or (contains "integer" $types) (contains "number" $types) -}}
+{{- $least = .schema.minimum | default 0.0 -}}
+{{- end -}}
+{{- $_ := set .map .key $least -}}
+{{- range .schema.required -}}
+{{- $property := include "platform.schema.property" (set (omit $ "map") "key" .) | fromJson -}}
+{{- $child := dict "map" $least "key" . "schema" $property "report" $.report -}}
+{{- include "platform.schema.replace" $child -}}
+{{- end -}}
+{{- end -}}
+
+{{/* The schema of a property, as JSON. (dict schema key report) */}}
+{{- define "platform.schema.property" -}}
+{{- $property := get (.schema.properties | default dict) .key | default dict -}}
+{{- range .schema.allOf -}}
+{{- $other := get $.report.defs (trimPrefix "#/$defs/" (get . "$ref")) -}}
+{{- $property = $property | default (get $other.properties $.key) -}}
+{{- end -}}
+{{- with get $property "$ref" -}}
+{{- $property = get $.report.defs (trimPrefix "#/$defs/" .) -}}
+{{- end -}}
+{{- toJson $property -}}
 {{- end -}}
 
 {{/* What to write instead of an unknown key: ; did you mean …? (dict key schema path report) */}}
@@ -208,8 +259,8 @@ report.broken if the type is wrong. An unknown key is removed from the value ins
 {{- end -}}
 {{- if and .path (lt $most 70) -}}
 {{- range $name := $own -}}
-{{- $below := include "platform.schema.properties" (dict "node" $ "name" $name) | fromJsonArray -}}
-{{- if has $.key $below -}}
+{{- $property := include "platform.schema.property" (set (omit $) "key" $name) | fromJson -}}
+{{- if hasKey ($property.properties | default dict) $.key -}}
 {{- $elsewhere = append $elsewhere (printf "%s.%s" $name $.key) -}}
 {{- end -}}
 {{- end -}}
@@ -232,15 +283,6 @@ report.broken if the type is wrong. An unknown key is removed from the value ins
 {{- end -}}
 {{- end -}}
 
-{{/* The keys below a property, as a JSON list. (dict node name; node has schema and report) */}}
-{{- define "platform.schema.properties" -}}
-{{- $schema := get .node.schema.properties .name -}}
-{{- with get $schema "$ref" -}}
-{{- $schema = get $.node.report.defs (trimPrefix "#/$defs/" .) -}}
-{{- end -}}
-{{- keys ($schema.properties | default dict) | toJson -}}
-{{- end -}}
-
 {{/* What Kubernetes and other charts call something, and its key here. (key) */}}
 {{- define "platform.schema.synonym" -}}
 {{- $synonyms := dict
@@ -257,11 +299,16 @@ report.broken if the type is wrong. An unknown key is removed from the value ins
 {{- get $synonyms . -}}
 {{- end -}}
 
-{{/* How alike two words are, in percent: the pairs of letters that both have. (dict one other) */}}
+{{/*
+How alike two words are, in percent: the pairs of letters that both have. Words of the same letters
+are alike: kakfa and kafka. (dict one other)
+*/}}
 {{- define "platform.likeness" -}}
 {{- $pairs := list -}}
+{{- $sorted := list -}}
 {{- range $word := list .one .other -}}
 {{- $letters := regexReplaceAll "[^a-z0-9]" (lower $word) "" -}}
+{{- $sorted = append $sorted (splitList "" $letters | sortAlpha | join "") -}}
 {{- $own := list -}}
 {{- range $start := untilStep 0 (sub (len $letters) 1 | int) 1 -}}
 {{- $own = append $own (substr $start (add $start 2 | int) $letters) -}}
@@ -275,7 +322,9 @@ report.broken if the type is wrong. An unknown key is removed from the value ins
 {{- end -}}
 {{- end -}}
 {{- $total := add (len (index $pairs 0)) (len (index $pairs 1)) | int -}}
-{{- if gt $total 0 -}}
+{{- if eq (first $sorted) (last $sorted) -}}
+90
+{{- else if gt $total 0 -}}
 {{- div (mul 200 $shared) $total -}}
 {{- else -}}
 0

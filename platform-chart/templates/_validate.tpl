@@ -8,28 +8,17 @@ line as `path: what is wrong; what to do`. All are reported together.
 {{- $schema := .Files.Get "schema.json" | fromJson -}}
 {{- $values := .Values | toJson | fromJson -}}
 {{- $report := dict "defs" (get $schema "$defs") "mistakes" list "unknown" list -}}
-{{- $_ := merge $report (dict "unsound" list "broken" list) -}}
+{{- $types := dict "string" "string" "bool" "boolean" "float64" "number" -}}
+{{- $_ := merge $types (dict "map" "object" "slice" "array" "invalid" "null") -}}
+{{- $_ := merge $report (dict "unsound" list "broken" list "types" $types) -}}
 {{- $node := dict "value" $values "schema" $schema "path" "" "report" $report -}}
 {{- include "platform.schema.compare" $node -}}
-{{- $mistakes := $report.mistakes -}}
+{{- $mistakes := uniq $report.mistakes -}}
 {{- /* What does not fit the schema is not compared with others, which would hide its cause. */ -}}
 {{- $unsound := list -}}
 {{- range concat $report.unsound $report.broken -}}
 {{- $unsound = append $unsound (regexFind "^(components[.][^.]+|[^.]+)" .) -}}
 {{- end -}}
-{{- /* The checks rely on types. */ -}}
-{{- $typed := true -}}
-{{- range $report.broken -}}
-{{- $path := regexReplaceAll "\\[.*" . "" | splitList "." -}}
-{{- if ne (first $path) "components" -}}
-{{- $typed = false -}}
-{{- else if gt (len $path) 2 -}}
-{{- $_ := unset (get $values.components (index $path 1)) (index $path 2) -}}
-{{- else if gt (len $path) 1 -}}
-{{- $_ := unset $values.components (index $path 1) -}}
-{{- end -}}
-{{- end -}}
-{{- if and $typed (kindIs "map" $values.components) -}}
 {{- $root := omit . "Values" | merge (dict "Values" $values) -}}
 {{- $follows := printf "^(%s)[.:]" (join "|" (append $unsound "[$]") | replace "." "[.]") -}}
 {{- $parts := list "labels" "tls" "tests" "components" "names" "backends" "generated" "live" -}}
@@ -41,10 +30,12 @@ line as `path: what is wrong; what to do`. All are reported together.
 {{- end -}}
 {{- end -}}
 {{- end -}}
-{{- end -}}
 {{- with $mistakes -}}
 {{- $count := ternary "one mistake" (printf "%d mistakes" (len .)) (eq (len .) 1) -}}
-{{- fail (printf "\n\n%s in the values:\n\n  - %s\n" $count (join "\n  - " .)) -}}
+{{- $message := printf "%s in the values:\n\n  - %s\n" $count (join "\n  - " .) -}}
+{{- fail (printf "\n\n%s" $message) -}}
+{{- /* `helm lint` goes on after `fail`, but not after a template that does not exist. */ -}}
+{{- include $message . -}}
 {{- end -}}
 {{- end -}}
 
@@ -117,6 +108,11 @@ tls.publicCA: the CA of a self-signed certificate is not public; set it to false
 
 {{/* (root) */}}
 {{- define "platform.validate.tests" -}}
+{{- $drift := .Values.drift -}}
+{{- $secured := include "platform.tls.components" . | fromJsonArray -}}
+{{- if and $drift.enabled (not (has $drift.component $secured)) }}
+drift.component: {{ $drift.component }} has no TLS; set its tls.enabled, or drift.enabled to false
+{{- end -}}
 {{- $tests := .Values.tests -}}
 {{- $name := $tests.component -}}
 {{- /* The default may be missing: api-rest may have been removed. */ -}}

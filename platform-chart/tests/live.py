@@ -5,6 +5,7 @@ The cluster is a fake of its API server, which only reads. tests/e2e uses a real
 
 from __future__ import annotations
 
+import functools
 import http.server
 import json
 import subprocess
@@ -17,7 +18,7 @@ from typing import Any
 
 from support import CHART, Document, Values, helm, load, load_all
 
-__all__ = ["claim", "refused", "upgraded"]
+__all__ = ["claim", "notes", "refused", "upgraded"]
 
 NAMESPACE = "test"
 KINDS = {
@@ -40,6 +41,13 @@ def upgraded(live: Iterable[Document], values: Values = "", program: str = "") -
     return load_all(result.stdout)
 
 
+def notes(live: Iterable[Document], values: Values = "") -> str:
+    """Return the chart's NOTES while these objects are in the cluster."""
+    result = _template(live, values, "", command="install")
+    assert result.returncode == 0, result.stderr
+    return result.stdout.partition("\nNOTES:\n")[2]
+
+
 def refused(live: Iterable[Document], values: Values = "") -> str:
     """Return the error of helm for values that it must not render over these objects."""
     result = _template(live, values, "")
@@ -53,13 +61,18 @@ def claim(name: str) -> Document:
 
 
 def _template(
-    live: Iterable[Document], values: Values, program: str
+    live: Iterable[Document], values: Values, program: str, command: str = "template"
 ) -> subprocess.CompletedProcess[str]:
     text = json.dumps(load(values or "{}") if isinstance(values, str) else values)
-    arguments = ["template", "platform", str(CHART), "--namespace", NAMESPACE]
+    return _run(json.dumps(list(live)), text, program, command)
+
+
+@functools.cache
+def _run(live: str, values: str, program: str, command: str) -> subprocess.CompletedProcess[str]:
+    arguments = [command, "platform", str(CHART), "--namespace", NAMESPACE]
     arguments += ["--dry-run=server", "--disable-openapi-validation", "--values", "-"]
-    with _api_server(live) as kubeconfig:
-        return helm(*arguments, program=program or None, stdin=text, kubeconfig=kubeconfig)
+    with _api_server(json.loads(live)) as kubeconfig:
+        return helm(*arguments, program=program or None, stdin=values, kubeconfig=kubeconfig)
 
 
 @contextmanager

@@ -44,6 +44,7 @@ __all__ = [
     "pods",
     "render",
     "render_text",
+    "rendered_by",
     "secret",
     "values_option",
     "variables",
@@ -55,11 +56,14 @@ Values = Mapping[str, Any] | str
 
 CHART = Path(__file__).parents[1]
 VALUES_FILES = [
-    f"values-{environment}.yaml" for environment in ("local", "develop", "staging", "production")
+    f"values-{environment}.yaml"
+    for environment in ("local", "develop", "staging", "production", "preview")
 ]
 # Merged over another file; alone it is valid too.
 MIRROR = "values-mirror.yaml"
 EXAMPLES = sorted(f"examples/{file.name}" for file in (CHART / "examples").glob("*.yaml"))
+# Without a cluster each Helm assumes another version of Kubernetes.
+DEFAULT_OPTIONS = {"namespace": "test", "kube_version": "1.34.0"}
 WORKLOADS = ("StatefulSet", "Deployment", "DaemonSet", "Job", "CronJob")
 # A component with TLS.
 SECURED: dict[str, Any] = {
@@ -150,6 +154,14 @@ def render_text(
     return result.stdout
 
 
+def rendered_by(program: str, values: Values = "", values_file: str = "") -> list[Document]:
+    """Return the objects that this helm program renders."""
+    other = [] if program == helms()[0] else [program]  # `render` uses the first
+    result = _template(_json(values), values_file, "platform", (), *other)
+    assert result.returncode == 0, result.stderr
+    return load_all(result.stdout)
+
+
 def fails(values: Values) -> str:
     """Return the error of helm for values that it must not render."""
     result = _template(_json(values), "", "platform", ())
@@ -174,15 +186,19 @@ def _parsed(text: str) -> bytes:
 
 @functools.cache
 def _template(
-    values: str, values_file: str, release: str, options: tuple[tuple[str, str | None], ...]
+    values: str,
+    values_file: str,
+    release: str,
+    options: tuple[tuple[str, str | None], ...],
+    program: str | None = None,
 ) -> subprocess.CompletedProcess[str]:
     arguments = ["template", release, str(CHART)]
     if values_file:
         arguments.append(values_option(values_file))
-    for name, value in {"namespace": "test", **dict(options)}.items():
+    for name, value in {**DEFAULT_OPTIONS, **dict(options)}.items():
         arguments += [f"--{name.replace('_', '-')}", *([] if value is None else [value])]
     # Last, so that the values of a test override those of a file.
-    return helm(*arguments, "--values", "-", stdin=values)
+    return helm(*arguments, "--values", "-", stdin=values, program=program)
 
 
 def alone(name: str = "web", /, **values: object) -> dict[str, Any]:

@@ -131,6 +131,8 @@ def test_on_a_new_volume_an_account_has_rights_on_missing_tables(server: Server)
         "GRANT USAGE ON *.*",
         "GRANT SELECT ON `ledger`.`deployments`",
         "GRANT SELECT, INSERT, UPDATE ON `ledger`.`idempotency_keys`",
+        "GRANT SELECT, INSERT, UPDATE ON `ledger`.`freezes`",
+        "GRANT SELECT, INSERT, UPDATE ON `ledger`.`drift`",
     }
     assert server.refused(READER, "SELECT * FROM deployments") == MISSING
     assert server.refused(READER, "CREATE TABLE deployments (id INT)") == DENIED
@@ -155,6 +157,8 @@ def test_an_existing_volume_gets_accounts_and_changed_passwords(server: Server) 
     assert rights(server, READER) == {
         "GRANT USAGE ON *.*",
         "GRANT SELECT, INSERT, UPDATE ON `ledger`.`idempotency_keys`",
+        "GRANT SELECT, INSERT, UPDATE ON `ledger`.`freezes`",
+        "GRANT SELECT, INSERT, UPDATE ON `ledger`.`drift`",
     }
     assert server.query(OWNER, "SELECT id FROM deployments") == (("kept",),)
     for name, password in before.items():

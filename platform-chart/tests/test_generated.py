@@ -10,7 +10,6 @@ import pytest
 from live import upgraded
 from support import (
     CHART,
-    VALUES_FILES,
     Document,
     fails,
     find,
@@ -83,7 +82,7 @@ def test_what_is_not_generated_is_not_needed() -> None:
 
 
 @pytest.mark.parametrize("program", helms())
-@pytest.mark.parametrize("file", VALUES_FILES)
+@pytest.mark.parametrize("file", ["values-local.yaml", "values-production.yaml"])
 def test_two_runs_without_a_cluster_then_render_the_same(file: str, program: str) -> None:
     arguments = ["template", "platform", str(CHART), "--skip-tests"]
     arguments += [values_option(each) for each in (file, "values-gitops.yaml")]

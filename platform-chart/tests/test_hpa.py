@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import pytest
 from live import upgraded
-from support import Document, alone, find, of_kind, render
+from support import Document, alone, find, numbered, of_kind, render
 
 
 def test_scaling_is_a_horizontal_pod_autoscaler() -> None:
@@ -43,21 +42,23 @@ def test_memory_other_metrics_and_behavior() -> None:
     assert spec["behavior"] == behavior
 
 
-def scaled(live: list[Document], kind: str = "Deployment", *, replicas: int = 0) -> Document:
-    """Return the workload after an upgrade to 3 to 6 pods; `replicas` is what runs."""
+def scaled(live: list[Document], *, replicas: int = 0) -> Document:
+    """Return the Deployment after an upgrade to 3 to 6 pods; `replicas` is what runs."""
     if replicas:
-        find(live, kind, "platform-web")["spec"]["replicas"] = replicas
+        find(live, "Deployment", "platform-web")["spec"]["replicas"] = replicas
     scaling = {"enabled": True, "min": 3, "max": 6}
-    return find(upgraded(live, alone(kind=kind, scaling=scaling)), kind, "platform-web")
+    return find(upgraded(live, alone(scaling=scaling)), "Deployment", "platform-web")
 
 
-@pytest.mark.parametrize("kind", ["Deployment", "StatefulSet"])
-@pytest.mark.parametrize(("running", "expected"), [(4, 4), (1, 3), (9, 6)])
-def test_pods_of_a_fixed_number_stay_until_the_autoscaler_acts(
-    kind: str, running: int, expected: int
-) -> None:
-    live = render(alone(kind=kind, replicas=running))
-    assert scaled(live, kind)["spec"]["replicas"] == expected
+def test_pods_of_a_fixed_number_stay_until_the_autoscaler_acts() -> None:
+    rows = [
+        (kind, row) for kind in ("Deployment", "StatefulSet") for row in ((4, 4), (1, 3), (9, 6))
+    ]
+    live = render(numbered(f"{{kind: {kind}, replicas: {running}}}" for kind, (running, _) in rows))
+    scaling = "scaling: {enabled: true, min: 3, max: 6}"
+    documents = upgraded(live, numbered(f"{{kind: {kind}, {scaling}}}" for kind, _ in rows))
+    for number, (kind, (_, expected)) in enumerate(rows):
+        assert find(documents, kind, f"platform-web-{number}")["spec"]["replicas"] == expected
 
 
 def test_later_upgrades_keep_what_the_autoscaler_has_set() -> None:

@@ -160,7 +160,7 @@ def openssl(*arguments: str) -> str:
     ).stdout
 
 
-@pytest.mark.parametrize("bits", ["2048", "4096"])
+@pytest.mark.parametrize("bits", ["2048", "3072"])
 def test_rsa_keys_are_converted_to_pkcs8(pod: Pod, bits: str) -> None:
     tls = pod.home / "tls"
     tls.mkdir()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import re
 import shlex
@@ -16,8 +17,13 @@ PUBLIC = {"tls": {"existingSecret": "bought", "selfSigned": {"enabled": False}, 
 
 def notes(values: Mapping[str, Any] | None = None) -> str:
     """Return the NOTES of a dry run."""
+    return _notes(json.dumps(values or {}))
+
+
+@functools.cache
+def _notes(values: str) -> str:
     options = ["--namespace=ledger", "--dry-run=client", "--values=-"]
-    result = helm("install", "platform", str(CHART), *options, stdin=json.dumps(values or {}))
+    result = helm("install", "platform", str(CHART), *options, stdin=values)
     assert result.returncode == 0, result.stderr
     return result.stdout.partition("\nNOTES:\n")[2]
 

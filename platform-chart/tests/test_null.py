@@ -7,7 +7,7 @@ import os
 from typing import Any
 
 import pytest
-from support import CHART, Document, alone, container, helm, helms, load, load_all, names, pod
+from support import CHART, alone, container, find, helm, helms, load, names, pod, rendered_by
 
 NAMES = ("api-rest", "web")  # a component of values.yaml, and one of the user's
 OWN: dict[str, Any] = {
@@ -22,14 +22,11 @@ OWN: dict[str, Any] = {
 }
 
 
-def rendered(values: dict[str, Any], program: str) -> list[Document]:
-    result = helm(
-        *("template", "platform", str(CHART), "--namespace", "test", "--values", "-"),
-        program=program,
-        stdin=json.dumps(values),
-    )
-    assert result.returncode == 0, result.stderr
-    return load_all(result.stdout)
+def both(removed: dict[str, Any]) -> dict[str, Any]:
+    """Return values that take the same from both components."""
+    own = alone(**OWN)["components"]["web"]
+    probes = {**own["probes"], **(removed["probes"] or {})} if removed["probes"] else None
+    return {"components": {"api-rest": removed, "web": {**own, **removed, "probes": probes}}}
 
 
 @pytest.fixture(params=helms(), ids=os.path.basename)
@@ -39,10 +36,8 @@ def program(request: pytest.FixtureRequest) -> str:
 
 @pytest.mark.parametrize("name", NAMES)
 def test_null_empties_a_map_or_list_of_a_component(name: str, program: str) -> None:
-    values = alone(**OWN) if name == "web" else {}
-    removed = {"resources": None, "volumes": None, "config": None, "probes": None, "uses": None}
-    values.setdefault("components", {}).setdefault(name, {}).update(removed)
-    own = container(rendered(values, program), f"platform-{name}", name)
+    removed = dict.fromkeys(("resources", "volumes", "config", "probes", "uses"))
+    own = container(rendered_by(program, both(removed)), f"platform-{name}", name)
     assert own["resources"] == {}
     assert not {"livenessProbe", "startupProbe", "volumeMounts", "envFrom"} & own.keys()
 
@@ -50,7 +45,6 @@ def test_null_empties_a_map_or_list_of_a_component(name: str, program: str) -> N
 @pytest.mark.parametrize("name", NAMES)
 @pytest.mark.parametrize("level", ["resources", "limits"])
 def test_null_removes_an_entry_of_a_map(name: str, level: str, program: str) -> None:
-    values = alone(**OWN) if name == "web" else {}
     resources = {"limits": None} if level == "limits" else {"limits": {"cpu": None}}
     removed = {
         "resources": resources,
@@ -58,9 +52,7 @@ def test_null_removes_an_entry_of_a_map(name: str, level: str, program: str) -> 
         "config": {"LOG_LEVEL": None, "TRUSTED_PROXIES": None},
         "probes": {"startup": None},
     }
-    component = values.setdefault("components", {}).setdefault(name, {})
-    component.update({**removed, "probes": {**component.get("probes", {}), "startup": None}})
-    documents = rendered(values, program)
+    documents = rendered_by(program, both(removed))
     own = container(documents, f"platform-{name}", name)
     limits = own["resources"].get("limits", {})
     assert limits.keys() == ({"memory"} if level == "resources" else set())
@@ -79,41 +71,32 @@ def test_null_removes_an_entry_of_a_map(name: str, level: str, program: str) -> 
     ],
 )
 def test_null_removes_a_component(values: str, expected: list[str], program: str) -> None:
-    assert names(rendered(load(values), program), "Deployment") == expected
+    assert names(rendered_by(program, values), "Deployment") == expected
 
 
 def test_null_takes_a_setting_of_values_yaml_back_to_component_defaults(program: str) -> None:
     values = load("components: {api-rest: {replicas: null, rollout: {minReadySeconds: null}}}")
-    documents = rendered(values, program)
-    (spec,) = [
-        each["spec"]
-        for each in documents
-        if each["kind"] == "Deployment" and each["metadata"]["name"] == "platform-api-rest"
-    ]
+    spec = find(rendered_by(program, values), "Deployment", "platform-api-rest")["spec"]
     assert (spec["replicas"], spec["minReadySeconds"]) == (1, 0)
 
 
 def test_null_removes_an_entry_of_a_default_of_every_component(program: str) -> None:
     values = load("componentDefaults: {resources: {limits: {cpu: null}}}")
     for name in ("api-rest", "async-worker"):
-        own = container(rendered(values, program), f"platform-{name}", name)
+        own = container(rendered_by(program, values), f"platform-{name}", name)
         assert own["resources"]["limits"].keys() == {"memory"}
 
 
-@pytest.mark.parametrize(
-    ("values", "path"),
-    [
-        ("components: {web: {image: {repository: w, tag: '1'}, replicas: null}}", "replicas: null"),
-        ("componentDefaults: {probes: null}", "componentDefaults.probes: it is missing"),
-        ("kafka: {persistence: null}", "kafka.persistence: it is missing"),
-        ("tls: null", "tls: it is missing"),
-    ],
-)
-def test_null_is_refused_where_a_value_is_needed(values: str, path: str, program: str) -> None:
+def test_null_is_refused_where_a_value_is_needed(program: str) -> None:
+    values = load("componentDefaults: {probes: null}\nkafka: {persistence: null}\ntls: null")
+    values["components"] = {"web": {"image": {"repository": "w", "tag": "1"}, "replicas": None}}
     arguments = ("template", "platform", str(CHART), "--values", "-")
-    result = helm(*arguments, program=program, stdin=json.dumps(load(values)))
+    result = helm(*arguments, program=program, stdin=json.dumps(values))
     assert result.returncode != 0
-    assert path in result.stderr
+    assert "4 mistakes" in result.stderr
+    assert "components.web.replicas: null" in result.stderr
+    for path in ("componentDefaults.probes", "kafka.persistence", "tls"):
+        assert f"- {path}: it is missing" in result.stderr
 
 
 def test_no_shipped_component_sets_what_a_default_would_fill_in_again() -> None:

@@ -9,7 +9,7 @@ from typing import Any
 
 import jsonschema
 import pytest
-from support import CHART, EXAMPLES, alone, container, load, pod, render
+from support import CHART, EXAMPLES, alone, container, fails, load, pod, render
 
 SCHEMA = json.loads((CHART / "schema.json").read_text(encoding="utf-8"))
 COMPONENT = SCHEMA["$defs"]["component"]["properties"]
@@ -116,6 +116,23 @@ def test_null_may_not_remove_what_templates_need() -> None:
     assert {path for path in removable if not spared.search(path)} == set()
     optional = {"global", "commonLabels", "extraObjects"}
     assert SCHEMA["properties"].keys() - set(SCHEMA["required"]) == optional
+
+
+def mistyped(values: Any) -> Any:
+    """Return values in which every leaf has the wrong type."""
+    if isinstance(values, dict) and values:
+        return {key: mistyped(value) for key, value in values.items()}
+    return 5 if isinstance(values, dict) else {"a": "b"}
+
+
+@pytest.mark.parametrize("depth", ["sections", "leaves"])
+def test_wrong_types_are_all_reported_and_break_no_check(depth: str) -> None:
+    sections = {key: VALUES[key] for key in VALUES.keys() - {"components"}}
+    values = dict.fromkeys(sections, 5) if depth == "sections" else mistyped(sections)
+    message = fails(values)
+    assert "error calling include" not in message
+    for section in sections:
+        assert f"  - {section}" in message
 
 
 def test_maps_of_the_users_own_keys_are_open() -> None:

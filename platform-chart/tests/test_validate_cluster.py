@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from live import refused, upgraded
-from support import Document, alone, load, render
+from live import claim, notes, refused, upgraded
+from support import Document, alone, find, load, render
 
 LABEL = "shipay.com.br/capacity-type"
 CHECKED = "checkNodes: true"
@@ -56,6 +56,12 @@ def test_a_label_that_is_there_or_not_needed(nodes: list[Document], values: str)
     assert upgraded(nodes, values)
 
 
+def test_notes_name_a_label_only_if_no_node_is_known_to_have_it() -> None:
+    nodes = [node(), node(**{LABEL: "ondemand"})]
+    assert "Pending until" not in notes(nodes, CHECKED)
+    assert f"Pending until a node has the label {LABEL}=ondemand: async-worker" in notes(nodes)
+
+
 STATEFUL = "kind: StatefulSet\nports: {http: 80}\nservice: {enabled: true}"
 
 
@@ -74,33 +80,63 @@ def test_a_headless_service_gets_no_address() -> None:
     assert upgraded(service(STATEFUL), web(STATEFUL))
 
 
-@pytest.mark.parametrize("backend", ["kafka", "database"])
-def test_a_statefulsets_claims_do_not_change_their_size(backend: str) -> None:
-    path = f"- {backend}.persistence.size: it is 8Gi"
-    message = refused(render(), f"{backend}: {{persistence: {{size: 10Gi}}}}")
-    assert f"{path}, which a StatefulSet cannot change" in message
-    assert f"for claim in data-platform-{backend}-0; do kubectl --namespace test patch" in message
-    assert f"delete statefulset platform-{backend} --cascade=orphan" in message
-    message = refused(render(), f"{backend}: {{persistence: {{size: 4Gi}}}}")
-    assert f"{path}, and a claim cannot shrink" in message
+def claimed(documents: list[Document], *names: str, size: str) -> list[Document]:
+    """Return objects with claims of this size."""
+    spec = {"resources": {"requests": {"storage": size}}}
+    return [*documents, *({**claim(name), "spec": spec} for name in names)]
 
 
-def test_another_way_to_write_a_size_is_no_change() -> None:
-    assert upgraded(render(), "kafka: {persistence: {size: 8192Mi}}")
+def stored(documents: list[Document], name: str) -> tuple[str, str | None]:
+    """Return the size in a StatefulSet's claim template, and the one to enlarge claims to."""
+    workload = find(documents, "StatefulSet", name)
+    (template,) = workload["spec"]["volumeClaimTemplates"]
+    annotations = workload["metadata"].get("annotations", {})
+    return template["spec"]["resources"]["requests"]["storage"], annotations.get(
+        f"platform/claim-{template['metadata']['name']}"
+    )
 
 
-def test_the_claims_of_components_too() -> None:
-    claims = "claims: {data: {mountPath: /d, size: %s}}"
-    stateful = f"kind: StatefulSet\n{claims}"
-    message = refused(render(web(stateful % "2Gi")), web(stateful % "3Gi"))
-    assert "components.web.claims.data.size: it is 2Gi, which a StatefulSet cannot" in message
-    stopped = stateful.replace("kind", "replicas: 0\nkind")
-    message = refused(render(web(stopped % "2Gi")), web(stopped % "3Gi"))
-    assert "components.web.claims.data.size: it is 2Gi, which a StatefulSet cannot" in message
-    single = f"rollout: {{strategy: Recreate}}\n{claims}"
-    live = render(web(single % "2Gi"))
-    assert upgraded(live, web(single % "3Gi"))
-    assert "2Gi, and a claim cannot shrink" in refused(live, web(single % "1Gi"))
+def test_the_size_in_a_statefulset_stays_and_its_claims_are_to_be_enlarged() -> None:
+    backends, claims = ("kafka", "database"), "claims: {data: {mountPath: /d, size: %s}}"
+    larger = {backend: {"persistence": {"size": "10Gi"}} for backend in backends}
+    values = {**larger, "components": web(f"kind: StatefulSet\n{claims}" % "3Gi")["components"]}
+    live = [*render(), *render(web(f"kind: StatefulSet\n{claims}" % "2Gi"))]
+    documents = upgraded(live, values)
+    for backend in backends:
+        assert stored(documents, f"platform-{backend}") == ("8Gi", "10Gi")
+    assert stored(documents, "platform-web") == ("2Gi", "3Gi")
+    # Rendered again, it is the same: nothing is left to deploy.
+    assert stored(upgraded(documents, values), "platform-web") == ("2Gi", "3Gi")
+
+
+def test_notes_name_the_claims_that_are_still_smaller() -> None:
+    stateful = "kind: StatefulSet\nreplicas: 2\nclaims: {data: {mountPath: /d, size: %s}}"
+    live = claimed(render(web(stateful % "2Gi")), "data-platform-web-0", size="2Gi")
+    live = claimed(live, "data-platform-web-1", size="3Gi")
+    text = notes(live, web(stateful % "3Gi"))
+    assert "Smaller than components.web.claims.data.size" in text
+    assert "patch persistentvolumeclaim data-platform-web-0" in text
+    assert '"storage": "3Gi"' in text
+    assert "data-platform-web-1" not in text
+
+
+@pytest.mark.parametrize("size", ["8Gi", "8192Mi"])
+def test_the_same_size_enlarges_nothing(size: str) -> None:
+    documents = upgraded(render(), {"kafka": {"persistence": {"size": size}}})
+    assert stored(documents, "platform-kafka") == ("8Gi", None)
+
+
+def test_no_claim_shrinks() -> None:
+    stateful = "kind: StatefulSet\nclaims: {data: {mountPath: /d, size: %s}}"
+    single = stateful.replace("kind: StatefulSet", "rollout: {strategy: Recreate}")
+    owned = render(web(single % "2Gi"))
+    pods = claimed(render(web(stateful % "2Gi")), "data-platform-web-0", size="2Gi")
+    for values, live in ((stateful, pods), (single, owned)):
+        assert upgraded(live, web(values % "3Gi"))
+        message = refused(live, web(values % "1Gi"))
+        assert "- components.web.claims.data.size: it is 2Gi, and a claim cannot" in message
+    live = claimed(render(), "data-platform-database-0", size="10Gi")
+    assert "- database.persistence.size: it is 10Gi, and a claim cannot" in refused(live)
 
 
 @pytest.mark.parametrize("hard", ["limits.cpu", "requests.memory", "memory"])

@@ -16,6 +16,7 @@ KNOWN = {
 # Values of the default components, topics and accounts: examples of what is explained elsewhere.
 EXAMPLES = re.compile(
     r"components\.|.*\.(topics|accounts|affinity|tmp)\.|.*\.tmp$|networkPolicy\.dns\.to\."
+    r"|drift\.kinds\."
 )
 
 
