@@ -26,10 +26,11 @@ from delivery.errors import DeliveryError
 from delivery.host import programs
 from delivery.project.declaration import Declaration
 from delivery.project.facts import Ref
-from delivery.project.gitflow import Decision, decide
+from delivery.project.gitflow import Decision, Line, decide
 from tests import yaml_strict
 
 __all__ = [
+    "OF_PREVIEWS",
     "REFUSED",
     "Approval",
     "Case",
@@ -50,6 +51,8 @@ __all__ = [
 # The exit code for a file that the runner does not support or Jenkins does not accept.
 REFUSED = 64
 _HERE = Path(__file__).parent
+# Begins each line of the values that a project without previews does not need.
+OF_PREVIEWS = "# preview: "
 VALUES = _HERE.parent.parent / "ops" / "jenkins" / "values.yaml"
 _INHERITED = ("PATH", "HOME", "USER", "LOGNAME", "LANG", "LC_ALL", "TMPDIR", "TZ")
 
@@ -85,6 +88,8 @@ class Case:
     answers: Mapping[str, str] = field(default_factory=dict)
     # The exit codes of commands that fail.
     failures: Mapping[str, int] = field(default_factory=dict)
+    # The variables of every node.
+    globals: Mapping[str, str] = field(default_factory=dict)
     # None: nobody answers the input.
     approval: Approval | None = None
     # The command during which the agent is lost.
@@ -101,6 +106,7 @@ class Case:
         job = f"{self.job}/{quote(name, safe='')}" if self.ref.kind else self.job
         path = "/job/".join(quote(part, safe="") for part in job.split("/", 1))
         variables = {
+            **self.globals,
             "JOB_NAME": job,
             "BUILD_NUMBER": str(self.number),
             "BUILD_URL": f"https://jenkins.example/job/{path}/{self.number}/",
@@ -127,6 +133,8 @@ class Clones:
     folder: Path
     # The agents' variables, beside PATH, HOME and the like.
     environment: Mapping[str, str] = field(default_factory=dict)
+    # Options of `git fetch`, instead of those of the job in ops/jenkins/values.yaml.
+    fetch: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -150,6 +158,17 @@ class Run:
         """The shell commands, in order."""
         return [event["command"] for event in self.of("sh")]
 
+    @property
+    def durations(self) -> dict[str, float]:
+        """The seconds of each stage, and of each task of the deploy; of a performed build."""
+        stages = {event["stage"].rpartition(" / ")[2]: event for event in self.of("end")}
+        tasks = {
+            event["command"].split()[2]: event
+            for event in self.of("sh")
+            if event["stage"] in {"deploy", ""}
+        }
+        return {name: event["seconds"] for name, event in {**stages, **tasks}.items()}
+
     def skipped(self, stage: str) -> bool:
         """Whether a stage was skipped."""
         return any(event["stage"] == stage for event in self.of("skipped"))
@@ -157,9 +176,10 @@ class Run:
 
 def answers(decision: Decision) -> dict[str, str]:
     """The output of the `inv plan --say` commands for a decision."""
+    is_preview = decision.line is Line.PREVIEW
     values = {
-        "pushes": json.dumps(bool(decision.pushes)),
-        "environment": decision.environment,
+        "pushes": "images" if is_preview else json.dumps(decision.pushes),
+        "environment": "preview" if is_preview else decision.environment,
         "approval": json.dumps("approval" in decision.gates),
     }
     return {f"./run inv plan --say {name}": f"{value}\n" for name, value in values.items()}
@@ -171,8 +191,8 @@ def decided(ref: Ref, declaration: Declaration) -> dict[str, str]:
 
 
 def _scripts(values: Path) -> dict[str, str]:
-    """The scripts of Jenkins' configuration in the values of its chart."""
-    loaded = yaml_strict.load(values.read_text(encoding="utf-8"))
+    """The scripts of Jenkins' configuration in the values of its chart, with those of previews."""
+    loaded = yaml_strict.load(values.read_text(encoding="utf-8").replace(OF_PREVIEWS, ""))
     scripts: dict[str, str] = loaded["controller"]["JCasC"]["configScripts"]
     return scripts
 
@@ -203,13 +223,16 @@ def with_tags(values: Path) -> bool:
     return bool(option and re.search(r"^\s*noTags false$", option[1], re.MULTILINE))
 
 
-def checkout(project: Path, commit: str, *, tags: bool) -> list[str]:
-    """The commands by which Jenkins' git plugin checks out a commit in the current folder."""
+def checkout(project: Path, commit: str, *options: str) -> list[str]:
+    """The commands by which Jenkins' git plugin checks out a commit in the current folder.
+
+    git: CloneOption; git-client: CliGitAPIImpl.fetch_().
+    """
     address = shlex.quote(project.as_uri())
     refs = shlex.quote("+refs/heads/*:refs/remotes/origin/*")
     return [
         "git init --quiet .",
-        f"git fetch --quiet {'--tags' if tags else '--no-tags'} --force -- {address} {refs}",
+        f"git fetch --quiet {' '.join(options)} --force -- {address} {refs}",
         f"git config remote.origin.url {address}",
         f"git config --add remote.origin.fetch {refs}",
         f"git checkout --quiet --force {shlex.quote(commit)}",
@@ -240,7 +263,9 @@ def perform(
     scenario = _scenario(case) | {
         "folder": str(clones.folder.resolve()),
         "environment": inherited | dict(clones.environment),
-        "checkout": checkout(clones.project, clones.commit, tags=tags),
+        "checkout": checkout(
+            clones.project, clones.commit, *(clones.fetch or ("--tags" if tags else "--no-tags",))
+        ),
     }
     lines: list[str] = []
 
@@ -281,6 +306,8 @@ def _line(event: Event) -> str:
             return f"{event['command']}{failed}"
         case "credential":
             return f"credential {event['id']} as {', '.join(event['variables'])}"
+        case "publish":
+            return f"publish {', '.join(map(' '.join, event['tools'].items()))}"
         case other:
             return _FORMATS.get(other, "").format(name=name, of=event)
 

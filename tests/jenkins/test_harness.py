@@ -108,6 +108,19 @@ def test_everything_runs(clones: Clones) -> None:
     assert "Finished: UNSTABLE" in run.log
 
 
+def test_durations_are_of_stages_and_of_the_tasks_of_the_deploy() -> None:
+    ended = [("make / checks / apps", 2.0), ("make / checks", 3.0), ("deploy", 9.0)]
+    tasks = [("make / plan", "./run inv plan", 1.0), ("deploy", "./run inv deploy --yes", 4.0)]
+    tasks.append(("deploy", "./run inv verify", 5.0))
+    events = [{"type": "end", "stage": stage, "seconds": seconds} for stage, seconds in ended]
+    events += [
+        {"type": "sh", "stage": stage, "command": command, "seconds": seconds}
+        for stage, command, seconds in tasks
+    ]
+    run = Run("SUCCESS", "", tuple(events), 0)
+    assert run.durations == {"apps": 2.0, "checks": 3.0, "deploy": 4.0, "verify": 5.0}
+
+
 def test_a_failed_shell_ends_the_build(clones: Clones) -> None:
     run = perform(simple("sh 'echo begun; false; echo never'"), MAIN, clones)
     assert (run.result, run.exit) == ("FAILURE", 1)

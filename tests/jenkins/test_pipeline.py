@@ -15,7 +15,7 @@ from delivery.project import files
 from delivery.project.declaration import Declaration
 from delivery.project.facts import Ref
 from delivery.project.files import ROOT
-from delivery.project.gitflow import Decision, decide
+from delivery.project.gitflow import Decision, Line, decide
 from tasks import namespace
 from tests.jenkins.harness import (
     Approval,
@@ -46,20 +46,25 @@ REFS = {
     "a foreign tag": Ref("tag", "nightly"),
     "detached": Ref("", ""),
 }
+# A branch of a project that declares previews, as this one does not.
+PREVIEW = "feature/x with previews"
 LEAVES = {
     "prepare": "./run inv engine.up",
     "delivery": "./run inv ci.check --of delivery-platform",
     "base-image": "./run inv ci.check --of base-image",
     "apps": "./run inv ci.check --of apps",
     "platform-chart": "./run inv ci.check --of platform-chart",
+    "coverage": "./run inv ci.report --of coverage",
     "plan": "./run inv plan --file .delivery/plan.json",
     "build": "./run inv build --plan .delivery/plan.json",
     "scan": "./run inv scan.secrets",
     "push": "./run inv push --plan .delivery/plan.json",
-    "deploy to production": "./run inv deploy --plan .delivery/plan.json --yes",
-    "verify production": "./run inv verify --plan .delivery/plan.json",
-    "record": "./run inv ci.deliver",
+    "diff": "./run inv diff --plan .delivery/plan.json --file .delivery/diff.txt",
+    "deploy": "./run inv deploy --plan .delivery/plan.json --yes",
+    "verify": "./run inv verify --plan .delivery/plan.json",
 }
+
+FORGET = "rm -f .delivery/diff.txt"  # the only command that is no task
 
 
 @cache
@@ -70,6 +75,18 @@ def declaration() -> Declaration:
 @cache
 def declared() -> dict[str, Credential]:
     return configured(ROOT / "ops/jenkins/values.yaml")
+
+
+@cache
+def with_previews() -> Declaration:
+    environments = dict(declaration().environments)
+    environments["preview"] = environments["develop"].model_copy(
+        update={"namespace": "platform-preview"}
+    )
+    lines = declaration().gitflow
+    deploys = {**lines.deploys, "preview": "preview"}
+    lines = lines.model_copy(update={"preview": ("feature/*",), "deploys": deploys})
+    return declaration().model_copy(update={"gitflow": lines, "environments": environments})
 
 
 def decision_of(ref: Ref) -> Decision:
@@ -96,10 +113,14 @@ FIELDS = {
     "caught": ("result", "marks"),
     "checkout": ("agent",),
     "credential": ("id", "kind", "variables"),
-    "input": ("agent", "locks", "submitter", "timeout", "parameter", "answer"),
+    "input": ("agent", "locks", "message", "submitter", "timeout", "parameter", "answer"),
     "junit": ("results", "allowEmpty"),
     "lock": ("resource", "agent"),
-    "options": ("buildDiscarder", "disableConcurrentBuilds", "timeout", "timestamps"),
+    "options": (
+        *("buildDiscarder", "disableConcurrentBuilds", "disableRestartFromStage"),
+        *("timeout", "timestamps"),
+    ),
+    "publish": ("tools", "always"),
     "released": ("label",),
     "result": ("result",),
     "set": ("name", "value"),
@@ -124,6 +145,9 @@ def outline(run: Run) -> list[Step]:
 
 PLAN = ".delivery/plan.json"
 STASH = f"{PLAN}, .delivery/release.json, .delivery/records/**"
+OUTBOX = ".delivery/records/outbox"
+SARIF = ".delivery/reports/*.sarif, .delivery/scan/*.sarif"
+ASKED = "Deploy? What would change: .delivery/diff.txt of this build."
 
 
 class Expected:
@@ -131,19 +155,19 @@ class Expected:
 
     def __init__(self, decision: Decision) -> None:
         self.decision = decision
+        self.is_preview = decision.line is Line.PREVIEW
         self.steps: list[Step] = [
-            ("options", OPTIONS["discard"], OPTIONS["concurrent"], {"seconds": 3 * DAY}, {})
+            ("options", OPTIONS["discard"], OPTIONS["concurrent"], {}, {"seconds": 3 * DAY}, {})
         ]
         # The variables of every stage, and those of the present one.
-        self.lasting = {"CI": "true"}
+        self.lasting = {"CI": "true", "DELIVERY_OUTBOX": OUTBOX}
         self.bound: dict[str, str] = {}
         self.credentials: list[str] = []
         self.locks: list[str] = []
         self.make()
         self.approve()
-        for name in declaration().gitflow.deploys.values():
-            self.deploy(name)
-        self.finish()
+        self.deploy()
+        self.steps.append(("result", "SUCCESS"))
 
     # What a stage consists of
 
@@ -159,9 +183,8 @@ class Expected:
         credential = declared()[name]
         if credential.kind == "usernamePassword":
             values = {
-                variable: f"{credential.username}:{credential.password}",
-                f"{variable}_USR": credential.username,
-                f"{variable}_PSW": credential.password,
+                f"{variable}_USERNAME": credential.username,
+                f"{variable}_PASSWORD": credential.password,
             }
         else:
             is_file = credential.kind == "file"
@@ -169,11 +192,6 @@ class Expected:
         self.steps.append(("credential", name, credential.kind, list(values)))
         self.credentials.append(name)
         self.bound |= values
-
-    def bind_registry(self, name: str) -> None:
-        self.bind(name, "REGISTRY")
-        self.bound["DELIVERY_REGISTRY_USERNAME"] = self.bound["REGISTRY_USR"]
-        self.bound["DELIVERY_REGISTRY_PASSWORD"] = self.bound["REGISTRY_PSW"]
 
     def sh(self, stage: str, seconds: int, command: str) -> None:
         variables = self.lasting | self.bound
@@ -185,11 +203,9 @@ class Expected:
         if value:  # an empty variable is unset
             self.lasting[name] = value
 
-    def stash(self) -> None:
-        self.steps.append(("stash", "delivery", STASH, True))
-
-    def unstash(self) -> None:
-        self.steps.append(("unstash", "delivery"))
+    def notify(self, stage: str) -> None:
+        self.sh(stage, 3 * DAY, "./run inv ci.deliver")
+        self.sh(stage, 3 * DAY, "./run inv ci.notify --result SUCCESS")
 
     # The stages
 
@@ -202,66 +218,85 @@ class Expected:
         }
         for stage, part in checks.items():
             self.sh(f"make / checks / {stage}", 2 * HOUR, f"./run inv ci.check --of {part}")
+        self.sh("make / coverage", 2 * HOUR, "./run inv ci.report --of coverage")
+        self.steps.append(("skipped", "make / sonar", "when"))
+        self.bind("delivery-registry-read", "DELIVERY_REGISTRY")
         self.bind("delivery-ledger-token", "DELIVERY_LEDGER_TOKEN")
-        self.bind_registry("delivery-registry-read")
         self.sh("make / release / plan", 2 * HOUR, f"./run inv plan --file {PLAN}")
         for command, answer in answers(self.decision).items():
             self.sh("make / release / plan", 2 * HOUR, command)
             self.set(f"DELIVERY_{command.rpartition(' ')[2].upper()}", answer.strip())
         self.sh("make / release / build", 2 * HOUR, f"./run inv build --plan {PLAN}")
         self.sh("make / release / scan", 2 * HOUR, "./run inv scan.secrets")
-        if self.decision.pushes:
-            self.bind_registry("delivery-registry")
-            self.bind("delivery-signing-key", "DELIVERY_SIGNING_KEY")
-            self.bind("delivery-signing-password", "COSIGN_PASSWORD")
-            self.sh("make / release / push", 2 * HOUR, f"./run inv push --plan {PLAN}")
-        else:
-            self.steps.append(("skipped", "make / release / push", "when"))
-        artifacts = f"{PLAN}, .delivery/release.json, .delivery/scan/*"
-        self.steps += [("junit", ".delivery/reports/*.xml", True), ("archive", artifacts, True)]
-        self.stash()
+        self.sh("make / release / scan", 2 * HOUR, "./run inv scan.vulnerabilities")
+        self.push()
+        warnings = {"sarif": SARIF, "myPy": ".delivery/reports/mypy.txt"}
+        artifacts = ".delivery/*.json, .delivery/scan/*, .delivery/coverage/*"
+        self.steps += [
+            ("junit", ".delivery/reports/*.xml", True),
+            ("publish", {"COBERTURA": ".delivery/coverage/*.xml"}, True),
+            ("publish", warnings, True),
+            ("archive", artifacts, True),
+            ("stash", "delivery", STASH, True),
+        ]
         self.end()
+
+    def push(self) -> None:
+        pushed = "push" if self.decision.pushes else "push images" if self.is_preview else ""
+        for stage in ("push", "push images"):
+            if stage != pushed:
+                self.steps.append(("skipped", f"make / release / {stage}", "when"))
+                continue
+            self.bind("delivery-registry", "DELIVERY_REGISTRY")
+            if stage == "push":
+                self.bind("delivery-signing-key", "DELIVERY_SIGNING_KEY")
+                self.bind("delivery-signing-password", "COSIGN_PASSWORD")
+            self.sh(f"make / release / {stage}", 2 * HOUR, f"./run inv push --plan {PLAN}")
 
     def approve(self) -> None:
         if "approval" in self.decision.gates:
-            self.steps.append(("input", "", [], "releasers", 2 * DAY, "APPROVED_BY", "approved"))
+            self.bind("delivery-registry-read", "DELIVERY_REGISTRY")
+            self.begin(DEPLOY)
+            self.bind(f"delivery-kubeconfig-{self.decision.environment}", "KUBECONFIG")
+            self.steps.append(("unstash", "delivery"))
+            self.sh("diff", 30 * MINUTE, FORGET)
+            self.sh("diff", 30 * MINUTE, LEAVES["diff"])
+            self.set("DELIVERY_DIFF", "0")
+            self.steps.append(("archive", ".delivery/diff.txt", False))
+            self.end()
+            self.steps.append(
+                ("input", "", [], ASKED, "releasers", 2 * DAY, "APPROVED_BY", "approved")
+            )
             self.set("DELIVERY_RESPONSIBLE", "ana")
         else:
-            self.steps.append(("skipped", "approval", "when"))
+            self.steps += [("skipped", stage, "when") for stage in ("diff", "approval")]
 
-    def deploy(self, name: str) -> None:
-        deploy, verify = f"{name} / deploy to {name}", f"{name} / verify {name}"
-        if name != self.decision.environment:
-            self.steps += [("skipped", stage, "when") for stage in (name, deploy, verify)]
-            return
-        self.locks = [f"delivery-{name}"]
-        self.steps.append(("lock", *self.locks, ""))
-        self.begin(DEPLOY)
-        self.bind(f"delivery-kubeconfig-{name}", "KUBECONFIG")
-        self.bind("delivery-ledger-token", "DELIVERY_LEDGER_TOKEN")
-        self.bind_registry("delivery-registry-read")
-        self.unstash()
-        self.sh(deploy, 90 * MINUTE, f"./run inv deploy --plan {PLAN} --yes")
-        self.sh(verify, 45 * MINUTE, f"./run inv verify --plan {PLAN}")
-        self.stash()
+    def deploy(self) -> None:
+        name = "preview" if self.is_preview else self.decision.environment
+        if not name:
+            self.steps.append(("skipped", "deploy", "when"))
+            self.begin(DEPLOY)
+            self.bind("delivery-ledger-token", "DELIVERY_LEDGER_TOKEN")
+            self.bind("delivery-webhook", "DELIVERY_WEBHOOK")
+            self.steps.append(("unstash", "delivery"))
+            self.notify("")
+        else:
+            self.bind("delivery-registry-read", "DELIVERY_REGISTRY")
+            self.begin(DEPLOY)
+            self.bind(f"delivery-kubeconfig-{name}", "KUBECONFIG")
+            self.bind("delivery-ledger-token", "DELIVERY_LEDGER_TOKEN")
+            self.bind("delivery-webhook", "DELIVERY_WEBHOOK")
+            self.steps.append(("unstash", "delivery"))
+            self.locks = [f"delivery-{name}"]
+            self.steps.append(("lock", *self.locks, DEPLOY))
+            self.sh("deploy", 135 * MINUTE, f"./run inv deploy --plan {PLAN} --yes")
+            self.sh("deploy", 135 * MINUTE, f"./run inv verify --plan {PLAN}")
+            self.steps.append(("unlock", *self.locks, DEPLOY))
+            self.locks = []
+            self.notify("deploy")
+            self.set("DELIVERY_NOTIFIED", "true")
+        self.steps.append(("archive", f"{OUTBOX}/**", True))
         self.end()
-        self.steps.append(("unlock", *self.locks, ""))
-        self.locks = []
-
-    def finish(self) -> None:
-        self.begin(DEPLOY)
-        self.bind("delivery-ledger-token", "DELIVERY_LEDGER_TOKEN")
-        self.unstash()
-        self.sh("record", 3 * DAY, "./run inv ci.deliver")
-        self.stash()
-        self.end()
-        self.begin(DEPLOY)
-        self.unstash()
-        self.bind("delivery-ledger-token", "DELIVERY_LEDGER_TOKEN")
-        self.bind("delivery-webhook", "DELIVERY_WEBHOOK")
-        self.sh("", 3 * DAY, "./run inv ci.notify --result SUCCESS")
-        self.end()
-        self.steps.append(("result", "SUCCESS"))
 
 
 OPTIONS = {
@@ -271,17 +306,27 @@ OPTIONS = {
 
 # ---- Every case, from one process
 
+SONAR = {"SONAR_HOST_URL": "https://sonar.example.com"}
 
 CASES: dict[str, Callable[[], Case]] = {
     **{name: partial(case, name) for name in REFS},
+    PREVIEW: lambda: case("feature/x", answers=answers(decide(REFS["feature/x"], with_previews()))),
     **{f"{stage} fails": partial(case, failures={command: 1}) for stage, command in LEAVES.items()},
     **{
-        f"{name} is not deployed": partial(case, name, failures={LEAVES["deploy to production"]: 1})
+        f"{name} is not deployed": partial(case, name, failures={LEAVES["deploy"]: 1})
         for name in ("develop", "release/1.2", "main")
     },
     "refused": partial(case, approval=Approval()),
     "nobody approves": partial(case, approval=None),
     "the agent is lost": partial(case, lost=LEAVES["build"]),
+    "the agent that deploys is lost": partial(case, lost=LEAVES["deploy"]),
+    "something changes": partial(case, failures={LEAVES["diff"]: 3}),
+    "an unknown environment": partial(
+        case, answers=answers(replace(decision_of(REFS["main"]), environment="moon"))
+    ),
+    "records are not delivered": partial(case, failures={"./run inv ci.deliver": 1}),
+    "sonar": partial(case, globals=SONAR),
+    "sonar fails": partial(case, globals=SONAR, failures={"./run inv ci.report --of sonar": 1}),
 }
 # Every mutation must change the first case, or else one of the others.
 WATCHED = (
@@ -289,14 +334,20 @@ WATCHED = (
     (
         *(
             "feature/x",
+            PREVIEW,
             "develop",
             "release/1.2",
             "nobody approves",
             "the agent is lost",
             "push fails",
-            "record fails",
+            "main is not deployed",
+            "the agent that deploys is lost",
+            "records are not delivered",
+            "sonar",
+            "sonar fails",
+            "something changes",
+            "diff fails",
         ),
-        *("develop is not deployed", "release/1.2 is not deployed", "main is not deployed"),
     ),
 )
 
@@ -311,6 +362,17 @@ def done() -> dict[str, Run]:
 @pytest.mark.parametrize("name", REFS)
 def test_does_what_gitflow_decides(done: dict[str, Run], name: str) -> None:
     assert outline(done[name]) == Expected(decision_of(REFS[name])).steps
+
+
+def test_a_preview_is_deployed_to_without_an_approval_and_without_the_signing_key(
+    done: dict[str, Run],
+) -> None:
+    decision = decide(REFS["feature/x"], with_previews())
+    assert outline(done[PREVIEW]) == Expected(decision).steps
+    (deploy,) = (event for event in done[PREVIEW].of("sh") if event["command"] == LEAVES["deploy"])
+    assert "delivery-kubeconfig-preview" in deploy["credentials"]
+    used = {name for event in done[PREVIEW].of("sh") for name in event["credentials"]}
+    assert not any("signing" in name for name in used)
 
 
 def test_the_documentation_lists_the_steps(done: dict[str, Run]) -> None:
@@ -332,6 +394,8 @@ def test_the_documentation_lists_the_steps(done: dict[str, Run]) -> None:
 def test_every_shell_command_is_one_existing_task(done: dict[str, Run], name: str) -> None:
     parser = Parser(contexts=namespace.to_contexts())
     for command in done[name].commands:
+        if command == FORGET:
+            continue
         program, inv, *arguments = command.split()
         assert (program, inv) == ("./run", "inv")
         assert len(parser.parse_argv(arguments)) == 1
@@ -362,7 +426,11 @@ def test_a_failure_ends_the_pipeline_and_is_notified(done: dict[str, Run], stage
     last = (
         LEAVES["platform-chart"] if stage in {"delivery", "base-image", "apps"} else LEAVES[stage]
     )
-    assert run.commands == [*usual[: usual.index(last) + 1], "./run inv ci.notify --result FAILURE"]
+    assert run.commands == [
+        *usual[: usual.index(last) + 1],
+        "./run inv ci.deliver",
+        "./run inv ci.notify --result FAILURE",
+    ]
     assert (run.result, run.exit) == ("FAILURE", 1)
     assert [event["type"] for event in run.of("junit", "archive", "stash")][:3] == [
         "junit",
@@ -374,7 +442,7 @@ def test_a_failure_ends_the_pipeline_and_is_notified(done: dict[str, Run], stage
         for event in run.of("skipped")
         if event["reason"] == "an earlier stage failed"
     }
-    assert bool(skipped) == (stage != "record")
+    assert bool(skipped) == (stage not in {"deploy", "verify"})
 
 
 @pytest.mark.parametrize("name", ["refused", "nobody approves"])
@@ -390,7 +458,7 @@ def test_without_approval_no_agent_waits_and_nothing_is_deployed(
     agents = [
         event["type"] for event in run.events[:position] if event["type"] in {"agent", "released"}
     ]
-    assert agents == ["agent", "released"]
+    assert agents == ["agent", "released"] * 2
 
 
 def test_a_lost_agent_is_notified_too(done: dict[str, Run]) -> None:
@@ -400,6 +468,56 @@ def test_a_lost_agent_is_notified_too(done: dict[str, Run]) -> None:
     assert [event["marks"] for event in run.of("caught")] == ["FAILURE"]
     assert run.commands[-1] == "./run inv ci.notify --result ABORTED"
     assert not any(" push " in command or " deploy " in command for command in run.commands)
+    # Of an agent that deployed, too: by the records that the first agent has left.
+    run = done["the agent that deploys is lost"]
+    assert run.result == "ABORTED"
+    assert run.commands[-3:] == [
+        LEAVES["deploy"],
+        "./run inv ci.deliver",
+        "./run inv ci.notify --result ABORTED",
+    ]
+
+
+def test_an_environment_without_a_credential_is_a_failure(done: dict[str, Run]) -> None:
+    run = done["an unknown environment"]
+    assert run.result == "FAILURE"
+    assert LEAVES["push"] in run.commands
+    assert LEAVES["deploy"] not in run.commands
+    assert run.commands[-1] == "./run inv ci.notify --result FAILURE"
+
+
+def test_sonar_is_optional_and_blocks_nothing(done: dict[str, Run]) -> None:
+    command = "./run inv ci.report --of sonar"
+    assert not any(command in done[name].commands for name in REFS)
+    for name in ("sonar", "sonar fails"):
+        run = done[name]
+        assert (run.result, run.commands[-1]) == ("SUCCESS", done["main"].commands[-1])
+        (event,) = (event for event in run.of("sh") if event["command"] == command)
+        assert event["credentials"] == ["delivery-sonar-token"]
+
+
+def test_records_that_cannot_be_sent_are_notified(done: dict[str, Run]) -> None:
+    run = done["records are not delivered"]
+    assert run.commands[-2:] == ["./run inv ci.deliver", "./run inv ci.notify --result FAILURE"]
+
+
+def test_no_build_takes_more_than_three_agents(done: dict[str, Run]) -> None:
+    # A lost one is replaced.
+    agents = {name: len(run.of("agent")) - ("is lost" in name) for name, run in done.items()}
+    assert max(agents.values()) <= 3, agents
+    assert {agents[name] for name in REFS if "approval" not in decision_of(REFS[name]).gates} == {2}
+
+
+def test_what_would_change_is_archived_before_the_approval_that_names_it(
+    done: dict[str, Run],
+) -> None:
+    for name in ("main", "something changes"):
+        types = [event["type"] for event in done[name].events if event["stage"] != "make"]
+        assert types.index("archive") < types.index("input")
+        (asked,) = done[name].of("input")
+        assert ".delivery/diff.txt" in asked["message"]
+        assert done[name].result == "SUCCESS"
+    assert not done["diff fails"].of("input")
 
 
 # ---- Mutations: changes to the file, by mistake or on purpose
@@ -441,7 +559,7 @@ def _swapped(name: str, other: str) -> str:
 
 _CONDITION = r"environment (name: '\w+'), value: '(\w*)'"
 # A statement may go on in the next line.
-_REST = r".*\n(?: +(?:script|artifacts): .*\n| +'.*\n)?"
+_REST = r".*\n(?: +(?:script|artifacts|tools): .*\n| +'.*\n)?"
 # The title of a change, the pattern of its places, and the replacement; each place by itself.
 REPLACED = (
     ("a condition negated", _CONDITION, r"not { environment \1, value: '\2' }"),
@@ -452,12 +570,21 @@ REPLACED = (
     ("no input's timeout", r"^ +options \{ timeout\(time: 2, unit: 'DAYS'\) \}\n", ""),
     ("another timeout", r"timeout\(time: (\d+)", r"timeout(time: 1\1"),
     ("no options", r"^ +options \{ .* \}\n", ""),
-    ("another lock", r"lock\(resource: '", "lock(resource: 'x"),
-    ("no option", r"^ +(?:disableConcurrentBuilds|timeout|buildDiscarder|timestamps)\(.*\n", ""),
+    ("another lock", r'lock\(resource: "', 'lock(resource: "x'),
+    ("no lock", r"lock\(resource: .*\)", "timeout(time: 9, unit: 'DAYS')"),
+    (
+        "no option",
+        r"^ +(?:disable\w+|timeout|buildDiscarder|timestamps)\(.*\)\n",
+        "",
+    ),
     ("aborting", "abortPrevious: false", "abortPrevious: true"),
-    ("another credential", r"credentials\('([\w-]+)'\)", r"credentials('\1-x')"),
+    ("another credential", r"credentials\((['\"])", r"credentials(\1x"),
+    ("another credential to bind", "credentialsId: '", "credentialsId: 'x"),
+    ("another variable to bind", r"(\w*[vV]ariable): '", r"\1: 'X"),
     ("no variable", r"^ +[A-Z_]+ = .*\n", ""),
-    ("another webhook", "credentialsId: 'delivery-webhook'", "credentialsId: 'delivery-hook'"),
+    ("notified again", r"^ +script \{ env\.DELIVERY_NOTIFIED = 'true' \}\n", ""),
+    ("never notified", r"(DELIVERY_NOTIFIED) != 'true'", r"\1 != ''"),
+    ("notified in any case", r"(DELIVERY_NOTIFIED) != 'true'", r"\1 != 'x'"),
     ("another stage's name", r"stage\('([\w -]+)'\)", r"stage('\1 x')"),
     ("no agent", r"^ +agent (?:none|\{.*\})\n", ""),
     ("another agent", r"label 'delivery-(\w+)'", r"label 'delivery-x\1'"),
@@ -470,7 +597,10 @@ REPLACED = (
     ("without the plan", r" --plan \.delivery/plan\.json", ""),
     ("no answer kept", rf"^ +env\.DELIVERY_\w+ = {_REST}", ""),
     ("nothing carried", rf"^ +(?:un)?stash {_REST}", ""),
-    ("nothing kept", rf"^ +(?:junit|archiveArtifacts) {_REST}", ""),
+    ("nothing kept", rf"^ +(?:junit|archiveArtifacts|recordCoverage) {_REST}", ""),
+    ("no warnings", r"^ +recordIssues .*\n(?:.*\),\n)*.*\]\n", ""),
+    ("not of a failure", "enabledForFailure: true", "enabledForFailure: false"),
+    ("another report", r"(parser|pattern): '", r"\1: 'x"),
     ("no submitter", r"^ +submitter\w* .*\n", ""),
     ("another submitter", "submitter 'releasers'", "submitter 'everyone'"),
     ("always a success", r"\$\{currentBuild\.currentResult\}", "SUCCESS"),
@@ -478,6 +608,7 @@ REPLACED = (
     ("another node", r"node\('delivery-deploy'\)", "node('delivery-build')"),
     ("nothing caught", r"catchError\([^)]*\)", "timeout(time: 9, unit: 'DAYS')"),
     ("caught as a success", "buildResult: 'FAILURE'", "buildResult: 'SUCCESS'"),
+    ("caught as a failure", "buildResult: 'SUCCESS'", "buildResult: 'FAILURE'"),
     ("only when it went well", r"always \{", "success {"),
     ("steps twice", r"steps \{", "steps { }\n steps {"),
     (
@@ -487,8 +618,8 @@ REPLACED = (
     ),
     ("an unknown step", r"sh './run inv engine.up'", "bat 'run inv engine.up'"),
 )
-REMOVED = ("when", "post", "input", "environment", r"stage\('[\w -]+'\)")
-SWAPPED = (("scan", "push"), ("approval", "production"), ("plan", "build"))
+REMOVED = ("when", "post", "input", "environment", "options", r"stage\('[\w -]+'\)")
+SWAPPED = (("scan", "push"), ("approval", "deploy"), ("plan", "build"))
 
 
 @cache

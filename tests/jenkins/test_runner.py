@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from textwrap import indent
 
 import pytest
@@ -47,6 +48,8 @@ class Example:
 
 
 FAIL = case(failures={"x": 1})
+WORD = "string(credentialsId: 'word', variable: 'W')"
+PAIR = "usernamePassword(credentialsId: 'pair', usernameVariable: 'U', passwordVariable: 'P')"
 UNSTABLE = "buildResult: 'UNSTABLE', stageResult: 'UNSTABLE'"
 ASK = "options { timeout(time: 1, unit: 'HOURS') }\ninput { message 'go?' }"
 EXAMPLES: dict[str, Example] = {
@@ -127,13 +130,65 @@ EXAMPLES: dict[str, Example] = {
     ),
     "credentials for some steps": Example(
         pipeline(
+            stage("a", f'withCredentials([{WORD}, {PAIR}]) {{ sh "$W $U $P" }}\nsh "${{env.W}}"')
+        ),
+        ("w u p", "null"),
+    ),
+    "credentials as an option": Example(
+        pipeline(
+            f"stage('o') {{\noptions {{ withCredentials([{PAIR}]) }}\nstages {{"
+            + stage("a", 'sh "$P"', 'post { always { sh "$U" } }')
+            + "} }"
+        ),
+        ("p", "u"),
+    ),
+    "a credential's name has a variable that a script has set": Example(
+        pipeline(
+            stage("a", "script { env.KIND = 'word' }")
+            + stage("b", 'sh "$W"', 'environment { W = credentials("${env.KIND}") }')
+        ),
+        ("w",),
+    ),
+    "a lock's name has a variable": Example(
+        pipeline(stage("a", "script { env.L = 'l' }\nlock(resource: \"${env.L}\") { sh 'x' }")),
+        ("x",),
+    ),
+    "a condition of a script": Example(
+        pipeline(
             stage(
                 "a",
-                "withCredentials([string(credentialsId: 'word', variable: 'W')]) { sh \"$W\" }\n"
-                'sh "${env.W}"',
+                "script { if (env.V != 'set') { sh 'x' }\n env.V = 'set'\n"
+                "if (env.V != 'set') { sh 'y' } }",
             )
         ),
-        ("w", "null"),
+        ("x",),
+    ),
+    "a script reads an exit code": Example(
+        pipeline(
+            stage(
+                "a",
+                "script { env.S = sh(script: 'x', returnStatus: true)\n"
+                "if (env.S != '0' && env.S != '1') { error 'no' } }\nsh \"y ${S}\"",
+            )
+            + stage(
+                "b",
+                "script { env.T = sh(script: 'x', returnStatus: true)\n"
+                "if (env.T != '0' && env.T != '3') { error 'no' } }\nsh 'z'",
+            )
+        ),
+        ("x", "y 1", "x"),
+        "FAILURE",
+        FAIL,
+    ),
+    "reports that are missing fail nothing": Example(
+        pipeline(
+            stage(
+                "a",
+                "recordCoverage tools: [[parser: 'COBERTURA', pattern: 'c.xml']]\n"
+                "recordIssues tools: [myPy(pattern: 'm.txt')]\nsh 'x'",
+            )
+        ),
+        ("x",),
     ),
     "a credential of another kind": Example(
         pipeline(
@@ -174,6 +229,7 @@ EXAMPLES: dict[str, Example] = {
         pipeline(
             stage("a", more="when { on 'main'\n environment name: 'X', value: 'y' }")
             + stage("b", more="when { environment name: 'X', value: '' }")
+            + stage("c", more="when { not { environment name: 'X', value: '' } }")
         ),
         ("b",),
     ),
@@ -219,6 +275,7 @@ EXAMPLES: dict[str, Example] = {
 }
 BY_LABEL = "line 2: agent is none or { label '...' }"
 A_SCRIPT = "a script has env.NAME = value"
+AN_IF = "if has env.NAME != 'text', not"
 REFUSALS = {
     "": "one pipeline block",
     "node { sh 'x' }": "must begin with pipeline, not node",
@@ -234,7 +291,7 @@ REFUSALS = {
     pipeline(stage("a"), more="when { on 'x' }"): "when is not supported in the pipeline",
     pipeline(stage("a"), more="agent none"): "the pipeline has agent twice",
     pipeline(stage("a"), more="options { retry(2) }"): "retry is not supported",
-    pipeline(stage("a"), more="options { lock(resource: 'x') }"): "lock is not supported",
+    pipeline(stage("a", more="options { lock(resource: 'x') }")): "lock is not supported",
     pipeline(stage("a", more="options { timestamps() }")): "timestamps is not supported",
     pipeline(stage("a"), more="environment { X = 1 }"): "X is a text in quotes",
     pipeline(stage("a"), more="environment { X = 'a'\n X = 'b' }"): "environment has X twice",
@@ -253,17 +310,35 @@ REFUSALS = {
     pipeline(stage("a", more="input { message 'm' }")): "an input and no timeout",
     pipeline(stage("a", more='input { message "to $WHERE?" }')): "a plain text is expected",
     pipeline(
-        stage("a", more='options { lock(resource: "l-${env.E}") }')
+        stage(
+            "a", more="options { withCredentials([string(credentialsId: \"$I\", variable: 'V')]) }"
+        )
     ): "a plain text is expected",
+    pipeline(stage("a", more="options { disableRestartFromStage() }")): "is not supported in",
+    pipeline(stage("a", more="when { not { on 'x'\n on 'y' } }")): "not has one condition",
+    pipeline(stage("a", more="when { not { not { on 'x' } } }")): "not is not supported in when",
+    pipeline(stage("a", "timeout(time: 1)")): "step timeout needs a block",
+    pipeline(stage("a", "timeout(time: 1, activity: true) { sh 'x' }")): "takes only [time, unit]",
+    pipeline(stage("a", "lock { sh 'x' }")): "step lock needs resource",
+    pipeline(stage("a", "recordIssues tool: myPy()")): "step recordIssues has no parameter tool",
+    pipeline(stage("a", "recordIssues tools: [java(pattern: 'x')]")): "is not supported in tools",
+    pipeline(stage("a", "recordCoverage tools: [[parser: 'COBERTURA']]")): "is not supported in",
+    pipeline(stage("a", "recordCoverage enabledForFailure: true")): "recordCoverage needs tools",
     pipeline(stage("a", "sh returnStdout: true")): "step sh needs script",
     pipeline(stage("a", "sh('x') { sh 'y' }")): "step sh has no block",
     pipeline(stage("a", "sh script: 'x', label: 'y'")): "step sh has no parameter label",
     pipeline(stage("a", "if (env.X) { sh 'x' }")): "a section or a step is expected",
     pipeline(stage("a", "script { sh 'x' }")): A_SCRIPT,
-    pipeline(stage("a", "script { if (env.X) { sh 'x' } }")): A_SCRIPT,
-    pipeline(stage("a", "script { currentBuild.result = 'SUCCESS' }")): A_SCRIPT,
+    pipeline(stage("a", "script { if (env.X) { sh 'x' } }")): AN_IF,
+    pipeline(stage("a", "script { if (env.X == 'y') { sh 'x' } }")): AN_IF,
+    pipeline(stage("a", "script { if (env.X != 'y' || env.X != 'z') { sh 'x' } }")): AN_IF,
     pipeline(
-        stage("a", "script { env.S = sh(script: 'x', returnStatus: true) }")
+        stage("a", "script { if (env.X != 'y') { sh 'x' } else { sh 'y' } }")
+    ): "a script has no else",
+    pipeline(stage("a", "script { currentBuild.result = 'SUCCESS' }")): A_SCRIPT,
+    pipeline(stage("a", "script { env.S = sh(script: 'x') }")): "a script may call sh",
+    pipeline(
+        stage("a", "script { env.S = sh(script: 'x', returnStatus: true).trim() }")
     ): "a script may call sh",
     pipeline(
         stage("a", "withCredentials([sshUserPrivateKey(credentialsId: 'x')]) { sh 'x' }")
@@ -295,25 +370,56 @@ def test_refuses(runs: Mapping[str, Run], text: str) -> None:
     assert runs[text].error.startswith("line ")
 
 
-LOCK = "options { lock(resource: 'l')\n timeout(time: 1) }"
+BIND = f"options {{ withCredentials([{WORD}])\n timeout(time: 1) }}"
+BOUND = "credential word as W"
 AGENT = "agent { label 'b' }"
 # Options come before the input, then the agent, then `when`, unless `when` says otherwise.
 ORDERS = {
-    pipeline(stage("a", more=f"when {{ on 'x' }}\n{AGENT}\n{LOCK}"), agent="agent none"): [
-        *("a", "  lock l", "  agent b", "  unlock l", "a (skipped: when)", "SUCCESS")
+    pipeline(stage("a", more=f"when {{ on 'x' }}\n{AGENT}\n{BIND}"), agent="agent none"): [
+        *("a", f"  {BOUND}", "  agent b", "a (skipped: when)", "SUCCESS")
     ],
     pipeline(
-        stage("a", more=f"when {{ beforeOptions true\n on 'x' }}\n{AGENT}\n{LOCK}"),
+        stage("a", more=f"when {{ beforeOptions true\n on 'x' }}\n{AGENT}\n{BIND}"),
         agent="agent none",
     ): ["a (skipped: when)", "SUCCESS"],
     pipeline(
-        stage("a", more=f"when {{ beforeInput true\n on 'x' }}\ninput {{ message 'm' }}\n{LOCK}"),
+        stage("a", more=f"when {{ beforeInput true\n on 'x' }}\ninput {{ message 'm' }}\n{BIND}"),
         agent="agent none",
-    ): ["a", "  lock l", "  unlock l", "a (skipped: when)", "SUCCESS"],
+    ): ["a", f"  {BOUND}", "a (skipped: when)", "SUCCESS"],
     pipeline(stage("a", more="agent none")): ["agent a", "a", "  a", "SUCCESS"],
+    pipeline(
+        stage("a", "lock('l') { sh 'x' }", f"{AGENT}\nenvironment {{ W = credentials('word') }}"),
+        agent="agent none",
+    ): ["a", "  agent b", f"  {BOUND}", "  lock l", "  x", "  unlock l", "SUCCESS"],
 }
 
 
 @pytest.mark.parametrize("text", ORDERS)
 def test_sections_come_in_jenkins_order(runs: Mapping[str, Run], text: str) -> None:
     assert listing(runs[text]) == ORDERS[text]
+
+
+def test_each_rule_names_what_it_stands_for() -> None:
+    folder = Path(__file__).parent / "declarative"
+    steps = re.findall(
+        r"^        (\w+): \[(of: '[\w-]+: [\w.]+')?",
+        (folder / "Reader.groovy").read_text().partition("STEPS = [")[2].partition("\n    ]")[0],
+        re.MULTILINE,
+    )
+    assert [name for name, source in steps if not source] == []
+    assert len(steps) >= 15
+    # The build's methods, and the sections that the reader checks.
+    for name, others in {
+        "Build": set[str](),
+        "Reader": {"section", "single", "refuse", "requireSection", "requireNames"},
+    }.items():
+        rules = re.findall(
+            r"((?:^ +/?\*.*\n)*)^    private (?:static )?\w+ (\w+)\((?:Stage|Call|Context) ",
+            (folder / f"{name}.groovy").read_text(),
+            re.MULTILINE,
+        )
+        uncited = {
+            rule for comment, rule in rules if not re.search(r"[A-Z]\w+[.(]|: [A-Z]", comment)
+        }
+        assert len(rules) > 8
+        assert uncited == others

@@ -6,7 +6,10 @@ import org.codehaus.groovy.ast.expr.GStringExpression
 import org.codehaus.groovy.ast.expr.PropertyExpression
 import org.codehaus.groovy.ast.expr.VariableExpression
 
-/** One build of a pipeline. It does everything in the order of Jenkins' ModelInterpreter. */
+/**
+ * One build of a pipeline. Each rule names what it stands for: a plugin and its class or method.
+ * ModelInterpreter, Utils and validator are of pipeline-model-definition.
+ */
 class Build {
     /** Variables that the runner itself adds to those of the pipeline. */
     private static final List<String> OWN = ['STAGE_NAME', 'NODE_NAME', 'WORKSPACE']
@@ -36,6 +39,7 @@ class Build {
 
     // ---- Stages
 
+    /** ModelInterpreter.call: agent, credentials, variables, options, stages, post. */
     private void pipeline() {
         Stopped first = null
         boolean posted = false
@@ -56,7 +60,10 @@ class Build {
         if (first != null) worsen(first.result)
     }
 
-    /** Runs stage after stage; a failed stage makes the rest skipped. Returns the first failure. */
+    /**
+     * ModelInterpreter.evaluateSequentialStages: stage after stage; a failed one makes the rest
+     * skipped. Returns the first failure.
+     */
     private Stopped sequence(List<Stage> stages, Context context) {
         Stopped first = null
         stages.each { stage ->
@@ -69,7 +76,7 @@ class Build {
         first
     }
 
-    /** Runs a stage, or skips it for a reason. */
+    /** ModelInterpreter.evaluateStage: runs a stage, or skips it for a reason. */
     private void runStage(Stage stage, String reason, Context outside) {
         String path = outside.stage ? "${outside.stage} / ${stage.name}" : stage.name
         def context = outside.but(stage: path).having([STAGE_NAME: stage.name])
@@ -98,15 +105,16 @@ class Build {
         if (first != null) throw first
     }
 
+    /** ModelInterpreter.skipStage: the stages inside are skipped, too. */
     private void skip(Stage stage, String reason, Context context) {
         emit('skipped', context, [reason: reason])
         (stage.parallel ?: stage.stages ?: []).each { runStage(it, reason, context) }
     }
 
     /**
-     * Enters the sections of a stage in Jenkins' order: options, input, agent, credentials and
-     * variables. `when` comes before the credentials, or earlier if it says so. Returns whether
-     * `when` let the stage run.
+     * ModelInterpreter.evaluateStage enters the sections in this order: options, input, agent,
+     * credentials and variables. WhenEvaluator: `when` comes before the credentials, or earlier if
+     * it says so. Returns whether `when` let the stage run.
      */
     private boolean enter(Stage stage, Context context) {
         def when = stage.when
@@ -127,6 +135,7 @@ class Build {
         ran
     }
 
+    /** ModelInterpreter.executeSingleStage, and the stages inside. */
     private void body(Stage stage, Context context) {
         if (stage.parallel != null) {
             parallel(stage, context)
@@ -147,7 +156,7 @@ class Build {
         if (first != null) throw first
     }
 
-    /** Every branch runs to its end, even if another one fails. */
+    /** workflow-cps: ParallelStep without failFast. Every branch runs to its end. */
     private void parallel(Stage stage, Context context) {
         def errors = [].asSynchronized()
         executor.runParallel(stage.parallel.collect { branch ->
@@ -164,7 +173,7 @@ class Build {
         if (error != null) throw error
     }
 
-    /** Runs `post { always }`; returns the first failure. */
+    /** ModelInterpreter.runPostConditions, of `always` alone; returns the first failure. */
     private Stopped post(Stage stage, Stopped before, Context context) {
         if (stage.always == null) return before
         if (before != null) worsen(before.result)
@@ -181,22 +190,24 @@ class Build {
 
     // ---- The sections around a stage
 
+    /** ModelInterpreter.inWrappers. workflow-basic-steps: TimeoutStep; BindingStep. */
     private void inOptions(Stage stage, Context context, Closure inside) {
         def timeout = stage.options.timeout
         def limited = timeout ? context.limited(timeout.seconds) : context
-        String resource = stage.options.lock?.resource
-        if (resource == null) {
-            inside(limited)
-            return
-        }
-        emit('lock', limited, [resource: resource])
+        inside(bound(stage.options.withCredentials?.bindings ?: [], limited))
+    }
+
+    /** lockable-resources: LockStep. A resource that is not declared is made by its first lock. */
+    private void inLock(String resource, Context context, Closure inside) {
+        emit('lock', context, [resource: resource])
         try {
-            inside(limited.but(locks: limited.locks + [resource]))
+            inside(context.but(locks: context.locks + [resource]))
         } finally {
-            emit('unlock', limited, [resource: resource])
+            emit('unlock', context, [resource: resource])
         }
     }
 
+    /** ModelInterpreter.stageInput. pipeline-input-step: InputStepExecution. */
     private void inInput(Stage stage, Context context, Closure inside) {
         def input = stage.input
         if (input == null) {
@@ -217,6 +228,7 @@ class Build {
         inside(parameter ? context.having([(parameter): approval.by]) : context)
     }
 
+    /** ModelInterpreter.inDeclarativeAgent, LabelScript: it checks out, unlike the step node. */
     private void inAgent(Stage stage, Context context, Closure inside) {
         if (stage.agent == null) {
             inside(context)
@@ -228,6 +240,7 @@ class Build {
         }
     }
 
+    /** workflow-durable-task-step: ExecutorStepExecution, with its variables. */
     private void onNode(String label, Context context, Closure inside) {
         def agent = new Agent(label: label, number: nextAgent())
         agent.workspace = executor.workspace(agent)
@@ -245,59 +258,78 @@ class Build {
         ++agents
     }
 
+    /** workflow-scm-step: SCMStep; `scm` is workflow-multibranch's SCMVar. */
     private void checkout(Context context) {
         requireAgent(context)
         emit('checkout', context)
         executor.checkout(context.agent, environment(context))
     }
 
+    /** ModelInterpreter.withCredentialsBlock: an id may use variables, also a script's. */
     private void inCredentials(Stage stage, Context context, Closure inside) {
         def inner = context
         stage.environment.findAll { it.credential }.each { variable ->
-            inner = bind(value(variable.value, context), '', variable.name, inner)
+            String id = value(variable.value, context)
+            inner = bind(handled(id, variable.name), inner)
         }
         inside(inner)
     }
 
-    /** Binds a credential, of this kind if one is given, to a variable. */
-    private Context bind(String id, String kind, String name, Context context) {
+    /** The binding for `NAME = credentials(id)`. pipeline-model-definition: credentials.impl. */
+    private Map<String, String> handled(String id, String name) {
+        def binding = [credentialsId: id, kind: scenario.credentials[id]?.kind, variable: name]
+        if (binding.kind == 'usernamePassword') {
+            binding += [usernameVariable: "${name}_USR", passwordVariable: "${name}_PSW"]
+        }
+        binding.collectEntries { key, text -> [key, text?.toString()] }
+    }
+
+    /** credentials-binding: BindingStep, one binding after the other. */
+    private Context bound(List<Map<String, String>> bindings, Context context) {
+        bindings.inject(context) { inner, binding -> bind(binding, inner) }
+    }
+
+    /** credentials-binding: MultiBinding.getCredentials, StringBinding, FileBinding and others. */
+    private Context bind(Map<String, String> binding, Context context) {
+        String id = binding.credentialsId
         def credential = scenario.credentials[id]
         if (credential == null) {
             throw new Stopped('FAILURE', "Could not find credentials entry with ID '${id}'")
         }
-        if (kind && credential.kind != kind) {
+        if (credential.kind != binding.kind) {
             throw new Stopped('FAILURE',
-                "Credentials '${id}' is a ${credential.kind}, not a ${kind}")
+                "Credentials '${id}' is a ${credential.kind}, not a ${binding.kind}")
         }
-        Map<String, String> variables
+        Map<String, String> values
         if (credential.kind == 'string') {
-            variables = [(name): credential.value]
+            values = [variable: credential.value]
         } else if (credential.kind == 'file') {
             requireAgent(context)
-            variables = [(name): executor.secretFile(id, credential)]
+            values = [variable: executor.secretFile(id, credential)]
         } else {
             String both = "${credential.username}:${credential.password}"
-            variables = [
-                (name): both,
-                (name + '_USR'): credential.username,
-                (name + '_PSW'): credential.password,
-            ]
+            values = [variable: both, usernameVariable: credential.username,
+                passwordVariable: credential.password]
         }
+        def variables = values.findAll { binding[it.key] }
+            .collectEntries { key, text -> [binding[key], text] }
         executor.hide(credential, variables)
         def names = variables.keySet() as List
         emit('credential', context, [id: id, kind: credential.kind, variables: names])
         context.having(variables).but(credentials: context.credentials + [id])
     }
 
+    /** ModelInterpreter.withEnvBlock: after the credentials, which it may use. */
     private Context withVariables(Stage stage, Context context) {
         def variables = stage.environment.findAll { !it.credential }
         if (!variables) return context
         context.having(variables.collectEntries { [it.name, value(it.value, context)] })
     }
 
+    /** EnvironmentConditional.environmentMatches: an unset variable is an empty one. */
     private boolean isMet(When when, Context context) {
         def variables = environment(context)
-        when.conditions.every { name, expected -> (variables[name] ?: '') == expected }
+        when.conditions.every { ((variables[it.name] ?: '') == it.value) != it.negated }
     }
 
     // ---- Steps
@@ -315,12 +347,13 @@ class Build {
         switch (step.name) {
             case '=':
                 String assignment = arguments.value instanceof Step
-                    ? runStep(arguments.value, context).trim()
+                    ? runStep(arguments.value, context).toString().trim()
                     : value(arguments.value, context)
                 assigned[arguments.name] = assignment
                 emit('set', context, [name: arguments.name, value: assignment])
                 break
-            case 'sh': return sh(arguments.returnStdout ?: false, text('script'), context)
+            case 'sh':
+                return sh(arguments, text('script'), context)
             case 'checkout':
                 checkout(context)
                 break
@@ -348,11 +381,29 @@ class Build {
                 emit('archive', context, [artifacts: text('artifacts'), allowEmpty: empty])
                 executor.archive(context.agent, text('artifacts'), empty)
                 break
-            case 'withCredentials':
-                runSteps(step.body, arguments.bindings.inject(context) { inner, binding ->
-                    bind(binding.credentialsId, 'string', binding.variable, inner)
-                })
+            case 'recordCoverage':
+            case 'recordIssues':
+                // failOnError is false by default: without files they log that, and nothing else.
+                requireAgent(context)
+                emit('publish', context, [
+                    tools: arguments.tools, always: arguments.enabledForFailure ?: false])
                 break
+            case 'withCredentials':
+                runSteps(step.body, bound(arguments.bindings, context))
+                break
+            case 'lock':
+                inLock(text('resource'), context) { runSteps(step.body, it) }
+                break
+            case 'timeout':
+                runSteps(step.body, context.limited(arguments.seconds))
+                break
+            case 'if':
+                def variables = environment(context)
+                if (arguments.unless.every { variables[it.name] != it.value }) {
+                    runSteps(step.body, context)
+                }
+                break
+            case 'error': throw new Stopped('FAILURE', text('message'))
             case 'script':
                 runSteps(step.body, context)
                 break
@@ -367,6 +418,7 @@ class Build {
         null
     }
 
+    /** workflow-basic-steps: CatchErrorStep, with catchInterruptions as by default. */
     private void catchError(Step step, Closure text, Context context) {
         try {
             runSteps(step.body, context)
@@ -380,7 +432,8 @@ class Build {
         }
     }
 
-    private String sh(boolean stdout, String command, Context context) {
+    /** workflow-durable-task-step: DurableTaskStep. Returns the output or the exit code. */
+    private Object sh(Map<String, Object> arguments, String command, Context context) {
         requireAgent(context)
         def variables = environment(context)
         Map<String, Object> event = [
@@ -397,20 +450,23 @@ class Build {
         long began = System.nanoTime()
         def done = executor.sh(new Command(
             agent: context.agent, stage: context.stage, text: command, variables: variables,
-            stdout: stdout, deadline: context.deadline))
+            stdout: arguments.returnStdout ?: false, deadline: context.deadline))
         event.exit = done.exit
         if (executor.real) event.seconds = seconds(began)
         if (done.timedOut) throw timeout()
+        if (arguments.returnStatus) return done.exit
         if (done.exit != 0) {
             throw new Stopped('FAILURE', "script returned exit code ${done.exit}: ${command}")
         }
         done.output
     }
 
+    /** workflow-basic-steps: TimeoutStepExecution.ExceededTimeout, an interruption: ABORTED. */
     private static Stopped timeout() {
         new Stopped('ABORTED', 'Timeout has been exceeded')
     }
 
+    /** workflow-step-api: MissingContextVariableException. */
     private static void requireAgent(Context context) {
         if (context.agent == null || context.agent.lost) {
             throw new Stopped('FAILURE',
@@ -420,17 +476,21 @@ class Build {
 
     // ---- Values
 
-    /** A shell's variables: the job's, the scripts' and the sections', innermost last. */
+    /**
+     * A shell's variables: the job's, the scripts' and the sections', innermost last.
+     * workflow-cps: EnvActionImpl.getEnvironment; workflow-step-api: EnvironmentExpander.
+     */
     private Map<String, String> environment(Context context) {
         Map<String, String> variables = new LinkedHashMap<String, String>(scenario.variables)
         synchronized (assigned) {
             variables.putAll(assigned)
         }
         context.layers.each { variables.putAll(it) }
-        // An empty variable is unset, as in hudson.EnvVars.
+        // core: hudson.EnvVars.override. An empty variable is unset.
         variables.findAll { it.value }
     }
 
+    /** workflow-cps: CpsScript.getProperty, and RunWrapperBinder's currentBuild. */
     private String value(Expression expression, Context context) {
         switch (expression) {
             case ConstantExpression: return expression.value
@@ -454,6 +514,7 @@ class Build {
 
     // ---- Events
 
+    /** core: hudson.model.Run.setResult, Result.isWorseThan. */
     private synchronized void worsen(String to) {
         if (Reader.RESULTS.indexOf(to) > Reader.RESULTS.indexOf(result)) result = to
     }

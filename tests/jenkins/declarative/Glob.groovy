@@ -4,7 +4,7 @@ import java.nio.file.FileSystems
 import java.nio.file.Files
 import java.nio.file.LinkOption
 
-/** The path patterns of stash, archiveArtifacts and junit, as far as the Jenkinsfile uses them. */
+/** core: hudson.Util.createFileSet, Ant's patterns, as far as the Jenkinsfile uses them. */
 class Glob {
     /** The files below a folder that match one of the patterns, which commas separate. */
     static List<String> files(File folder, String patterns) {

@@ -11,25 +11,54 @@ import org.codehaus.groovy.control.Phases
  * Reads a Jenkinsfile into a Stage. Like Jenkins it checks the whole file, also what no build runs.
  *
  * It supports what our Jenkinsfile uses. Anything else is an error with its line, never skipped.
+ * Each rule names what it stands for: a plugin and its class or method. ModelValidatorImpl and
+ * RuntimeASTTransformer are of pipeline-model-definition.
  */
 class Reader {
     static final Map<String, Integer> UNITS = [SECONDS: 1, MINUTES: 60, HOURS: 3600, DAYS: 86400]
-    /** From the best to the worst. */
+    /** core: hudson.model.Result, from the best to the worst. */
     static final List<String> RESULTS = ['SUCCESS', 'UNSTABLE', 'FAILURE', 'ABORTED']
 
-    /** The parameters of each step: the one that may come without a name, texts and flags. */
+    /**
+     * The parameters of each step, and the plugin and class that have them: the parameter that may
+     * come without a name, texts and flags.
+     */
     static final Map<String, Map> STEPS = [
-        sh: [first: 'script', texts: ['script'], flags: ['returnStdout']],
-        checkout: [first: 'scm', texts: ['scm'], flags: []],
-        stash: [first: 'name', texts: ['name', 'includes'], flags: ['allowEmpty']],
-        unstash: [first: 'name', texts: ['name'], flags: []],
-        junit: [first: 'testResults', texts: ['testResults'], flags: ['allowEmptyResults']],
-        archiveArtifacts: [first: 'artifacts', texts: ['artifacts'], flags: ['allowEmptyArchive']],
-        withCredentials: [first: 'bindings', texts: [], flags: [], block: true],
-        node: [first: 'label', texts: ['label'], flags: [], block: true],
-        catchError: [texts: ['buildResult', 'stageResult', 'message'], flags: [], block: true],
-        script: [texts: [], flags: [], block: true],
+        sh: [of: 'workflow-durable-task-step: ShellStep',
+            first: 'script', texts: ['script'], flags: ['returnStdout', 'returnStatus']],
+        checkout: [of: 'workflow-scm-step: GenericSCMStep', first: 'scm', texts: ['scm']],
+        stash: [of: 'workflow-basic-steps: StashStep',
+            first: 'name', texts: ['name', 'includes'], flags: ['allowEmpty']],
+        unstash: [of: 'workflow-basic-steps: UnstashStep', first: 'name', texts: ['name']],
+        junit: [of: 'junit: JUnitResultsStep',
+            first: 'testResults', texts: ['testResults'], flags: ['allowEmptyResults']],
+        archiveArtifacts: [of: 'core: hudson.tasks.ArtifactArchiver',
+            first: 'artifacts', texts: ['artifacts'], flags: ['allowEmptyArchive']],
+        recordCoverage: [of: 'coverage: CoverageStep', tools: true, flags: ['enabledForFailure']],
+        recordIssues: [of: 'warnings-ng: RecordIssuesStep',
+            tools: true, flags: ['enabledForFailure']],
+        withCredentials: [of: 'credentials-binding: BindingStep', first: 'bindings', block: true],
+        lock: [of: 'lockable-resources: LockStep',
+            first: 'resource', texts: ['resource'], block: true],
+        timeout: [of: 'workflow-basic-steps: TimeoutStep', block: true],
+        node: [of: 'workflow-durable-task-step: ExecutorStep',
+            first: 'label', texts: ['label'], block: true],
+        catchError: [of: 'workflow-basic-steps: CatchErrorStep',
+            texts: ['buildResult', 'stageResult', 'message'], block: true],
+        error: [of: 'workflow-basic-steps: ErrorStep', first: 'message', texts: ['message']],
+        script: [of: 'pipeline-model-definition: ScriptStep', block: true],
     ]
+    /** The reports to read. coverage: CoverageTool.Parser; warnings-ng: Sarif, MyPy. */
+    static final List<String> TOOLS = ['COBERTURA', 'sarif', 'myPy']
+    /** The parameters of each binding. credentials-binding: StringBinding and the like. */
+    static final Map<String, List<String>> BINDINGS = [
+        string: ['credentialsId', 'variable'],
+        usernamePassword: ['credentialsId', 'usernameVariable', 'passwordVariable'],
+        gitUsernamePassword: ['credentialsId'],
+    ]
+    /** git: GitUsernamePasswordBinding; its GIT_ASKPASS, by which git reads them, is left out. */
+    private static final Map<String, String> GIT_LOGIN = [kind: 'usernamePassword',
+        usernameVariable: 'GIT_USERNAME', passwordVariable: 'GIT_PASSWORD']
 
     private final Set<String> names = []
 
@@ -62,6 +91,7 @@ class Reader {
         stage(call, '', false)
     }
 
+    /** ModelValidatorImpl.validateElement(ModelASTPipelineDef) and (ModelASTStage). */
     private Stage stage(Call of, String name, boolean withinParallel) {
         boolean root = name == ''
         String what = root ? 'the pipeline' : "stage '${name}'"
@@ -122,6 +152,7 @@ class Reader {
         }
     }
 
+    /** ModelValidatorImpl.validateElement(ModelASTStages): at least one, each with its own name. */
     private List<Stage> children(Call of, boolean withinParallel) {
         def stages = statements(of.block).collect { statement ->
             def call = callOf(statement)
@@ -142,6 +173,7 @@ class Reader {
 
     // ---- Sections
 
+    /** ModelValidatorImpl.validateElement(ModelASTAgent); agent.impl.None and Label. */
     private static void agent(Stage stage, Call call) {
         if (call.block == null) {
             def what = single(call)
@@ -155,25 +187,25 @@ class Reader {
         stage.agent = text(single(calls[0]), calls[0].line)
     }
 
+    /** ModelValidatorImpl.validateElement(ModelASTOptions); model.Options and StageOptions. */
     private static void options(Stage stage, Call of, boolean root) {
         statements(of.block).each { statement ->
             def call = callOf(statement)
             String where = root ? "the pipeline's options" : "a stage's options"
-            boolean misplaced = root ? call.name == 'lock'
-                : call.name in ['disableConcurrentBuilds', 'buildDiscarder', 'timestamps']
-            if (misplaced) refuse(call, where)
+            if (!root && !(call.name in ['timeout', 'withCredentials'])) refuse(call, where)
             Map<String, Object> arguments = [:]
             switch (call.name) {
                 case 'timeout':
                     arguments.seconds = seconds(call)
                     break
                 case 'timestamps':
+                case 'disableRestartFromStage':
                     requireNames(call, [])
                     break
-                case 'lock':
-                    requireNames(call, ['resource'])
-                    // Jenkins reads options when the build begins: no variable is set yet.
-                    arguments.resource = literal(call.named.resource, call.line)
+                case 'withCredentials':
+                    // RuntimeASTTransformer.transformOptions: read when the build begins, before
+                    // any variable is set. So are all options.
+                    arguments.bindings = bindings(single(call), call.line)
                     break
                 case 'disableConcurrentBuilds':
                     requireNames(call, ['abortPrevious'])
@@ -197,8 +229,9 @@ class Reader {
         if (!stage.options) throw new Unsupported(of.line, 'options is empty')
     }
 
+    /** workflow-basic-steps: TimeoutStep, whose unit is minutes by default. */
     private static int seconds(Call call) {
-        requireNames(call, ['time', 'unit'])
+        requireNames(call, ['time', 'unit'], call.name == 'timeout')
         def time = call.named.time
         if (!(time instanceof ConstantExpression) || !(time.value instanceof Integer)) {
             throw new Unsupported(call.line, 'the time of a timeout is a number')
@@ -210,6 +243,7 @@ class Reader {
         (time.value as int) * UNITS[unit]
     }
 
+    /** ModelValidatorImpl.validateElement(ModelASTEnvironment); model.Environment. */
     private static void variables(Stage stage, Call of) {
         statements(of.block).each { statement ->
             int line = statement.lineNumber
@@ -230,7 +264,7 @@ class Reader {
                 throw new Unsupported(line,
                     "${name} is a text in quotes or credentials('...'), not ${value.text}")
             }
-            // Jenkins orders them by use; the runner keeps the order of the file.
+            // RuntimeASTTransformer.translateEnvironmentValue orders them by use; this does not.
             def others = stage.environment.findAll { !it.credential }*.name + [name]
             if (value instanceof GStringExpression && value.values.any { it.text in others }) {
                 throw new Unsupported(line, "${name} uses a variable of the same block")
@@ -244,26 +278,34 @@ class Reader {
         if (!stage.environment) throw new Unsupported(of.line, 'environment is empty')
     }
 
+    /** ModelValidatorImpl.validateElement(ModelASTWhen); when.impl.EnvironmentConditional, Not. */
     private static void when(Stage stage, Call of) {
         def when = new When()
         statements(of.block).each { statement ->
             def call = callOf(statement)
             if (call.name in ['beforeInput', 'beforeOptions']) {
                 when[call.name] = flag(single(call), call.line)
-            } else if (call.name == 'environment') {
-                requireNames(call, ['name', 'value'])
-                def (name, value) = ['name', 'value'].collect { literal(call.named[it], call.line) }
-                if (when.conditions.put(name, value) != null) {
-                    throw new Unsupported(call.line, "when has ${name} twice")
-                }
-            } else {
-                refuse(call, 'when')
+                return
             }
+            boolean negated = call.name == 'not'
+            if (negated) {
+                requireSection(call)
+                def inner = statements(call.block)
+                if (inner.size() != 1) {
+                    throw new Unsupported(call.line, 'not has one condition')
+                }
+                call = callOf(inner[0])
+            }
+            if (call.name != 'environment') refuse(call, 'when')
+            requireNames(call, ['name', 'value'])
+            def (name, value) = ['name', 'value'].collect { literal(call.named[it], call.line) }
+            when.conditions << [name: name, value: value, negated: negated]
         }
         if (!when.conditions) throw new Unsupported(of.line, 'when has no condition')
         stage.when = when
     }
 
+    /** ModelValidatorImpl.validateElement(ModelASTStageInput). */
     private static void input(Stage stage, Call of) {
         stage.input = [:]
         statements(of.block).each { statement ->
@@ -271,7 +313,7 @@ class Reader {
             if (!(call.name in ['message', 'ok', 'submitter', 'submitterParameter'])) {
                 refuse(call, 'input')
             }
-            // Jenkins reads the input when the build begins: no variable is set yet.
+            // RuntimeASTTransformer.transformStageInput: read when the build begins, as options.
             if (stage.input.put(call.name, literal(single(call), call.line)) != null) {
                 throw new Unsupported(call.line, "input has ${call.name} twice")
             }
@@ -279,6 +321,7 @@ class Reader {
         if (!stage.input.message) throw new Unsupported(of.line, 'input has no message')
     }
 
+    /** ModelValidatorImpl.validateElement(ModelASTBuildConditionsContainer). */
     private static void post(Stage stage, Call of) {
         def calls = statements(of.block).collect { callOf(it) }
         def other = calls.find { it.name != 'always' }
@@ -296,6 +339,7 @@ class Reader {
         steps
     }
 
+    /** ModelValidatorImpl.validateElement(ModelASTStep), validateDescribable. */
     private static Step step(Call call) {
         def known = STEPS[call.name]
         if (known == null) throw new Unsupported(call.line, "step ${call.name} is not supported")
@@ -313,12 +357,22 @@ class Reader {
                 "step ${call.name} ${known.block ? 'needs a' : 'has no'} block")
         }
         def step = new Step(name: call.name)
+        if (call.name == 'timeout') {
+            step.arguments.seconds = seconds(call)
+            given.clear()
+        }
         given.each { key, value ->
             if (key in known.flags) step.arguments[key] = flag(value, call.line)
             else if (key in known.texts) step.arguments[key] = text(value, call.line)
-            else if (key != 'bindings') {
+            else if (key == 'tools' && known.tools) step.arguments[key] = tools(value, call.line)
+            else if (key == 'bindings' && known.first == key) {
+                step.arguments[key] = bindings(value, call.line)
+            } else {
                 throw new Unsupported(call.line, "step ${call.name} has no parameter ${key} here")
             }
+        }
+        if (known.tools && !step.arguments.tools) {
+            throw new Unsupported(call.line, "step ${call.name} needs tools")
         }
         if (call.name == 'checkout' && given.scm.text != 'scm') {
             throw new Unsupported(call.line, 'only checkout scm is supported')
@@ -330,15 +384,37 @@ class Reader {
                 }
             }
         }
-        if (call.name == 'withCredentials') {
-            step.arguments.bindings = bindings(given.bindings, call.line)
-        }
-        if (call.name == 'script') step.body = statements(call.block).collect { assignment(it) }
+        if (call.name == 'script') step.body = statements(call.block).collect { scripted(it) }
         else if (known.block) step.body = steps(call.block)
         step
     }
 
-    /** In a script: env.NAME = a text, or the trimmed output of sh. */
+    /** In a script: `if (env.NAME != 'text' && ...) { steps }`, or an assignment. */
+    private static Step scripted(Statement statement) {
+        if (!(statement instanceof IfStatement)) return assignment(statement)
+        int line = statement.lineNumber
+        if (!(statement.elseBlock instanceof EmptyStatement)) {
+            throw new Unsupported(line, 'a script has no else')
+        }
+        new Step(
+            name: 'if', body: statement.ifBlock.statements.collect { step(callOf(it)) },
+            arguments: [unless: unequal(statement.booleanExpression.expression, line)])
+    }
+
+    /** The conditions of an `if`: the name of each variable, and what its value must not be. */
+    private static List<Map<String, String>> unequal(Expression test, int line) {
+        String operation = test instanceof BinaryExpression ? test.operation.text : ''
+        if (operation == '&&') {
+            return unequal(test.leftExpression, line) + unequal(test.rightExpression, line)
+        }
+        def of = operation == '!=' ? test.leftExpression : null
+        if (!(of instanceof PropertyExpression) || of.objectExpression.text != 'env') {
+            throw new Unsupported(line, "if has env.NAME != 'text', not ${test.text}")
+        }
+        [[name: of.propertyAsString, value: literal(test.rightExpression, line)]]
+    }
+
+    /** env.NAME = a text, or what sh returns. workflow-cps: EnvActionImpl.setProperty. */
     private static Step assignment(Statement statement) {
         int line = statement.lineNumber
         def expression = expressionOf(statement)
@@ -353,10 +429,11 @@ class Reader {
         }
         def inner = value.objectExpression
         boolean trimmed = value.methodAsString == 'trim' && inner instanceof MethodCallExpression
-        def sh = trimmed ? step(callOf(inner)) : null
-        if (sh?.name != 'sh' || !sh.arguments.returnStdout) {
-            throw new Unsupported(line,
-                "a script may call sh(script: ..., returnStdout: true).trim(), not ${value.text}")
+        def sh = trimmed || value.implicitThis ? step(callOf(trimmed ? inner : value)) : null
+        String returned = trimmed ? 'returnStdout' : 'returnStatus'
+        if (sh?.name != 'sh' || sh.arguments.keySet() != ['script', returned] as Set) {
+            throw new Unsupported(line, 'a script may call sh(script: ..., returnStatus: true) or '
+                + "sh(script: ..., returnStdout: true).trim(), not ${value.text}")
         }
         new Step(name: '=', arguments: [name: to.propertyAsString, value: sh])
     }
@@ -367,13 +444,36 @@ class Reader {
         }
         value.expressions.collect { item ->
             def call = item instanceof MethodCallExpression ? callOf(item) : null
-            if (call?.name != 'string') {
+            def names = BINDINGS[call?.name]
+            if (names == null) {
                 throw new Unsupported(line, "${item.text} is not supported in withCredentials")
             }
-            requireNames(call, ['credentialsId', 'variable'])
-            ['credentialsId', 'variable'].collectEntries {
-                [it, literal(call.named[it], call.line)]
+            requireNames(call, names)
+            def binding = names.collectEntries { [it, literal(call.named[it], call.line)] }
+            binding + (call.name == 'gitUsernamePassword' ? GIT_LOGIN : [kind: call.name])
+        }
+    }
+
+    /** The reports to read, `[parser: NAME, pattern: PATHS]` or `NAME(pattern: PATHS)`, by name. */
+    private static Map<String, String> tools(Expression value, int line) {
+        if (!(value instanceof ListExpression)) throw new Unsupported(line, 'tools is a list')
+        value.expressions.collectEntries { item ->
+            Map<String, Expression> named = [:]
+            String name
+            if (item instanceof MapExpression) {
+                item.mapEntryExpressions.each {
+                    named[literal(it.keyExpression, line)] = it.valueExpression
+                }
+                name = literal(named.remove('parser'), line)
+            } else {
+                def call = item instanceof MethodCallExpression ? callOf(item) : null
+                name = call?.name
+                named = call?.named
             }
+            if (!(name in TOOLS) || named.keySet() != ['pattern'] as Set) {
+                throw new Unsupported(line, "${item.text} is not supported in tools")
+            }
+            [name, literal(named.pattern, line)]
         }
     }
 
@@ -442,8 +542,8 @@ class Reader {
         call.positional[0]
     }
 
-    private static void requireNames(Call call, List<String> names) {
-        if (call.positional || call.block != null || call.named.keySet() - names) {
+    private static void requireNames(Call call, List<String> names, boolean block = false) {
+        if (call.positional || call.block != null && !block || call.named.keySet() - names) {
             throw new Unsupported(call.line, "${call.name} takes only ${names ?: 'no parameters'}")
         }
     }

@@ -89,7 +89,7 @@ class ShellExecutor extends Executor {
         file.path
     }
 
-    /** Hides what Jenkins hides, and long words of secret files. */
+    /** credentials-binding: BindingStep's console filter. Also hides long words of secret files. */
     @Override
     void hide(Map credential, Map<String, String> variables) {
         if (credential.kind == 'usernamePassword') {
@@ -139,6 +139,7 @@ class ShellExecutor extends Executor {
         }
     }
 
+    /** durable-task: BourneShellScript, `sh -xe`. */
     private Process start(File script, Command command) {
         def builder = new ProcessBuilder('/bin/sh', '-xe', script.path)
         builder.directory(command.agent.workspace)
@@ -158,6 +159,7 @@ class ShellExecutor extends Executor {
         process.waitFor(left, TimeUnit.NANOSECONDS)
     }
 
+    /** core: hudson.util.ProcessTree.killAll. */
     private static void kill(Process process) {
         // All get the signal before any is killed: each may have something to clean up.
         def all = process.descendants().iterator().toList() + [process.toHandle()]
@@ -167,6 +169,7 @@ class ShellExecutor extends Executor {
         all.findAll { it.alive }.each { it.destroyForcibly() }
     }
 
+    /** workflow-api: StashManager.stash. */
     @Override
     void stash(Agent agent, String name, String includes, boolean allowEmpty) {
         def paths = Glob.files(agent.workspace, includes)
@@ -180,6 +183,7 @@ class ShellExecutor extends Executor {
         super.stash(agent, name, includes, allowEmpty)
     }
 
+    /** workflow-api: StashManager.unstash. */
     @Override
     void unstash(Agent agent, String name) {
         super.unstash(agent, name)
@@ -187,6 +191,7 @@ class ShellExecutor extends Executor {
         copy(from, agent.workspace, Glob.files(from, '**'))
     }
 
+    /** core: hudson.tasks.ArtifactArchiver.perform. */
     @Override
     void archive(Agent agent, String artifacts, boolean allowEmpty) {
         def paths = Glob.files(agent.workspace, artifacts)
@@ -197,6 +202,7 @@ class ShellExecutor extends Executor {
         copy(agent.workspace, new File(folder, 'artifacts'), paths)
     }
 
+    /** junit: JUnitResultArchiver, which makes a build with failed tests unstable. */
     @Override
     String junit(Agent agent, String results, boolean allowEmpty) {
         def paths = Glob.files(agent.workspace, results)

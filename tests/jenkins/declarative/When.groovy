@@ -1,8 +1,8 @@
 package declarative
 
-/** The conditions of a stage: the expected values of environment variables, by name. */
+/** The conditions of a stage: the name and value of an environment variable, maybe negated. */
 class When {
-    Map<String, String> conditions = [:]
+    List<Map<String, Object>> conditions = []
     boolean beforeInput
     boolean beforeOptions
 }
