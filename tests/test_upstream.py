@@ -17,8 +17,8 @@ def test_the_locked_jars_have_the_version_of_the_image() -> None:
     assert properties.findtext("{*}kafka.version") == version
 
     lines = (RECIPE / "jars.lock").read_text().splitlines()
-    assert all(re.fullmatch("[0-9a-f]{64}  [^ /]+[.]jar", line) for line in lines)
-    jars = [line.split()[1] for line in lines]
+    assert all(re.fullmatch("[0-9a-f]{64}  [^ ]+/[^ /]+[.]jar", line) for line in lines)
+    jars = [line.rpartition("/")[2] for line in lines]
     assert len(set(jars)) == len(jars)
     of_kafka = [jar for jar in jars if jar.startswith("kafka")]
     assert [jar for jar in of_kafka if not jar.endswith(f"-{version}.jar")] == []
