@@ -19,8 +19,6 @@ nox.options.error_on_external_run = True
 nox.options.reuse_existing_virtualenvs = True
 nox.options.sessions = ["checks"]
 
-UNITS = [nox.param(project, tags=[PARTS.get(project, project)]) for project in PROJECTS]
-
 
 @nox.session(venv_backend="none")
 def checks(session: nox.Session) -> None:
@@ -37,9 +35,13 @@ def checks(session: nox.Session) -> None:
 def lint(session: nox.Session) -> None:
     """Lint everything: ruff, mypy, hadolint, yamllint, shellcheck, import-linter."""
     sessions.install(session, "lint")
+    report = ("ruff", "check", "--exit-zero", "--quiet", "--output-format=sarif")
+    sessions.reported(session, "ruff.sarif", *report)
     session.run("ruff", "check")
     session.run("ruff", "format", "--check")
-    session.run("mypy", "delivery", "ops/monitoring", "tests", "tasks.py", "noxfile.py")
+    types = ("mypy", "delivery", "ops/monitoring", "tests", "tasks.py", "noxfile.py")
+    sessions.reported(session, "mypy.txt", *types)
+    session.run(*types)
     with session.chdir("base-image"):
         session.run("mypy")
     with session.chdir("platform-chart"):
@@ -47,7 +49,9 @@ def lint(session: nox.Session) -> None:
     session.run(
         "lint-imports", env={"PYTHONPATH": os.pathsep.join(f"{app}/src" for app in (*APPS, LEDGER))}
     )
-    session.run("hadolint", *sessions.tracked("Dockerfile"))
+    hadolint = ("hadolint", *sessions.tracked("Dockerfile"))
+    sessions.reported(session, "hadolint.sarif", *hadolint, "--no-fail", "--format=sarif")
+    session.run(*hadolint)
     session.run("yamllint", "--strict", "--config-file=ops/yamllint.yaml", ".")
     session.run("shellcheck", "--external-sources", "--source-path=ops", *sessions.shell_scripts())
 
@@ -69,17 +73,11 @@ def types(session: nox.Session, project: str) -> None:
 
 
 @nox.session
-@nox.parametrize("project", UNITS)
+@nox.parametrize("project", [nox.param(name, tags=[PARTS.get(name, name)]) for name in PROJECTS])
 def unit(session: nox.Session, project: str) -> None:
     """Run the unit tests of a part, without engine, cluster and network."""
     sessions.install_for(session, project)
-    environment = {}
-    if project == "platform-chart":
-        environment["HELM"] = sessions.helms(session)
-    elif project == "delivery":
-        environment |= {
-            name.upper(): sessions.program(session, name) for name in ("groovy", "curl")
-        }
+    environment = sessions.unit_programs(session, project)
     session.chdir(sessions.folder(project))
     sessions.pytest(session, "not engine", *session.posargs, env=environment, name=project)
 
@@ -90,21 +88,29 @@ def integration(session: nox.Session, project: str) -> None:
     """Run the tests of a part on a real engine, registry, Kafka and database."""
     sessions.install_for(session, project)
     environment = sessions.engine_environment(session)
-    if project in APPS:
-        if project == "api-rest":
-            environment["CHROMIUM"] = sessions.program(session, "chromium")
-        with sessions.dependencies(session, environment) as addresses:
-            session.chdir(project)
-            sessions.pytest(
-                session, "engine", *session.posargs, env={**environment, **addresses}, name=project
-            )
-        return
-    if project == "platform-chart":
-        python = sessions.images()["API_REST_IMAGE"]
-        environment |= {"HELM": sessions.helms(session), "PYTHON_IMAGE": python}
-    session.chdir(sessions.folder(project))
+    environment |= sessions.integration_programs(session, project)
     arguments = [*sessions.tests_on_engine(project), *session.posargs]
-    sessions.pytest(session, "engine", *arguments, env=environment, name=project)
+    with sessions.dependencies(session, project, environment) as addresses:
+        session.chdir(sessions.folder(project))
+        environment |= addresses
+        sessions.pytest(session, "engine", *arguments, env=environment, name=project)
+
+
+@nox.session(default=False)
+def coverage(session: nox.Session) -> None:
+    """List the changed lines that no test has run; no share of them fails it.
+
+    Reads what `inv ci.check` measured. `nox -s coverage -- origin/main` compares with that branch.
+    """
+    sessions.install(session, "reports")
+    sessions.list_uncovered(session, *session.posargs)
+
+
+@nox.session(default=False)
+def sonar(session: nox.Session) -> None:
+    """Send sources and reports to the SonarQube at SONAR_HOST_URL, with SONAR_TOKEN."""
+    sessions.install(session, "reports")
+    session.run("pysonar", *sessions.sonar_settings(), *session.posargs)
 
 
 @nox.session(default=False)
@@ -112,17 +118,26 @@ def e2e(session: nox.Session) -> None:
     """Test the platform on a new cluster: `nox -s e2e -- --keep -k drain` keeps and reuses it.
 
     `nox -s e2e -- -m compiled` runs what needs a program that Go compiles first, for minutes;
-    `-m figure` measures what the default install carries.
+    `-m figure` measures what the default install carries; `-m soak` watches versions under load.
     """
     sessions.install(session, "tests")
     environment = sessions.engine_environment(session)
     # The cluster is only for these tests, so it stays out of the user's own kubeconfig.
     kubeconfig = str(sessions.own_file(session, "kubeconfig"))
-    environment |= {"E2E_KUBECONFIG": kubeconfig, "KUBECONFIG": kubeconfig}
+    environment |= dict.fromkeys(("E2E_KUBECONFIG", "KUBECONFIG"), kubeconfig)
     environment["GROOVY"] = sessions.program(session, "groovy")
     # After a failure other tests would fail too, each after minutes of waiting.
     options = ["tests/e2e", "tests/integration", "--maxfail=3", "--verbosity=1", *session.posargs]
-    sessions.pytest(session, "cluster and not compiled and not figure", *options, env=environment)
+    short = "cluster and not compiled and not figure and not soak"
+    sessions.pytest(session, short, *options, env=environment)
+
+
+@nox.session(default=False)
+def emulated(session: nox.Session) -> None:
+    """Build our images for the other processor too, and run them in an emulator (on amd64)."""
+    sessions.install(session, "tests")
+    environment = sessions.engine_environment(session)
+    sessions.pytest(session, "emulated", "tests/integration", *session.posargs, env=environment)
 
 
 @nox.session(default=False)
@@ -130,8 +145,8 @@ def chaos(session: nox.Session) -> None:
     """Kill and freeze services under 100,000 events: `nox -s chaos -- --events 3000 --kills 4`."""
     # The results are read later; pytest clears its default folder after three runs.
     results = f"--basetemp={HERE / '.delivery' / 'chaos'}"
-    options = ("--events=100000", "--kills=40", "--rate=400", results)
-    _test_ledger(session, ["test_chaos.py", "test_frozen.py", "test_memory.py"], *options)
+    storm = ("--events=100000", "--kills=40", "--rate=400", results)
+    _test_ledger(session, ["test_chaos.py", "test_frozen.py", "test_memory.py"], *storm)
 
 
 @nox.session(default=False)
@@ -151,23 +166,14 @@ def _test_ledger(session: nox.Session, files: Sequence[str], *options: str) -> N
 @nox.session(default=False, venv_backend="none")
 def slim(session: nox.Session) -> None:
     """Lint and run unit tests of the last commit in a container with only Python, venv and git."""
-    environment = sessions.engine_environment(session)
-    bundle = environment.get("BUILD_CA", "")
-    build = ["docker", "build", "--quiet", "--tag=delivery-slim", "tests/slim"]
-    session.run(*build, external=True, env=environment)
-    options = sessions.mounted(str(HERE), "/source")
-    if bundle:
-        options += sessions.mounted(bundle, "/build-ca")
-        options += ["--env=PIP_CERT=/build-ca", "--env=SSL_CERT_FILE=/build-ca"]
-    container = ["docker", "run", "--rm", *options, "delivery-slim", *session.posargs]
-    session.run(*container, external=True, env=environment)
+    sessions.run_in_slim(session, *session.posargs)
 
 
 @nox.session(default=False)
 def bench(session: nox.Session) -> None:
     """Compare apps with other stacks (`-- --quick`), or builds with bake (`-- delivery`)."""
     sessions.install(session, "bench")
-    environment = {**sessions.engine_environment(session), **sessions.images()}
+    environment = sessions.engine_environment(session) | sessions.images()
     environment["WRK"] = sessions.program(session, "wrk")
     session.run("python", "-m", "ops.bench", *session.posargs, env=environment)
 
@@ -178,9 +184,8 @@ def collector(session: nox.Session) -> None:
     sessions.install(session, "tests")
     environment = sessions.engine_environment(session)
     environment["COLLECTOR"] = str(sessions.own_file(session, "collector"))
-    build = ["go", "build", "-C", "ops/monitoring/collector", "-trimpath", "-ldflags", "-s -w"]
-    build += ["-o", environment["COLLECTOR"], "."]
-    session.run(*build, external=True, env={"CGO_ENABLED": "0"})
+    build = ["go", "build", "-C", "ops/monitoring/collector", "-trimpath", "-ldflags=-s -w", "-o"]
+    session.run(*build, environment["COLLECTOR"], ".", external=True, env={"CGO_ENABLED": "0"})
     sessions.pytest(
         session, "engine", "-s", "ops/monitoring/tests", *session.posargs, env=environment
     )

@@ -8,13 +8,9 @@ from __future__ import annotations
 import os
 import shutil
 import time
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable
 from pathlib import Path
 
-from filelock import FileLock, Timeout
-
-from delivery import console
 from delivery.errors import DeliveryError
 
 __all__ = [
@@ -22,7 +18,6 @@ __all__ = [
     "clean",
     "first_seen",
     "folder",
-    "lock",
     "mark_used",
     "remove_unused",
     "size",
@@ -30,7 +25,6 @@ __all__ = [
 ]
 
 _NAME = "delivery-platform"
-_LOCK_SECONDS = 1800
 
 
 def cache_home() -> Path:
@@ -60,28 +54,6 @@ def folder(*parts: str) -> Path:
             hint="set XDG_CACHE_HOME to a writable folder",
         ) from error
     return path
-
-
-@contextmanager
-def lock(name: str) -> Iterator[None]:
-    """Hold a lock of this user: of two runs that need the same thing, the second waits."""
-    file = FileLock(folder("locks") / f"{name}.lock")
-    try:
-        file.acquire(timeout=0)
-    except Timeout:
-        console.say(f"… another run holds the lock {name!r}; waiting for it")
-        try:
-            file.acquire(timeout=_LOCK_SECONDS)
-        except Timeout as error:
-            raise DeliveryError(
-                f"cannot get the lock {name!r}: another run holds it "
-                f"for {_LOCK_SECONDS // 60} minutes already",
-                hint=f"stop that run; `fuser {file.lock_file}` names it",
-            ) from error
-    try:
-        yield
-    finally:
-        file.release()
 
 
 def size() -> int:

@@ -51,6 +51,15 @@ class CommandLine(Program):
 
     _task_parser: Parser | None = None
 
+    def parse_core(self, argv: list[str] | None) -> None:
+        """Read the flags before the tasks; Python keeps its bytecode, unless told otherwise.
+
+        Invoke keeps none, so that each run would compile all of delivery/ again.
+        """
+        keeps_none = sys.dont_write_bytecode
+        super().parse_core(argv)
+        sys.dont_write_bytecode = keeps_none
+
     def parse_core_args(self) -> None:
         """Read the flags before the tasks; print the completion script if a flag asks for it."""
         with self._explained():
@@ -131,20 +140,17 @@ class CommandLine(Program):
         raise Exit
 
     def _check_flags(self, words: list[str]) -> None:
-        """Refuse flags that Invoke accepts.
+        """Refuse flags that Invoke accepts, and numbers that it refuses without the flag's name.
 
         It takes an unknown flag for the value of a missing argument, and a flag that may be
         repeated without a value for one that is not given.
         """
-        contexts = {
-            name: context
-            for context in self._make_parser().contexts.values()
-            for name in (context.name, *context.aliases)
-        }
-        context, needs_value = None, ""
+        contexts = self._contexts()
+        context, needs_value = None, None
         for word in words:
             if needs_value and context is not None and word not in context.flags:
-                needs_value = ""
+                _check_value(context, needs_value, word)
+                needs_value = None
             elif needs_value:
                 break
             elif not word.startswith("-"):
@@ -152,21 +158,31 @@ class CommandLine(Program):
             elif context is not None:
                 needs_value = self._check_flag(context, word)
         if needs_value and context is not None:
-            raise _value_missing(context.name or "", needs_value)
+            raise _value_missing(context.name or "", str(needs_value.name))
 
-    def _check_flag(self, context: ParserContext, word: str) -> str:
-        """The name of the flag if its value is the next word, else ""; refuse an unknown flag."""
-        name, equals, _ = word.partition("=")
+    def _contexts(self) -> dict[str, ParserContext]:
+        """What Invoke knows of each task, by its name and aliases."""
+        return {
+            name: context
+            for context in self._make_parser().contexts.values()
+            for name in (context.name, *context.aliases)
+        }
+
+    def _check_flag(self, context: ParserContext, word: str) -> Argument | None:
+        """The flag if its value is the next word, else None; refuse an unknown flag."""
+        name, equals, value = word.partition("=")
         flag = name if name.startswith("--") else name[:2]
         if flag in context.flags:  # `get` does not know the short flags
-            argument = context.flags[flag]
-            is_next = argument.takes_value and not equals and flag == name
-            return str(argument.name) if is_next else ""
+            argument: Argument = context.flags[flag]
+            if argument.takes_value and not equals and flag == name:
+                return argument
+            _check_value(context, argument, value if equals else name[2:])
+            return None
         if flag not in context.inverse_flags and flag not in self.initial_context.flags:
             show = _flags_of(context.name or "")
             hint = did_you_mean(flag, context.flag_names(), show)
             raise usage_error(f"cannot run {context.name}: no such flag: {flag}", hint)
-        return ""
+        return None
 
     @contextmanager
     def _explained(self) -> Iterator[None]:
@@ -174,9 +190,9 @@ class CommandLine(Program):
             yield
         except ParseError as error:
             raise self._explain(error) from error
-        except ValueError as error:  # Invoke's, for a flag with a number
+        except ValueError as error:  # Invoke's, for a flag of its own that takes a number
             value = str(error).rpartition(": ")[2]
-            hint = "see which flag takes a number with `./run inv --help TASK`"
+            hint = "see which flag takes a number with `./run inv --help`"
             raise usage_error(f"cannot read the flags: {value} is not a number", hint) from error
 
     def _explain(self, error: ParseError) -> Exit:
@@ -188,20 +204,42 @@ class CommandLine(Program):
             if not word.startswith("-"):
                 hint = _similar_tasks(word, [*self.collection.task_names]) or _LIST
                 return usage_error(f"cannot run {word}: no such task", hint)
-            hint = did_you_mean(word, context.flag_names() if context else (), show)
+            hint = self._hint_for_task_flag(word) if not task else ""
+            if not hint:
+                known = context.flag_names() if context else ()
+                useful = [flag for flag in known if flag.lstrip("-") not in _WITHOUT_EFFECT]
+                hint = did_you_mean(word, useful, show)
             return usage_error(f"cannot run {task or 'a task'}: no such flag: {word}", hint)
         if match := _MISSING.fullmatch(str(error)):
             missing = match[2].replace("'", "").replace("_", "-")
-            flags = ", ".join(f"--{name}" for name in missing.split(", "))
-            return usage_error(f"cannot run {match[1]}: {flags} is missing", show)
+            flags = [f"--{name}" for name in missing.split(", ")]
+            verb = "is" if len(flags) == 1 else "are"
+            return usage_error(f"cannot run {match[1]}: {', '.join(flags)} {verb} missing", show)
         if match := _VALUELESS.match(str(error)):
             return _value_missing(task, match[1])
         return usage_error(f"cannot read the command line: {error}", show)
+
+    def _hint_for_task_flag(self, flag: str) -> str:
+        """The hint for a flag that stands before its task; "" if it is of no task given."""
+        contexts = self._contexts()
+        for word in self.core.unparsed:
+            if word in contexts and flag in contexts[word].flags:
+                value = " …" if contexts[word].flags[flag].takes_value else ""
+                return f"a task's flags stand after it: `./run inv {word} {flag}{value}`"
+        return ""
 
 
 def _flags_of(task: str) -> str:
     """A hint how to see the flags of a task, or the tasks if none is given."""
     return f"see its flags with `./run inv --help {task}`" if task else _LIST
+
+
+def _check_value(context: ParserContext, argument: Argument, value: str) -> None:
+    """Refuse a value that is not a number for a flag that takes one; no flag takes less than 0."""
+    if argument.kind is int and not (value.isascii() and value.isdigit()):
+        flag = str(argument.name).replace("_", "-")
+        message = f"cannot run {context.name}: --{flag} needs a number of at least 0, not {value!r}"
+        raise usage_error(message, _flags_of(context.name or ""))
 
 
 def _value_missing(task: str, flag: str) -> Exit:
@@ -211,6 +249,7 @@ def _value_missing(task: str, flag: str) -> Exit:
 
 def _similar_tasks(word: str, tasks: list[str]) -> str:
     """A hint for a word that is no task: a namespace, a task's last name, or similar to a task."""
+    word = word.lower()
     if in_namespace := [task for task in tasks if task.startswith(f"{word}.")]:
         return f"it is a namespace: choose from {', '.join(sorted(in_namespace))}"
     namespace, _, name = word.rpartition(".")

@@ -11,21 +11,23 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import cast
 
 from rich.console import Console
 from rich.markup import escape
-from rich.status import Status
+from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn
 from rich.table import Table
 from rich.text import Text
 
+from delivery import cache
 from delivery.errors import DeliveryError
 
 __all__ = [
     "Step",
     "command",
     "data",
+    "diff",
     "error",
     "log_line",
     "out",
@@ -37,9 +39,13 @@ __all__ = [
 
 _LIVE_SECONDS = 0.25  # between two updates of a step on a terminal
 _COLOURS = ("cyan", "magenta", "green", "blue", "yellow")
+_DIFF_COLOURS = {"+": "green", "-": "red", "@": "cyan"}
 _UNLIMITED = 10_000  # columns: wider than any row
 _DIGEST = re.compile(r"(sha256:[0-9a-f]{12})[0-9a-f]{52}")
 _QUIET_SECONDS = 15.0  # between two lines about a running step in a log
+_DURATIONS = "durations.json"  # in the cache
+_SHORT_SECONDS = 1.0  # a step that found nothing to do says nothing about the next time
+_SAVED = 200  # durations
 
 # Without emoji, which Rich makes of `delivery.toml:100:`.
 out = Console(highlight=False, soft_wrap=True, emoji=False)
@@ -71,41 +77,76 @@ class Step:
 
 @contextmanager
 def step(title: str) -> Iterator[Step]:
-    """Show a step from its beginning to its end, then its result and its duration."""
+    """Show a step from its beginning to its end, then its result and its duration.
+
+    A step that took a second or more before shows how far it is, by its last duration.
+    """
     current = Step(title)
     try:
-        with _shown(current):
+        with _shown(current, _durations().get(title, 0.0)):
             yield current
     except BaseException:
         out.print(f"[red]✗[/] {escape(title)} [dim]({current.seconds:.1f} s)[/]")
         raise
+    if current.seconds >= _SHORT_SECONDS:
+        _save_duration(title, current.seconds)
     detail = f": {escape(current.detail)}" if current.detail else ""
     out.print(f"[green]✓[/] {escape(title)}{detail} [dim]({current.seconds:.1f} s)[/]")
 
 
 @contextmanager
-def _shown(current: Step) -> Iterator[None]:
+def _shown(current: Step, expected: float) -> Iterator[None]:
     """Show a step's progress: continuously on a terminal, every few seconds in CI's log."""
-    if out.is_terminal and not os.environ.get("CI"):
-        with (
-            out.status(Text(current.title)) as status,
-            _ticking(_LIVE_SECONDS, lambda: _update(status, current)),
-        ):
+    if not out.is_terminal or os.environ.get("CI"):
+        with _ticking(_QUIET_SECONDS, lambda: _report(current, expected)):
             yield
-    else:
-        with _ticking(_QUIET_SECONDS, lambda: _report(current)):
+        return
+    columns = [SpinnerColumn(), TextColumn("{task.description}", markup=False)]
+    if expected:
+        columns.append(BarColumn(bar_width=20))
+    columns.append(TextColumn("{task.fields[detail]}", style="dim", markup=False))
+    with Progress(*columns, console=out, transient=True, auto_refresh=False) as progress:
+        task = progress.add_task(current.title, total=expected or None, detail="")
+
+        def update() -> None:
+            room = max(20, out.width - len(current.title) - 48)
+            detail = f"{_time(current, expected)} {current.latest[:room]}"
+            progress.update(task, completed=current.seconds, detail=detail, refresh=True)
+
+        with _ticking(_LIVE_SECONDS, update):
             yield
 
 
-def _update(status: Status, current: Step) -> None:
-    width = max(20, out.width - len(current.title) - 16)
-    detail = f"{current.seconds:.0f} s {current.latest[:width]}"
-    status.update(Text.assemble(current.title, " ", (detail, "dim")))
-
-
-def _report(current: Step) -> None:
+def _report(current: Step, expected: float) -> None:
     latest = escape(current.latest[:160])
-    out.print(f"  … {escape(current.title)}, {current.seconds:.0f} s: [dim]{latest}[/]")
+    time_text = _time(current, expected)
+    out.print(f"  … {escape(current.title)}, {time_text}: [dim]{latest}[/]")
+
+
+def _time(current: Step, expected: float) -> str:
+    """How long a step runs, and how long it still takes if it takes as long as the last time."""
+    left = expected - current.seconds
+    return f"{current.seconds:.0f} s" + (f", about {left:.0f} s left" if left > 0 else "")
+
+
+def _durations() -> dict[str, float]:
+    """How many seconds each step took the last time, by its title."""
+    try:
+        saved = json.loads((cache.cache_home() / _DURATIONS).read_text(encoding="utf-8"))
+        return {str(title): float(seconds) for title, seconds in saved.items()}
+    except (OSError, ValueError, TypeError, AttributeError):
+        return {}
+
+
+def _save_duration(title: str, seconds: float) -> None:
+    """Save what a step took; a cache that cannot be written only loses the estimate."""
+    durations = {name: took for name, took in _durations().items() if name != title}
+    newest = [*durations.items(), (title, round(seconds, 1))][-_SAVED:]
+    with suppress(OSError, DeliveryError):
+        file = cache.folder() / _DURATIONS
+        partial = file.with_suffix(f".{os.getpid()}")
+        partial.write_text(json.dumps(dict(newest)), encoding="utf-8")
+        partial.replace(file)
 
 
 @contextmanager
@@ -144,6 +185,12 @@ def data(content: object) -> None:
 def say(text: str) -> None:
     """Print a line unchanged."""
     out.print(text, markup=False)
+
+
+def diff(lines: Sequence[str]) -> None:
+    """Print the lines of a diff unchanged, in its usual colours on a terminal."""
+    for line in lines:
+        out.print(Text(line, style=_DIFF_COLOURS.get(line[:1], "")))
 
 
 def log_line(source: str, text: str) -> None:

@@ -20,6 +20,7 @@ __all__ = [
     "DeployError",
     "EngineError",
     "ForeignError",
+    "FrozenError",
     "LeaseLostError",
     "PlatformError",
     "PortTakenError",
@@ -28,6 +29,7 @@ __all__ = [
     "ScanError",
     "SignatureError",
     "TestError",
+    "UnscannedError",
     "UpstreamError",
     "did_you_mean",
     "validation_message",
@@ -46,7 +48,9 @@ def validation_message(error: ValidationError) -> str:
 def did_you_mean(word: str, known: Iterable[str], more: str | None = None) -> str:
     """The hint for an unknown word: a similar known word, then `more` (default: all known)."""
     names = [*known]
-    similar = [f"did you mean {name}?" for name in get_close_matches(word, names, n=1)]
+    by_lower = {name.lower(): name for name in names}
+    close = get_close_matches(word.lower(), by_lower, n=1)
+    similar = [f"did you mean {by_lower[name]}?" for name in close]
     return " ".join([*similar, f"choose from {', '.join(names)}" if more is None else more]).strip()
 
 
@@ -159,6 +163,13 @@ class LeaseLostError(DeployError):
     reference = "lease-lost"
 
 
+class FrozenError(DeliveryError):
+    """The environment is frozen, its windows are closed, or nobody knows; nothing was changed."""
+
+    exit_code = 11
+    reference = "frozen"
+
+
 class ClusterError(DeliveryError):
     """The local Kubernetes cluster could not be created, or did not become ready."""
 
@@ -177,16 +188,23 @@ class SignatureError(DeliveryError):
 class TestError(DeliveryError):
     """A check failed."""
 
-    exit_code = 12
+    exit_code = 14
     reference = "checks"
     __test__ = False  # pytest takes classes of this name for tests
 
 
 class ScanError(DeliveryError):
-    """A scan found a secret, or could not be done."""
+    """A scan found a secret or a vulnerability that blocks, or a file could not be read."""
 
-    exit_code = 11
+    exit_code = 13
     reference = "scan"
+
+
+class UnscannedError(DeliveryError):
+    """Vulnerabilities were not looked for: no database, an old one, or no scanner."""
+
+    exit_code = 12
+    reference = "unscanned"
 
 
 class CommandError(DeliveryError):

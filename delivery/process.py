@@ -12,6 +12,7 @@ import csv
 import functools
 import io
 import os
+import re
 import shlex
 import shutil
 import signal
@@ -20,6 +21,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -37,6 +39,8 @@ __all__ = [
     "capture",
     "csv_line",
     "detach",
+    "running",
+    "side_by_side",
     "stream",
     "terminable",
 ]
@@ -51,6 +55,8 @@ _TAIL_LINES = 40
 _SHOWN_WORDS = 4  # of a command line in an error
 _CHUNK_BYTES = 65536
 _CHUNKS = 64  # in the queue at most; a program that prints faster blocks, like on a full pipe
+
+_by_thread: dict[int, subprocess.Popen[bytes]] = {}  # the program that a thread runs
 
 _Sink = Callable[[bytes], object]
 _Chunks = Queue[tuple[_Sink, bytes] | None]  # None: the end of an output
@@ -95,8 +101,7 @@ def capture(
     """
 
     def expire() -> None:
-        message = f"cannot {doing}: {argv[0]} has not answered for {timeout:.0f} s"
-        raise CommandError(message, argv=list(argv), returncode=-1, tail="")
+        raise _expired(argv, doing, timeout)
 
     console.command(argv)
     output, errors = bytearray(), bytearray()
@@ -146,6 +151,51 @@ def detach(argv: Sequence[str], *, doing: str, log: Path) -> subprocess.Popen[by
         raise _missing(argv, doing) from error
 
 
+@contextmanager
+def running(
+    argv: Sequence[str], *, doing: str, ready: re.Pattern[str], timeout: float = 10
+) -> Iterator[re.Match[str]]:
+    """Run a program while the body runs, from the line of its output that matches `ready` on.
+
+    Raises CommandError if it prints no such line within timeout seconds. On Linux the kernel kills
+    it together with this process.
+    """
+    console.command(argv)
+    prefix = _kill_with_parent() if shutil.which(argv[0]) else ()
+    with _uninterrupted():
+        process = _start(_Command(argv, doing, prefix=prefix), separate=False)
+    try:
+        matches: Queue[re.Match[str] | None] = Queue()
+        tail: deque[str] = deque(maxlen=_TAIL_LINES)
+        _in_thread(_match, process.stdout, ready, matches, tail)
+        try:
+            match = matches.get(timeout=timeout)
+        except Empty:
+            raise _expired(argv, doing, timeout) from None
+        if match is None:  # it has closed its output, and is about to end
+            raise _failed(argv, doing, process.wait(timeout), list(tail))
+        yield match
+    finally:
+        _end(process)
+
+
+@contextmanager
+def side_by_side() -> Iterator[ThreadPoolExecutor]:
+    """Threads for short commands that need not wait for each other; an exception ends them all."""
+    threads: list[int] = []
+    pool = ThreadPoolExecutor(initializer=lambda: threads.append(threading.get_ident()))
+    try:
+        yield pool
+    except BaseException:
+        pool.shutdown(wait=False, cancel_futures=True)
+        for thread in threads:
+            if process := _by_thread.get(thread):
+                _end(process)
+        raise
+    finally:
+        pool.shutdown()
+
+
 def csv_line(*fields: object) -> str:
     """A line of CSV: how Go programs read an option that is a list. A path may have a comma."""
     text = io.StringIO()
@@ -155,12 +205,17 @@ def csv_line(*fields: object) -> str:
 
 @contextmanager
 def terminable() -> Iterator[None]:
-    """Raise TerminatedError on SIGTERM and SIGHUP, so that running programs are ended first."""
+    """Raise TerminatedError on SIGTERM and SIGHUP, so that running programs are ended first.
+
+    And KeyboardInterrupt on SIGINT, which delivery/__main__.py has left to the system.
+    """
     if threading.current_thread() is not threading.main_thread():
         yield
         return
 
     def handle(number: int, _frame: FrameType | None) -> None:
+        if number == signal.SIGINT:
+            raise KeyboardInterrupt
         raise TerminatedError(signal.Signals(number).name)
 
     # Signals that another handler takes, or that nohup ignores, keep that meaning.
@@ -185,6 +240,7 @@ def _run(command: _Command, sinks: Sequence[_Sink], timer: Timer) -> int:
     try:
         with _uninterrupted():
             process = _start(command, separate=len(sinks) > 1)
+            _by_thread[threading.get_ident()] = process
             for pipe, sink in zip((process.stdout, process.stderr), sinks, strict=False):
                 _in_thread(_read, pipe, sink, chunks, ended)
             if command.options.text is not None:
@@ -197,6 +253,7 @@ def _run(command: _Command, sinks: Sequence[_Sink], timer: Timer) -> int:
         raise
     finally:
         ended.set()
+        _by_thread.pop(threading.get_ident(), None)
 
 
 def _start(command: _Command, *, separate: bool) -> subprocess.Popen[bytes]:
@@ -294,6 +351,21 @@ def _read(pipe: io.BufferedReader, sink: _Sink, chunks: _Chunks, ended: threadin
         while chunk := pipe.read1(_CHUNK_BYTES):
             _put((sink, chunk), chunks, ended)
     _put(None, chunks, ended)
+
+
+def _match(
+    pipe: io.BufferedReader,
+    ready: re.Pattern[str],
+    matches: Queue[re.Match[str] | None],
+    tail: deque[str],
+) -> None:
+    """Read a program's output to its end; queue each match, and None at the end."""
+    with pipe:
+        for line in pipe:
+            tail.append(_text(line).rstrip())
+            if match := ready.search(tail[-1]):
+                matches.put(match)
+    matches.put(None)
 
 
 def _put(chunk: tuple[_Sink, bytes] | None, chunks: _Chunks, ended: threading.Event) -> None:
@@ -397,6 +469,11 @@ def _missing(argv: Sequence[str], doing: str, folder: Path | None = None) -> Com
         missing, hint = f"folder {folder}", "create it, then run the same command again"
     message = f"cannot {doing}: there is no {missing}"
     return CommandError(message, argv=list(argv), returncode=127, tail="", hint=hint)
+
+
+def _expired(argv: Sequence[str], doing: str, timeout: float) -> CommandError:
+    message = f"cannot {doing}: {argv[0]} has not answered for {timeout:.0f} s"
+    return CommandError(message, argv=list(argv), returncode=-1, tail="")
 
 
 def _failed(argv: Sequence[str], doing: str, returncode: int, lines: Sequence[str]) -> CommandError:

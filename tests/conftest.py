@@ -10,7 +10,7 @@ from hypothesis import settings
 from pytest_subprocess.process_dispatcher import ProcessDispatcher
 
 from delivery.project import saved_settings
-from delivery.project.declaration import Declaration, parse
+from delivery.project.declaration import Declaration, Environment, parse
 from delivery.project.files import ROOT
 
 # The duration of an example depends on the machine.
@@ -124,6 +124,23 @@ def pytest_report_teststatus(
 def declaration() -> Declaration:
     """The declaration of the sample project: two images, one based on the other."""
     return parse(DECLARATION, is_folder=lambda _path: True, is_file=lambda _path: True)
+
+
+@pytest.fixture
+def with_previews(declaration: Declaration) -> Declaration:
+    """A project with previews of feature/*."""
+    environment = Environment(
+        contexts=("kind-sample",), namespace="platform-preview", values="v", days=3
+    )
+    lines = declaration.gitflow.model_copy(
+        update={"preview": ("feature/*",), "deploys": {"preview": "preview"}}
+    )
+    return declaration.model_copy(
+        update={
+            "gitflow": lines,
+            "environments": {**declaration.environments, "preview": environment},
+        }
+    )
 
 
 @pytest.fixture

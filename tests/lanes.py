@@ -22,7 +22,7 @@ from dataclasses import dataclass, field
 from delivery import console, process
 from delivery.errors import TerminatedError, TestError
 
-__all__ = ["Run", "main", "run_all", "status", "summary"]
+__all__ = ["Run", "failures", "main", "run_all", "status", "summary"]
 
 WIDTH = 3  # sessions at once
 
@@ -72,6 +72,17 @@ def summary(runs: Sequence[Run]) -> list[list[str]]:
     """A row for each session: name, outcome, seconds."""
     return [
         [run.name, "failed" if run.returncode else "passed", f"{run.seconds:.0f}"] for run in runs
+    ]
+
+
+def failures(run: Run) -> list[str]:
+    """The session's failed tests: for each reason the first, and how many others have it."""
+    reasons: dict[str, list[str]] = {}
+    for line in run.failed:
+        reasons.setdefault(line.partition(" - ")[2] or line, []).append(line)
+    return [
+        lines[0] + (f" (and {len(lines) - 1} more)" if lines[1:] else "")
+        for lines in reasons.values()
     ]
 
 
@@ -143,9 +154,12 @@ def main(arguments: Sequence[str]) -> int:
         return 143 if isinstance(error, TerminatedError) else 130
     console.table("sessions", ["session", "outcome", "seconds"], summary(runs))
     for run in runs:
-        for line in run.failed:
+        for line in failures(run):
             console.say(f"{run.name:<{_widest(runs)}} │ {line}")
     if failure:
+        # A busy machine may be the reason.
+        load = os.getloadavg()[2]
+        console.say(f"load of the last 15 minutes: {load:.1f}, on {os.cpu_count()} processors")
         console.error(failure)
     return 1 if failure else 0
 

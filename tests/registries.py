@@ -10,7 +10,7 @@ import ssl
 import struct
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -19,6 +19,7 @@ from pathlib import Path
 import requests
 
 MANIFEST = "application/vnd.oci.image.manifest.v1+json"
+INDEX = "application/vnd.oci.image.index.v1+json"
 Answer = tuple[int, dict[str, str], bytes]
 Answering = Callable[[str, str, dict[str, str], bytes], Answer]  # of method, path, headers and body
 
@@ -277,7 +278,7 @@ def failing(times: int, method: str, part: str, answer: Answer | Break) -> Fault
 def write_layout(folder: Path, *layers: bytes, **more: object) -> str:
     """Write an OCI layout with an image; return its manifest's digest."""
     blobs = folder / "blobs" / "sha256"
-    blobs.mkdir(parents=True)
+    blobs.mkdir(parents=True, exist_ok=True)
 
     def blob(content: bytes, media_type: str) -> dict[str, object]:
         (blobs / sha256(content).partition(":")[2]).write_bytes(content)
@@ -295,6 +296,22 @@ def write_layout(folder: Path, *layers: bytes, **more: object) -> str:
     entry = blob(json.dumps(manifest).encode(), MANIFEST)
     (folder / "index.json").write_text(json.dumps({"schemaVersion": 2, "manifests": [entry]}))
     return str(entry["digest"])
+
+
+def write_index(folder: Path, layers: Mapping[str, bytes]) -> str:
+    """Write an OCI layout with an index of images, of a layer each by platform; its digest."""
+    entries = []
+    for platform, layer in layers.items():
+        digest = write_layout(folder, layer)
+        system, architecture = platform.split("/")
+        named = {"os": system, "architecture": architecture}
+        entries.append({"mediaType": MANIFEST, "digest": digest, "size": 1, "platform": named})
+    content = json.dumps({"schemaVersion": 2, "mediaType": INDEX, "manifests": entries}).encode()
+    digest = sha256(content)
+    (folder / "blobs" / "sha256" / digest.partition(":")[2]).write_bytes(content)
+    entry = {"mediaType": INDEX, "digest": digest, "size": len(content)}
+    (folder / "index.json").write_text(json.dumps({"schemaVersion": 2, "manifests": [entry]}))
+    return digest
 
 
 def sha256(content: bytes) -> str:

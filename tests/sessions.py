@@ -6,6 +6,7 @@ import contextlib
 import json
 import os
 import subprocess
+import tomllib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -25,6 +26,7 @@ __all__ = [
     "PARTS",
     "PROJECTS",
     "WHOLE",
+    "change_base",
     "dependencies",
     "engine_environment",
     "folder",
@@ -32,14 +34,19 @@ __all__ = [
     "images",
     "install",
     "install_for",
-    "mounted",
+    "integration_programs",
+    "list_uncovered",
     "own_file",
     "poetry",
     "program",
     "pytest",
+    "reported",
+    "run_in_slim",
     "shell_scripts",
+    "sonar_settings",
     "tests_on_engine",
     "tracked",
+    "unit_programs",
 ]
 
 HERE = Path(__file__).parents[1]
@@ -73,10 +80,12 @@ _ON_ENGINE = {
     BOTH_APPS: ["tests/ledger"],
     IMAGES: _OF_IMAGES,
 }
-# Tests on a cluster run in `-s e2e`, tests that kill the platform in `-s chaos` and `-s shutdown`.
+# Tests on a cluster run in `-s e2e`, tests that kill the platform in `-s chaos` and `-s shutdown`,
+# tests of another processor in `-s emulated`.
 # Pytest refuses an unknown mark, so other projects have no entry.
 _WITHOUT = {
-    **dict.fromkeys(("delivery", IMAGES, "platform-chart"), " and not cluster"),
+    **dict.fromkeys(("delivery", IMAGES), " and not cluster and not emulated"),
+    "platform-chart": " and not cluster",
     BOTH_APPS: " and not chaos",
 }
 _INTERRUPT_SECONDS = 120  # to clean up; nox gives 0.3
@@ -133,13 +142,73 @@ def pytest(
     """Run the tests with these marks and write a JUnit report for the CI server.
 
     An interrupted pytest gets time to clean up. name: the project, in a session for several.
+    DELIVERY_COVERAGE: measure which lines are run.
     """
-    parts = (session.name.partition("(")[0], name)
-    report = HERE / ".delivery" / "reports" / f"{'-'.join(filter(None, parts))}.xml"
+    file = "-".join(filter(None, (session.name.partition("(")[0], name)))
+    report = HERE / ".delivery" / "reports" / f"{file}.xml"
     options = ["-m", f"{marks}{_WITHOUT.get(name, '')}", "--instafail"]
     options += ["-o", "console_output_style=count"]  # for tests.lanes
     command = ["pytest", *options, f"--junit-xml={report}", *arguments]
-    session.run(*command, env=dict(env), interrupt_timeout=_INTERRUPT_SECONDS)
+    environment = {**env, "DELIVERY_COVERAGE": None}  # of no session that a test runs
+    if os.environ.get("DELIVERY_COVERAGE"):
+        with session.chdir(HERE):
+            install(session, "coverage")
+        data = HERE / ".delivery" / "coverage" / "data" / file
+        settings = [f"--rcfile={HERE / 'pyproject.toml'}", f"--data-file={data}"]
+        command = ["coverage", "run", *settings, "-m", *command]
+    session.run(*command, env=environment, interrupt_timeout=_INTERRUPT_SECONDS)
+
+
+def list_uncovered(session: nox.Session, ref: str = "") -> None:
+    """List the lines changed since `ref` that no test has run, by what was measured."""
+    folder = Path(".delivery/coverage")
+    if not (measured := sorted(map(str, folder.glob("data/*")))):
+        session.skip("nothing is measured: run `./run inv ci.check --of PART` first")
+    file = f"--data-file={folder / 'all'}"
+    session.run("coverage", "combine", "--keep", "--quiet", file, *measured)
+    session.run("coverage", "xml", "--quiet", file, "-o", f"{folder}/coverage.xml")
+    if not (base := change_base(ref)):
+        session.skip("this clone has no earlier commit to compare with")
+    report = (f"{folder}/coverage.xml", f"--format=markdown:{folder}/uncovered.md")
+    session.run("diff-cover", *report, f"--compare-branch={base}")
+
+
+def change_base(ref: str = "") -> str:
+    """The commit that this clone's change is compared with; "" if it has none.
+
+    By default that of the target branch, or of the develop line, where this branch left it. On a
+    branch that has not left it: the commit before.
+    """
+    with (HERE / "delivery.toml").open("rb") as file:
+        develop = tomllib.load(file)["gitflow"]["develop"]
+    branches = [os.environ["CHANGE_TARGET"]] if os.environ.get("CHANGE_TARGET") else develop
+    head = _git("rev-parse", "HEAD")
+    for base in filter(None, (ref, *(f"origin/{name}" for name in branches))):
+        if (found := _git("merge-base", "HEAD", base)) not in {"", head}:
+            return found
+    return _git("rev-parse", "--verify", "HEAD^")
+
+
+def _git(*arguments: str) -> str:
+    argv = ["git", *arguments]
+    done = subprocess.run(argv, cwd=HERE, capture_output=True, text=True, check=False)
+    return done.stdout.strip() if done.returncode == 0 else ""
+
+
+def reported(session: nox.Session, name: str, *command: str) -> str:
+    """Run a linter, and keep its output as a report for the CI server; it may have findings."""
+    output = str(session.run(*command, silent=True, success_codes=[0, 1]))
+    report = HERE / ".delivery" / "reports" / name
+    report.parent.mkdir(parents=True, exist_ok=True)
+    report.write_text(output, encoding="utf-8")
+    return output
+
+
+def sonar_settings() -> list[str]:
+    """The options for pysonar, which looks for this file at the top alone."""
+    text = (HERE / "ops" / "sonar-project.properties").read_text(encoding="utf-8")
+    lines = text.replace("\\\n", "").splitlines()
+    return [f"-D{line}" for line in lines if not line.startswith("#")]
 
 
 def own_file(session: nox.Session, name: str) -> Path:
@@ -150,6 +219,21 @@ def own_file(session: nox.Session, name: str) -> Path:
 def program(session: nox.Session, name: str) -> str:
     """The path of a helper program, which is installed if it is missing."""
     return str(_answer(session, "ci.program", name)["path"])
+
+
+def unit_programs(session: nox.Session, project: str) -> dict[str, str]:
+    """Variables with the programs that a part's unit tests run."""
+    if project == "platform-chart":
+        return {"HELM": helms(session)}
+    names = ("groovy", "curl") if project == "delivery" else ()
+    return {name.upper(): program(session, name) for name in names}
+
+
+def integration_programs(session: nox.Session, project: str) -> dict[str, str]:
+    """Variables with the programs and images that a part's tests on an engine run."""
+    if project == "platform-chart":
+        return {"HELM": helms(session), "PYTHON_IMAGE": images()["API_REST_IMAGE"]}
+    return {"CHROMIUM": program(session, "chromium")} if project == "api-rest" else {}
 
 
 def helms(session: nox.Session) -> str:
@@ -190,8 +274,13 @@ def images() -> dict[str, str]:
 
 
 @contextlib.contextmanager
-def dependencies(session: nox.Session, environment: Mapping[str, str]) -> Iterator[dict[str, str]]:
-    """Kafka and a database at free ports; the variables that lead the apps to them."""
+def dependencies(
+    session: nox.Session, project: str, environment: Mapping[str, str]
+) -> Iterator[dict[str, str]]:
+    """Kafka and a database at free ports for an app's tests; the variables that lead to them."""
+    if project not in APPS:
+        yield {}
+        return
     kafka, database = free_port(), free_port()
     name = f"delivery-nox-{kafka}"
     ports = {"COMPOSE_PROJECT_NAME": name, "KAFKA_PORT": str(kafka), "DATABASE_PORT": str(database)}
@@ -212,6 +301,19 @@ def dependencies(session: nox.Session, environment: Mapping[str, str]) -> Iterat
     finally:
         session.chdir(HERE)
         session.run(*compose, "down", "--volumes", external=True, env={**environment, **ports})
+
+
+def run_in_slim(session: nox.Session, *arguments: str) -> None:
+    """Run tests/slim with this clone's last commit."""
+    environment = engine_environment(session)
+    build = ["docker", "build", "--quiet", "--tag=delivery-slim", "tests/slim"]
+    session.run(*build, external=True, env=environment)
+    options = mounted(str(HERE), "/source")
+    if bundle := environment.get("BUILD_CA"):
+        options += mounted(bundle, "/build-ca")
+        options += ["--env=PIP_CERT=/build-ca", "--env=SSL_CERT_FILE=/build-ca"]
+    container = ["docker", "run", "--rm", *options, "delivery-slim", *arguments]
+    session.run(*container, external=True, env=environment)
 
 
 def mounted(path: str, at: str) -> list[str]:

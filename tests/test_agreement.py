@@ -238,8 +238,16 @@ def every_record() -> Iterator[Record]:
             "Ann", "https://ci/7/", "c0ffee", "develop", "develop", "2026-01-31T11:00:00Z"
         ),
         deployment=deployment,
+        override="an outage",
     )
+    scanned = replace(run, vulnerabilities={"api-rest": {"high": 1}}, unscanned="no database")
+    done = deployment.model_copy(update={"action": Action.NONE})
+    yield from ended(replace(scanned, deployment=done.ended(Outcome.SUCCEEDED)))
     yield from started(run)
     for action, outcome in product(Action, Outcome):
         done = deployment.model_copy(update={"action": action}).ended(outcome, error="it broke")
         yield from ended(replace(run, deployment=done))
+
+
+def test_both_know_drift_by_the_same_file() -> None:
+    assert text("delivery/deploy/drift.py") == text(f"{API}/drift.py")

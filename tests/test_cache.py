@@ -1,7 +1,6 @@
-"""The user's cache: folders, locks, size and cleanup."""
+"""The user's cache: folders, size and cleanup."""
 
 import os
-import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -39,22 +38,6 @@ def test_a_folder_that_cannot_be_created_is_an_error(
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
     with pytest.raises(DeliveryError, match="create the cache folder"):
         cache.folder("engine")
-
-
-def test_the_second_holder_of_a_lock_waits() -> None:
-    order: list[str] = []
-
-    def second() -> None:
-        with cache.lock("name"):
-            order.append("second")
-
-    with cache.lock("name"):
-        waiting = threading.Thread(target=second)
-        waiting.start()
-        waiting.join(0.3)
-        order.append("first")
-    waiting.join(10)
-    assert order == ["first", "second"]
 
 
 def test_clean_removes_the_cache() -> None:

@@ -1,6 +1,7 @@
 """The command line of `./run inv`: help, errors with hints, completion."""
 
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -49,6 +50,15 @@ def test_help_describes_each_flag() -> None:
     assert "without a confirmation" in " ".join(shown.split())
 
 
+@pytest.mark.parametrize("keeps_none", [True, False])
+def test_bytecode_is_kept_as_python_is_told(
+    *, keeps_none: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "dont_write_bytecode", keeps_none)
+    run("--list")
+    assert sys.dont_write_bytecode is keeps_none
+
+
 @pytest.mark.parametrize(
     ("task", "flag"),
     [
@@ -88,6 +98,9 @@ def test_no_words_list_the_tasks(capsys: pytest.CaptureFixture[str]) -> None:
     ("words", "message"),
     [
         (["upp"], "cannot run upp: no such task\nhint: did you mean up?"),
+        (["Upp"], "cannot run Upp: no such task\nhint: did you mean up?"),
+        (["UP"], "cannot run UP: no such task\nhint: did you mean cluster.up or engine.up or up?"),
+        (["up", "--MONITORING"], "no such flag: --MONITORING\nhint: did you mean --monitoring?"),
         (
             ["waiting"],
             "cannot run waiting: no such task\nhint: did you mean records.waiting?",
@@ -116,12 +129,23 @@ def test_no_words_list_the_tasks(capsys: pytest.CaptureFixture[str]) -> None:
             "repos.split: no such flag: --too\nhint: did you mean --to?",
         ),
         (["signing.keys", "-x"], "cannot run signing.keys: no such flag: -x"),
-        (["logs", "--tail", "--x", "--servic", "x"], "cannot run logs: no such flag: --servic"),
+        (
+            ["logs", "--component", "--x", "--servic", "x"],
+            "cannot run logs: no such flag: --servic",
+        ),
         (["component.add", "-p80", "--foo"], "cannot run component.add: no such flag: --foo"),
         (
             ["--foo", "up"],
             "cannot run a task: no such flag: --foo\nhint: see the tasks with `./run inv --list`",
         ),
+        (
+            ["--monitoring", "up"],
+            "--monitoring\nhint: a task's flags stand after it: `./run inv up --monitoring`\n",
+        ),
+        (["--tail", "5", "status", "logs"], "stand after it: `./run inv logs --tail …`\n"),
+        (["--tail=5", "logs"], "stand after it: `./run inv logs --tail …`\n"),
+        (["--confg", "up"], "no such flag: --confg\nhint: see the tasks with `./run inv --list`"),
+        (["freeze"], "cannot run freeze: --environment, --until, --reason are missing\nhint: see"),
         (
             ["component.add"],
             "cannot run component.add: --name is missing\nhint: see its flags with `./run inv ",
@@ -143,7 +167,18 @@ def test_no_words_list_the_tasks(capsys: pytest.CaptureFixture[str]) -> None:
             "hint: did you mean staging? --environment takes one of ",
         ),
         (["--print-completion-script", "fish"], "cannot complete in fish"),
-        (["logs", "--tail", "x"], "cannot read the flags: 'x' is not a number"),
+        (
+            ["logs", "--tail", "abc"],
+            "cannot run logs: --tail needs a number of at least 0, not 'abc'\nhint: see its flags",
+        ),
+        (["logs", "--tail", "-5"], "cannot run logs: --tail needs a number of at least 0, not '-5"),
+        (["logs", "--tail=-5"], "cannot run logs: --tail needs a number of at least 0, not '-5'"),
+        (["logs", "--tail="], "cannot run logs: --tail needs a number of at least 0, not ''"),
+        (["logs", "-tx"], "cannot run logs: --tail needs a number of at least 0, not 'x'"),
+        (
+            ["--list-depth", "x"],
+            "'x' is not a number\nhint: see which flag takes a number with `./run inv --help`\n",
+        ),
         (["--dry", "status"], "cannot run a task with --dry"),
         (["status", "--dry"], "cannot run a task with --dry"),
         (["-f", "/nope", "engine.status"], "cannot run a task with --config: it has no effect"),
@@ -168,10 +203,66 @@ def test_a_bad_command_line_is_an_error_with_a_hint(
     assert message in capsys.readouterr().err
 
 
+# Instead of Invoke: waits while it is imported.
+LOADING = """
+import signal
+print("loading", flush=True)
+signal.pause()
+"""
+
+
+def test_an_interrupt_while_modules_are_loaded_shows_no_traceback(tmp_path: Path) -> None:
+    (tmp_path / "invoke").mkdir()
+    (tmp_path / "invoke" / "__init__.py").write_text(LOADING)
+    with subprocess.Popen(
+        [sys.executable, "-m", "delivery", "status"],
+        cwd=ROOT,
+        env={**os.environ, "PYTHONPATH": str(tmp_path)},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        # A background job ignores SIGINT; no thread runs here.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # noqa: PLW1509
+    ) as started:
+        assert started.stdout
+        assert started.stdout.readline() == "loading\n"
+        started.send_signal(signal.SIGINT)
+        _, errors = started.communicate()
+    assert (started.returncode, errors) == (-signal.SIGINT, "")
+
+
 def test_run_without_a_command_is_a_usage_error() -> None:
     done = subprocess.run([ROOT / "run"], capture_output=True, text=True, check=False)
     assert (done.returncode, done.stdout) == (2, "")
     assert done.stderr.startswith("error: cannot run a command: none given\nhint: pass one: ")
+
+
+@pytest.mark.parametrize(
+    ("change", "is_made_again"),
+    [("true", False), ("echo >>ops/locks/run.txt", True), ("rm .venv/bin/python", True)],
+)
+def test_run_makes_the_tools_again_once_their_lock_changes(
+    change: str, *, is_made_again: bool, tmp_path: Path
+) -> None:
+    python = tmp_path / "python"
+    python.write_text(
+        '#!/bin/sh\nif [ "$2" = venv ]; then mkdir -p "$3/bin" && cp "$0" "$3/bin/python"; fi\n'
+    )
+    python.chmod(0o755)
+    (tmp_path / "ops" / "locks").mkdir(parents=True)
+    (tmp_path / "ops" / "locks" / "run.txt").write_text("invoke==1\n")
+    (tmp_path / "run").write_bytes((ROOT / "run").read_bytes())
+
+    def make() -> bool:
+        argv = ["sh", str(tmp_path / "run"), "true"]
+        environment = {**os.environ, "PYTHON": str(python)}
+        done = subprocess.run(argv, env=environment, capture_output=True, text=True, check=True)
+        return "making .venv" in done.stderr
+
+    assert make()
+    subprocess.run(["sh", "-c", change], cwd=tmp_path, check=True)
+    assert make() is is_made_again
+    assert not make()
 
 
 def test_a_closed_pipe_ends_a_list_without_an_error() -> None:

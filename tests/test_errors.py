@@ -21,6 +21,14 @@ def test_the_page_lists_each_error_with_its_exit_code() -> None:
     assert sorted(rows) == sorted((str(kind.exit_code), kind.reference) for kind in KINDS)
 
 
+def test_an_exit_code_has_one_meaning_except_for_1() -> None:
+    for kind in KINDS:
+        same = [each for each in KINDS if each.exit_code == kind.exit_code]
+        assert kind.exit_code == 1 or any(
+            all(issubclass(each, of) for each in same) for of in same
+        ), same
+
+
 @pytest.mark.parametrize(
     "kind", [errors.DeclarationError, errors.RegistryError, errors.SignatureError]
 )

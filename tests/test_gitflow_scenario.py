@@ -229,31 +229,3 @@ def test_a_note_says_what_develop_lacks_of_main(rows: list[Row]) -> None:
         "a fix on develop",
         "the breaking release is merged",
     ]
-
-
-def test_n_does_not_start_again_when_a_feature_lands_before_the_releases_tag(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    for name in FOREIGN:
-        monkeypatch.delenv(name, raising=False)
-    scenario = Scenario(tmp_path / "sample")
-    scenario.look("the first commit")
-    scenario.finish()
-    scenario.branch("develop")
-    scenario.commit("fix(platform-chart): a", "platform-chart/a")
-    scenario.commit("fix(platform-chart): b", "platform-chart/b")
-    scenario.branch("release/1.0.1")
-    scenario.switch("develop")
-    scenario.commit("feat(platform-chart): c", "platform-chart/c")
-    published = [scenario.look("a feature lands").published["platform-chart"]]
-    scenario.switch("release/1.0.1")
-    scenario.prepare()
-    scenario.switch("main")
-    scenario.merge("release/1.0.1")
-    scenario.look("released")
-    scenario.finish()
-    scenario.switch("develop")
-    published.append(scenario.look("the release is tagged").published["platform-chart"])
-    scenario.merge("main")
-    published.append(scenario.look("and merged back").published["platform-chart"])
-    assert published == ["1.1.0-dev.3", "1.1.0-dev.3", "1.1.0-dev.6"]

@@ -24,13 +24,14 @@ PLAIN = set(
     re.findall(
         r"[a-z]+",
         """
-        branch changelog commit committed develop gitflow push ref tag
-        kubernetes namespace node pods service values volumes worker
+        block branch changelog commit committed develop gitflow push ref tag
+        kubernetes namespace node pods role service values volumes worker prometheus
         collect csv data dated days debug dry file folder follow history json monitoring of only
         port say tail timeout to use without yes
         action address after at because before began bump changed confirm decision details error
-        image in kind last message name next notes optional packaged public reference rejected
-        responsible restored result seconds since status suffix test unchecked unpublished written
+        image in kind last message name next notes on optional override packaged public reason
+        reference rejected responsible restored result seconds since status suffix test unchecked
+        unknown unpublished until written
         """,
     )
 )

@@ -18,10 +18,11 @@ import pytest
 from delivery.host import programs
 from delivery.project import files
 from tests import yaml_strict
-from tests.jenkins.harness import with_tags
+from tests.jenkins.harness import OF_PREVIEWS, with_tags
 
 JENKINS = files.ROOT / "ops" / "jenkins"
 PIPELINE = (files.ROOT / "Jenkinsfile").read_text(encoding="utf-8")
+REAPING = (JENKINS / "previews.Jenkinsfile").read_text(encoding="utf-8")
 # The credential of the job, which clones the repository.
 OF_THE_JOB = {"delivery-git"}
 # The plugin of each step and option of the pipeline (- for Jenkins itself). workflow-aggregator
@@ -35,6 +36,8 @@ archiveArtifacts -
 catchError workflow-aggregator
 checkout workflow-aggregator
 disableConcurrentBuilds workflow-aggregator
+error workflow-aggregator
+disableRestartFromStage workflow-aggregator
 node workflow-aggregator
 sh workflow-aggregator
 stash workflow-aggregator
@@ -42,8 +45,14 @@ timeout workflow-aggregator
 unstash workflow-aggregator
 credentials credentials-binding
 string credentials-binding
+usernamePassword credentials-binding
 withCredentials credentials-binding
+gitUsernamePassword git
 junit junit
+recordCoverage coverage
+recordIssues warnings-ng
+sarif warnings-ng
+myPy warnings-ng
 lock lockable-resources
 timestamps timestamper
 """.strip().splitlines()
@@ -51,22 +60,22 @@ timestamps timestamper
 # The structure of a declarative pipeline, and Groovy: no further plugin.
 LANGUAGE = """
 pipeline agent options environment stages stage when input steps parallel post script trim
-always beforeInput beforeOptions
+always beforeInput beforeOptions not if
 message ok submitter submitterParameter label
 """
-# The plugins of values.yaml itself: pod templates, configuration, job, rights and users.
+# The plugins of values.yaml itself: pod templates, configuration, job, rights, users and metrics.
 OF_THE_VALUES = (
     "kubernetes configuration-as-code git job-dsl basic-branch-build-strategies matrix-auth ldap"
+    " prometheus"
 )
 CLUSTER_WIDE = """
 nodes clusterroles clusterrolebindings customresourcedefinitions persistentvolumes storageclasses
 mutatingwebhookconfigurations validatingwebhookconfigurations priorityclasses
 certificatesigningrequests
 """
-# With one of these a service account could gain other rights, or run commands in other pods.
+# With one of these a service account could run commands in other pods, or be another account. Roles
+# and bindings are not among them: Kubernetes lets nobody give rights that he lacks.
 ESCALATING = {
-    "roles",
-    "rolebindings",
     "serviceaccounts/token",
     "pods/exec",
     "pods/attach",
@@ -74,17 +83,20 @@ ESCALATING = {
 }
 
 
-def load(name: str) -> list[dict[str, Any]]:
-    return yaml_strict.load_all((JENKINS / name).read_text(encoding="utf-8"))
+def load(name: str, mark: str = "") -> list[dict[str, Any]]:
+    """The documents of a file, with its lines that begin with a mark."""
+    text = (JENKINS / name).read_text(encoding="utf-8")
+    without = re.sub(rf"^ *{OF_PREVIEWS}.*\n", "", text, flags=re.MULTILINE)
+    return yaml_strict.load_all(text.replace(mark, "") if mark else without)
 
 
-def values() -> dict[str, Any]:
-    (values,) = load("values.yaml")
+def values(mark: str = "") -> dict[str, Any]:
+    (values,) = load("values.yaml", mark)
     return values
 
 
-def configuration(name: str) -> Any:
-    return yaml_strict.load(values()["controller"]["JCasC"]["configScripts"][name])
+def configuration(name: str, mark: str = "") -> Any:
+    return yaml_strict.load(values(mark)["controller"]["JCasC"]["configScripts"][name])
 
 
 def templates() -> dict[str, dict[str, Any]]:
@@ -109,37 +121,65 @@ def pod_security() -> dict[str, str]:
 
 
 def plugins() -> dict[str, str]:
-    return dict(plugin.split(":", 1) for plugin in values()["controller"]["installPlugins"])
+    lines = (JENKINS / "controller" / "plugins.txt").read_text(encoding="utf-8").splitlines()
+    return dict(line.split(":", 1) for line in lines if not line.startswith("#"))
 
 
-def credentials() -> dict[str, str]:
+def credentials(mark: str = "") -> dict[str, str]:
     """The kind of each declared credential, by id."""
-    (domain,) = configuration("credentials")["credentials"]["system"]["domainCredentials"]
+    (domain,) = configuration("credentials", mark)["credentials"]["system"]["domainCredentials"]
     entries = domain["credentials"]
     return {content["id"]: kind for entry in entries for kind, content in entry.items()}
 
 
 def test_the_credentials_are_those_of_the_pipeline() -> None:
     used = set(re.findall(r"(?:credentials\(|credentialsId: )'([^']+)'", PIPELINE))
-    assert used
+    (kubeconfig,) = set(re.findall(r'credentials\("([^"]+)"\)', PIPELINE))
+    used |= {
+        kubeconfig.replace("${env.DELIVERY_ENVIRONMENT}", name)
+        for name in files.load_declaration().gitflow.deploys.values()
+    }
     assert set(credentials()) - OF_THE_JOB == used
+    reaping = set(re.findall(r"(?:credentials\(|credentialsId: )'([^']+)'", REAPING))
+    assert set(credentials(OF_PREVIEWS)) - set(credentials()) == {"delivery-kubeconfig-preview"}
+    assert reaping <= set(credentials(OF_PREVIEWS))
 
 
-def test_each_secret_is_mounted_and_the_guide_creates_it() -> None:
+def test_previews_are_reaped_by_a_job_where_they_are_declared() -> None:
+    scripts = [job["script"] for job in configuration("job", OF_PREVIEWS)["jobs"]]
+    assert len(scripts) == 2
+    assert scripts[:1] == [job["script"] for job in configuration("job")["jobs"]]
+    (path,) = re.findall(r"scriptPath '(\S+)'$", scripts[1], re.MULTILINE)
+    assert (files.ROOT / path).read_text(encoding="utf-8") == REAPING
+    assert re.findall(r"credentials '(\S+)'", scripts[1]) == [*OF_THE_JOB]
+    assert re.findall(r"cron \{ spec '(.+)' \}", scripts[1]) == ["H 3 * * *"]
+
+
+@pytest.mark.parametrize("mark", ["", OF_PREVIEWS])
+def test_each_secret_is_mounted_and_the_guide_creates_it(mark: str) -> None:
     def mounted_by(values: dict[str, Any]) -> set[str]:
         secrets = values["controller"]["additionalExistingSecrets"]
         return {f"{secret['name']}-{secret['keyName']}" for secret in secrets}
 
-    (local,) = load("values-local-accounts.yaml")
-    mounted, locally = mounted_by(values()), mounted_by(local)
-    text = (JENKINS / "values.yaml").read_text(encoding="utf-8")
-    read = set(re.findall(r"\$\{(jenkins-credentials-[a-z-]+)\}", text))
+    (local,) = load("values-local-accounts.yaml", mark)
+    mounted, locally = mounted_by(values(mark)), mounted_by(local)
+    read = set(re.findall(r"\$\{(jenkins-credentials-[a-z-]+)\}", str(values(mark))))
     assert read == mounted
     read_locally = set(re.findall(r"\$\{(jenkins-credentials-[a-z-]+)\}", str(local)))
     assert locally == mounted | read_locally
     guide = (files.ROOT / "docs" / "jenkins.md").read_text(encoding="utf-8")
-    keys = re.findall(r"--from-(?:file|literal)=([a-z-]+)=", guide)
-    assert {f"jenkins-credentials-{key}" for key in keys} == locally
+    keys = set(re.findall(r"--from-(?:file|literal)=([a-z-]+)=", guide))
+    created = keys if mark else keys - {"kubeconfig-preview"}
+    assert {f"jenkins-credentials-{key}" for key in created} == locally
+
+
+def test_the_guide_removes_the_marks_from_each_file_that_has_them() -> None:
+    guide = (files.ROOT / "docs" / "jenkins.md").read_text(encoding="utf-8")
+    (names,) = re.findall(rf"^sed -i 's/{OF_PREVIEWS}//' (\S+)", guide, re.MULTILINE)
+    marked = {
+        file for file in JENKINS.glob("*.yaml") if OF_PREVIEWS in file.read_text(encoding="utf-8")
+    }
+    assert set(files.ROOT.glob(names)) == marked
 
 
 def test_the_files_have_no_secret() -> None:
@@ -153,12 +193,12 @@ def test_the_files_have_no_secret() -> None:
 
 
 def test_the_labels_are_those_of_the_pipeline() -> None:
-    used = set(re.findall(r"(?:label|node\()\s*'([^']+)'", PIPELINE))
+    used = set(re.findall(r"(?:label|node\()\s*'([^']+)'", PIPELINE + REAPING))
     assert used == set(templates())
 
 
 def test_each_step_has_its_plugin_and_each_plugin_is_used() -> None:
-    code = re.sub(r"//[^\n]*", "", PIPELINE)
+    code = re.sub(r"//[^\n]*", "", PIPELINE + REAPING)
     without_text = re.sub(r"""'[^'\n]*'|"[^"\n]*\"""", "''", code)
     used = set(re.findall(r"^\s*([a-zA-Z]+)\b\s*(?:\(|'|\w+:|scm\b)", without_text, re.MULTILINE))
     used |= set(re.findall(r"(?:=\s*|\[|\(|\{ )([a-zA-Z]+)\(", without_text))
@@ -170,14 +210,30 @@ def test_each_step_has_its_plugin_and_each_plugin_is_used() -> None:
 
 def test_everything_is_pinned() -> None:
     assert all(re.fullmatch(r"[0-9][\w.]+", version) for version in plugins().values()), plugins()
-    assert re.fullmatch(r"[0-9.]+-jdk21", values()["controller"]["image"]["tag"])
-    assert not values()["controller"]["installLatestPlugins"]
+    assert values()["controller"]["installPlugins"] is False
+    controller = (JENKINS / "controller" / "Dockerfile").read_text(encoding="utf-8")
+    assert "--latest false" in controller
+    # The bill of materials is of the line of Jenkins in the image.
+    (line,) = re.findall(r"jenkins/jenkins:(\d+\.\d+)\.\d+-jdk21$", controller, re.MULTILINE)
+    assert f"line {line}.x" in (JENKINS / "controller" / "plugins.txt").read_text(encoding="utf-8")
     containers = [container for label in templates() for container in pod(label)["containers"]]
     images = {container["image"] for container in containers}
     assert len(images) == 1
     for file in JENKINS.rglob("*"):
         if file.is_file():
             assert ":latest" not in file.read_text(encoding="utf-8"), file
+
+
+def test_an_agent_has_every_helper_program() -> None:
+    words = set((JENKINS / "agent" / "Dockerfile").read_text(encoding="utf-8").split())
+    installed = {word.removesuffix(";") for word in words}
+    missing = {
+        name
+        for name, program in programs.PROGRAMS.items()
+        if not program.wheel  # those come with ./run
+        if not installed >= {*program.packages, program.module} - {""}
+    }
+    assert missing == {"wrk"}, "benchmarks alone need it"
 
 
 def test_branches_are_fetched_with_tags_for_the_versions() -> None:
@@ -219,10 +275,13 @@ def test_only_named_groups_and_users_have_rights() -> None:
 def test_agents_get_the_addresses_of_the_controller() -> None:
     (properties,) = configuration("environment")["jenkins"]["globalNodeProperties"]
     variables = {entry["key"]: entry["value"] for entry in properties["envVars"]["env"]}
-    assert variables == {name: f"${{{name}}}" for name in ("DELIVERY_REGISTRY", "DELIVERY_LEDGER")}
+    assert variables == {
+        **{name: f"${{{name}}}" for name in ("DELIVERY_REGISTRY", "DELIVERY_LEDGER")},
+        "SONAR_HOST_URL": "${SONAR_HOST_URL:-}",  # it may be empty
+    }
     known = {entry["name"] for entry in values()["controller"]["containerEnv"]}
     text = (JENKINS / "values.yaml").read_text(encoding="utf-8")
-    assert set(re.findall(r"\$\{(DELIVERY_\w+)\}", text)) == known
+    assert set(re.findall(r"\$\{([A-Z_]+)(?::-)?\}", text)) - {"NAME"} == known
 
 
 def test_no_pod_uses_the_engine_or_folders_of_its_node() -> None:
@@ -234,8 +293,9 @@ def test_no_pod_uses_the_engine_or_folders_of_its_node() -> None:
     for label in templates():
         spec = pod(label)
         assert not {"hostNetwork", "hostPID", "hostIPC"} & set(spec)
+        # Nothing that other pods write: a build needs no other one.
         for volume in spec["volumes"]:
-            assert "persistentVolumeClaim" in volume or "sizeLimit" in volume["emptyDir"]
+            assert "sizeLimit" in volume["emptyDir"]
 
 
 def test_one_container_is_privileged_with_its_own_nodes_and_namespace() -> None:
@@ -271,7 +331,7 @@ def test_an_agent_that_deploys_has_no_privilege() -> None:
         "capabilities": {"drop": ["ALL"]},
     }
     assert container["securityContext"] == expected
-    assert "DOCKER_HOST" not in {entry["name"] for entry in container["env"]}
+    assert "env" not in container
 
 
 def test_no_agent_has_a_token_of_the_cluster() -> None:
@@ -294,17 +354,11 @@ def test_no_agent_has_a_token_of_the_cluster() -> None:
     }
 
 
-def test_agents_end_and_keep_their_records() -> None:
-    claims = {claim["metadata"]["namespace"] for claim in load("volumes.yaml")}
+def test_agents_end_and_their_containers_are_limited() -> None:
     for label, template in templates().items():
         assert template["podRetention"] == "never"
         assert template["activeDeadlineSeconds"] >= 2 * 3600
-        containers = {container["name"]: container for container in pod(label)["containers"]}
-        agent = containers["jnlp"]
-        assert {"name": "DELIVERY_OUTBOX", "value": "/outbox"} in agent["env"]
-        assert {"name": "outbox", "mountPath": "/outbox"} in agent["volumeMounts"]
-        assert template["namespace"] in claims
-        for container in containers.values():
+        for container in pod(label)["containers"]:
             assert {"requests", "limits"} <= set(container["resources"])
 
 
@@ -331,7 +385,8 @@ def test_each_environment_has_its_namespace_and_its_deployer() -> None:
     accounts = {
         manifest["metadata"]["namespace"]
         for manifest in load("rights.yaml")
-        if manifest["metadata"]["name"] == "jenkins-deployer"
+        if (manifest["kind"], manifest["metadata"]["name"])
+        == ("ServiceAccount", "jenkins-deployer")
     }
     assert accounts == set(spaces.values())
     for name, namespace in spaces.items():
@@ -340,65 +395,118 @@ def test_each_environment_has_its_namespace_and_its_deployer() -> None:
         assert name in declaration.environments[name].contexts
 
 
-def rules() -> list[tuple[str, str, dict[str, Any]]]:
-    """Each rule with its Role's namespace and name."""
+def rules() -> list[tuple[str, dict[str, Any]]]:
+    """Each rule with the name of its Role or ClusterRole."""
     return [
-        (role["metadata"]["namespace"], role["metadata"]["name"], rule)
+        (role["metadata"]["name"], rule)
         for role in load("rights.yaml")
-        if role["kind"] == "Role"
+        if role["kind"] in {"Role", "ClusterRole"}
         for rule in role["rules"]
     ]
 
 
+def allowed(verb: str) -> set[tuple[str, str]]:
+    """The API group and resource of what a deployer may do this with in its namespace."""
+    return {
+        (group, resource)
+        for name, rule in rules()
+        if name == "jenkins-deployer" and verb in rule["verbs"]
+        for group in rule["apiGroups"]
+        for resource in rule["resources"]
+    }
+
+
 def test_the_rights_are_explicit_and_of_namespaces() -> None:
     kinds = {manifest["kind"] for manifest in load("rights.yaml")}
-    assert kinds == {"ServiceAccount", "Role", "RoleBinding"}
-    for _namespace, _name, rule in rules():
+    # Without a ClusterRoleBinding a ClusterRole gives rights in the namespaces of its bindings.
+    assert kinds == {"ServiceAccount", "ClusterRole", "Role", "RoleBinding"}
+    for _name, rule in rules():
         assert "*" not in [*rule["apiGroups"], *rule["resources"], *rule["verbs"]]
         assert not set(rule["resources"]) & ({*CLUSTER_WIDE.split()} | ESCALATING)
         assert not set(rule["verbs"]) & {"bind", "escalate", "impersonate", "deletecollection"}
 
 
-def test_a_deployer_sees_only_its_namespace() -> None:
-    for namespace, name, rule in rules():
-        if "namespaces" in rule["resources"]:
-            assert (name, rule["resourceNames"], rule["verbs"]) == (
-                "jenkins-deployer",
-                [namespace],
-                ["get"],
-            )
-    for binding in load("rights.yaml"):
-        for subject in binding.get("subjects", ()):
-            if subject["name"] == "jenkins-deployer":
-                assert subject["namespace"] == binding["metadata"]["namespace"]
-
-
-def test_the_deployers_have_equal_rights() -> None:
-    rights: dict[str, str] = {}
-    for namespace, name, rule in rules():
-        if name == "jenkins-deployer":
-            rights[namespace] = rights.get(namespace, "") + str(rule).replace(namespace, "")
-    assert len(rights) == 3
-    assert len(set(rights.values())) == 1
+def test_a_deployer_has_rights_in_its_namespace_alone() -> None:
+    bindings = [
+        binding
+        for binding in load("rights.yaml")
+        for subject in binding.get("subjects", ())
+        if subject["name"] == "jenkins-deployer"
+    ]
+    assert len(bindings) == 3
+    for binding in bindings:
+        (subject,) = binding["subjects"]
+        assert subject["namespace"] == binding["metadata"]["namespace"]
+        assert binding["roleRef"]["name"] == "jenkins-deployer"
+    assert [rule["verbs"] for _name, rule in rules() if "namespaces" in rule["resources"]] == [
+        ["get"]
+    ]
 
 
 def test_a_deployer_may_create_each_kind_of_the_chart() -> None:
-    allowed = {
-        resource
-        for namespace, _name, rule in rules()
-        if namespace == "platform-production"
-        for resource in rule["resources"]
-    }
     kinds = set[str]()
     for file in (files.ROOT / "platform-chart" / "templates").rglob("*"):
         if file.is_file():
             text = file.read_text(encoding="utf-8")
             kinds |= set(re.findall(r"^kind: (\w+)$", text, re.MULTILINE))
     plural = {"NetworkPolicy": "networkpolicies", "Ingress": "ingresses"}
-    # Rights of a component are given by somebody who has them.
-    others = {"pods", "roles", "rolebindings"}
-    assert {plural.get(kind, f"{kind.lower()}s") for kind in kinds} - others <= allowed
-    assert "deployments" in allowed, "the chart takes that kind from its values"
+    creatable = {resource for _group, resource in allowed("create")}
+    assert {plural.get(kind, f"{kind.lower()}s") for kind in kinds} <= creatable
+    assert "deployments" in creatable, "the chart takes that kind from its values"
+
+
+def test_a_deployer_may_give_drift_its_rights() -> None:
+    """Kubernetes refuses a Role with more rights than the account that creates it has."""
+    chart = files.ROOT / "platform-chart"
+    values = yaml_strict.load((chart / "values.yaml").read_text(encoding="utf-8"))
+    role = (chart / "templates" / "drift" / "cronjob.yaml").read_text(encoding="utf-8")
+    verbs = set(re.findall(r"\w+", ",".join(re.findall(r"verbs: \[(.*?)\]", role))))
+    drift = {(group, kind) for group, kinds in values["drift"]["kinds"].items() for kind in kinds}
+    assert verbs == {"get", "list"}
+    assert drift <= allowed("get")
+    assert ("", "secrets") in allowed("get") & allowed("list")
+
+
+def test_the_deployer_of_previews_is_limited_to_their_namespaces() -> None:
+    made = {(each["kind"], each["metadata"]["name"]): each for each in load("rights-previews.yaml")}
+    assert len(made) == 6
+    (subject,) = made["ClusterRoleBinding", "jenkins-previews"]["subjects"]
+    space, name = subject["namespace"], subject["name"]
+    assert ("ServiceAccount", name) in made
+    assert made["Namespace", space]["metadata"]["labels"] == {
+        "pod-security.kubernetes.io/enforce": "restricted"
+    }
+    rules = made["ClusterRole", "jenkins-previews"]["rules"]
+    assert [rule["resourceNames"] for rule in rules if "bind" in rule["verbs"]] == [[name]]
+    policy = made["ValidatingAdmissionPolicy", "jenkins-previews"]["spec"]
+    binding = made["ValidatingAdmissionPolicyBinding", "jenkins-previews"]["spec"]
+    assert (binding["policyName"], binding["validationActions"]) == ("jenkins-previews", ["Deny"])
+    (condition,) = policy["matchConditions"]
+    # The account can give its rights on a preview's namespace to others, whom RBAC keeps in it: so
+    # whoever changes such a namespace is seen.
+    account = f"system:serviceaccount:{space}:{name}"
+    assert condition["expression"].split(" || ") == [
+        f"request.userInfo.username == '{account}'",
+        f"(request.resource.resource == 'namespaces' && request.name.startsWith('{space}-'))",
+    ]
+    # Everything that it may write is seen by the policy.
+    seen = {
+        resource
+        for rule in policy["matchConstraints"]["resourceRules"]
+        for resource in rule["resources"]
+    }
+    written = {
+        resource
+        for rule in rules
+        if {"create", "update", "delete"} & set(rule["verbs"])
+        for resource in rule["resources"]
+    }
+    assert seen == written == {"namespaces", "rolebindings"}
+    assert f".startsWith('{space}-')" in policy["validations"][0]["expression"]
+    # An older version of `restricted` allows what the newest refuses.
+    older = "!('pod-security.kubernetes.io/enforce-version' in object.metadata.labels)"
+    assert older in policy["validations"][1]["expression"]
+    assert "secrets" not in {resource for rule in rules for resource in rule["resources"]}
 
 
 def test_nothing_reaches_an_agent_and_no_agent_reaches_the_metadata_service() -> None:
@@ -417,11 +525,10 @@ def test_nothing_reaches_an_agent_and_no_agent_reaches_the_metadata_service() ->
 
 
 def test_the_guide_installs_the_chart_of_the_values() -> None:
-    (version,) = set(
-        re.findall(
-            r"jenkins (\d+\.\d+\.\d+) of", (JENKINS / "values.yaml").read_text(encoding="utf-8")
-        )
-    )
+    texts = [(JENKINS / name).read_text() for name in ("values.yaml", "controller/plugins.txt")]
+    (version,) = {
+        version for text in texts for version in re.findall(r"chart,? jenkins ([0-9.]+\d)", text)
+    }
     guide = (files.ROOT / "docs" / "jenkins.md").read_text(encoding="utf-8")
     assert re.findall(r"jenkins/jenkins --version (\S+)", guide) == [version]
 

@@ -13,7 +13,7 @@ from delivery import console
 from delivery.errors import TestError
 from delivery.project.files import ROOT
 from tests import lanes
-from tests.lanes import Run, run_all, status, summary
+from tests.lanes import Run, run_all
 
 # A session that ends once its output was seen, which creates a file.
 WAITS = """
@@ -37,13 +37,6 @@ def python(code: str, *arguments: str) -> Callable[[Run], list[str]]:
     return lambda _run: [sys.executable, "-c", code, *arguments]
 
 
-@pytest.mark.parametrize(
-    ("session", "name"), [("lint", "lint"), ("unit(project='api-rest')", "unit api-rest")]
-)
-def test_a_session_is_named_without_punctuation(session: str, name: str) -> None:
-    assert Run(session).name == name
-
-
 def test_progress_and_failures_are_read_from_pytests_output() -> None:
     run = Run("lint")
     failed = ["FAILED tests/test_a.py::test_a - it broke", "ERROR tests/test_b.py::test_b"]
@@ -53,13 +46,10 @@ def test_progress_and_failures_are_read_from_pytests_output() -> None:
     assert (run.count, run.failed) == ("72/635", failed)
 
 
-def test_status_and_summary() -> None:
-    apps = Run("unit(project='apps')", "7/9", began=1, seconds=7.6)
-    runs = [Run("lint", began=1, seconds=1, returncode=0), apps, Run("types")]
-    assert status(runs) == "1 of 3 done; running: unit apps 7/9"
-    apps.returncode = 1
-    assert status(runs) == "2 of 3 done, 1 failed"
-    assert summary(runs[:2]) == [["lint", "passed", "1"], ["unit apps", "failed", "8"]]
+def test_tests_that_failed_for_one_reason_are_counted() -> None:
+    broke, other = ("FAILED a.py::one - it broke", "FAILED a.py::two")
+    run = Run("lint", failed=[broke, other, "ERROR a.py::three - it broke"])
+    assert lanes.failures(run) == [f"{broke} (and 1 more)", other]
 
 
 def test_a_failure_is_shown_before_its_session_ends(

@@ -1,6 +1,7 @@
 """Programs are run, watched and ended together with their children."""
 
 import os
+import re
 import select
 import shlex
 import signal
@@ -9,6 +10,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import Future
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -17,8 +19,10 @@ import pytest
 
 from delivery import process
 from delivery.errors import CommandError
+from tests.waiting import wait_for
 
 PYTHON = sys.executable
+WAIT = "import time; time.sleep(30)"
 
 
 def test_a_program_gets_its_folder_and_both_environments(
@@ -68,6 +72,45 @@ def test_stream_keeps_the_last_lines_of_a_failure() -> None:
     with pytest.raises(CommandError) as caught:
         process.stream([PYTHON, "-c", code], doing="try", on_line=lambda _: None)
     assert caught.value.tail.splitlines() == [str(number) for number in range(60, 100)]
+
+
+READY = re.compile(r"^ready on (\d+)")
+
+
+def test_a_program_runs_while_the_body_runs() -> None:
+    code = "import time; print('hello\\nready on 7', flush=True); time.sleep(30)"
+    with process.running([PYTHON, "-c", code], doing="try", ready=READY) as match:
+        assert match[1] == "7"
+    with (
+        pytest.raises(ZeroDivisionError),
+        process.running(
+            [PYTHON, "-c", f"import os; print('ready on', os.getpid(), flush=True); {WAIT}"],
+            doing="try",
+            ready=READY,
+        ) as match,
+    ):
+        raise ZeroDivisionError
+    with pytest.raises(ProcessLookupError):
+        os.kill(int(match[1]), 0)
+
+
+def test_a_program_that_ends_before_it_is_ready_says_why() -> None:
+    code = "import sys; sys.exit('no such pod')"
+    with (
+        pytest.raises(CommandError, match="cannot try") as caught,
+        process.running([PYTHON, "-c", code], doing="try", ready=READY),
+    ):
+        pass
+    assert caught.value.tail == "no such pod"
+
+
+def test_a_program_that_is_never_ready_is_ended() -> None:
+    argv = [PYTHON, "-c", WAIT]
+    with (
+        pytest.raises(CommandError, match="has not answered"),
+        process.running(argv, doing="try", ready=READY, timeout=0.2),
+    ):
+        pass
 
 
 def test_text_is_standard_input() -> None:
@@ -380,6 +423,16 @@ def test_a_signal_to_a_task_ends_its_programs(
     assert family.output() == "begun\n"
 
 
+def test_an_interrupt_that_was_left_to_the_system_is_a_keyboard_interrupt() -> None:
+    previous = signal.signal(signal.SIGINT, signal.SIG_DFL)
+    try:
+        with pytest.raises(KeyboardInterrupt) as caught, process.terminable():
+            signal.raise_signal(signal.SIGINT)
+    finally:
+        signal.signal(signal.SIGINT, previous)
+    assert caught.type is KeyboardInterrupt
+
+
 WATCHER = """
 import sys
 from delivery import process
@@ -419,3 +472,32 @@ def test_lines_may_come_in_chunks_with_every_kind_of_line_end() -> None:
     lines: list[str] = []
     process.stream([PYTHON, "-c", code], doing="try", on_line=lines.append)
     assert lines == ["aé\n", "b\n", "c\n", "\ufffd"]
+
+
+TOUCH = "import pathlib, sys; pathlib.Path(sys.argv[1]).touch()"
+AWAIT = "import pathlib, sys, time\nwhile not pathlib.Path(sys.argv[1]).exists(): time.sleep(0.01)"
+
+
+def test_commands_run_side_by_side(tmp_path: Path) -> None:
+    file = str(tmp_path / "made")
+    with process.side_by_side() as pool:
+        waits = pool.submit(process.capture, [sys.executable, "-c", AWAIT, file], doing="wait")
+        process.capture([sys.executable, "-c", TOUCH, file], doing="touch")
+    assert waits.result() == ""
+
+
+def test_an_interrupt_ends_the_commands_side_by_side(tmp_path: Path) -> None:
+    file = tmp_path / "runs"
+    argv = [sys.executable, "-c", f"{TOUCH}; import time; time.sleep(60)", str(file)]
+    futures: list[Future[str]] = []
+
+    def start_and_interrupt() -> None:
+        with process.side_by_side() as pool:
+            futures.append(pool.submit(process.capture, argv, doing="wait"))
+            wait_for("the command to run", file.exists, seconds=30, every=0.01)
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        start_and_interrupt()
+    with pytest.raises(CommandError, match="exited with -15"):
+        futures[0].result()

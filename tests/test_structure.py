@@ -74,6 +74,7 @@ TOOLS = {
     "iptables": {"host/bridges.py"},
     "kind": {"cluster/kind.py"},
     "kubectl": {"deploy/kubectl.py"},
+    "osv-scanner": {"scan/osv_scanner.py"},
     "sops": {"deploy/sops.py"},
 }
 

@@ -7,8 +7,9 @@ from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 
 from delivery import console
-from delivery.build import planning
+from delivery.build import materials, planning
 from delivery.build.plan import Images, PlannedImage
+from delivery.errors import EngineError
 from delivery.host import buildx, trust, upstreams
 from delivery.host.docker_api import Engine
 from delivery.project import files
@@ -43,6 +44,7 @@ def build(
     An engine with the classic image store keeps each image under its key, and writes no layout.
     ensured: the upstream images that the engine has.
     """
+    _check_store(engine, images)
     layouts = {image.name: layout_folder(image, root) for image in images.missing}
     outdated: list[PlannedImage] = []
     for image in images.missing:  # each after its base
@@ -53,20 +55,22 @@ def build(
         with console.step("build") as step:
             step.done(f"nothing to do: {', '.join(layouts)} built before")
         return layouts
-    for name in sorted(_upstream_images(declaration, outdated) - {*ensured}):
-        upstreams.ensure(engine, declaration, name, root)
+    upstreams.ensure(
+        engine, declaration, _upstream_images(declaration, outdated) - {*ensured}, root
+    )
     graph = targets(declaration, images, outdated, root)
+    planned = {image.name: image for image in images.all}
     with console.step(f"build {', '.join(target.name for target in graph)}") as step:
         for target in graph:
-            for old in target.layout.parent.glob(f"{target.name}@*"):
+            for old in target.layout.parent.glob(f"{planned[target.name].build_name}@*"):
                 shutil.rmtree(old)
         for base in images.bases:
-            pull_missing(engine, base.pinned, step.line)
+            pull_missing(engine, base.pinned, step.line, platforms=list(base.platforms))
         file, secrets = files.output("bake.json", root=root), trust.secrets()
         buildx.bake(engine, graph, file=file, secrets=secrets, on_line=step.line)
-        if engine.oci_layouts:
-            planned = {image.name: image for image in images.all}
-            for target in graph:  # each after its base
+        for target in graph:  # each after its base
+            materials.record(engine, declaration, planned[target.name], root)
+            if engine.oci_layouts:
                 base_digest = _base_digest(images, planned[target.name], root)
                 (target.layout / _BASE).write_text(base_digest, encoding="utf-8")
                 # Only a finished layout has its final name.
@@ -96,7 +100,8 @@ def targets(
             tag=image.tagged,
             arguments=planning.build_arguments(declaration, image.name, root),
             contexts=_contexts(declaration.images[image.name], planned, root),
-            dated=declaration.images[image.name].dated,
+            dated=declaration.is_dated(image.name),
+            platforms=tuple(image.platforms),
         )
         for image in images.missing
         if image.name in names
@@ -105,7 +110,19 @@ def targets(
 
 def layout_folder(image: PlannedImage, root: Path = ROOT) -> Path:
     """The folder of the OCI layout of an image that is built here."""
-    return files.output("layouts", f"{image.name}@{image.key}", root=root)
+    return files.output("layouts", f"{image.build_name}@{image.key}", root=root)
+
+
+def _check_store(engine: Engine, images: Images) -> None:
+    """Raise EngineError if the engine cannot keep an image for several platforms."""
+    indexes = [image for image in images.missing if image.is_index]
+    if indexes and not engine.oci_layouts:
+        raise EngineError(
+            f"cannot build {indexes[0].name} for {', '.join(indexes[0].platforms)}: the engine has "
+            "the classic image store, which keeps one platform of an image",
+            hint='enable "containerd-snapshotter" under "features" in its daemon.json, or build '
+            "with another engine",
+        )
 
 
 def _contexts(image: Image, planned: Mapping[str, PlannedImage], root: Path) -> dict[str, str]:
@@ -122,6 +139,8 @@ def _is_built(engine: Engine, images: Images, image: PlannedImage, root: Path) -
 
     Its content key names only that of the base, under which anyone may push other content.
     """
+    if not materials.is_recorded(image, root):
+        return False
     if not engine.oci_layouts:
         return engine.image_labels(image.tagged) is not None
     file = layout_folder(image, root) / _BASE

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from shlex import quote
 
 from pydantic import ConfigDict, GetCoreSchemaHandler, TypeAdapter, ValidationError
@@ -44,6 +44,8 @@ class PlannedImage:
     """The version that this line publishes it as."""
     tag: str = ""
     """That version if it is put as a tag; "" if it was published before, or is not published."""
+    platforms: Mapping[str, str] = field(default_factory=dict)
+    """The content key of each declared platform's image; empty for this machine's platform."""
 
     @property
     def missing(self) -> bool:
@@ -59,6 +61,16 @@ class PlannedImage:
     def tagged(self) -> str:
         """The reference by content key."""
         return f"{self.repository}:{self.key}"
+
+    @property
+    def is_index(self) -> bool:
+        """Whether it is an index of the images of several platforms."""
+        return len(self.platforms) > 1
+
+    @property
+    def build_name(self) -> str:
+        """The name of its builds here: those for declared platforms stand beside `inv up`'s."""
+        return f"{self.name}_platforms" if self.platforms else self.name
 
 
 @dataclass(frozen=True)
@@ -155,10 +167,14 @@ class Plan:
         """The line, the release, the environment and the gates, in sentences for people."""
         decision, environment = self.decision, self.decision.environment
         published = f"published as {self.version}" if decision.pushes else "not published"
+        if decision.pushes_images and not decision.pushes:
+            published = "images pushed by content key"
         deployed = f"deployed to {environment}" if environment else "not deployed"
+        platforms = dict.fromkeys(name for image in self.images.all for name in image.platforms)
         return [
             f"{decision.line} line: {decision.because}",
             f"{published}, {deployed}; gates: {', '.join(decision.gates)}",
+            *([f"images for {', '.join(platforms)}"] if platforms else ()),
         ]
 
     def to_json(self) -> str:
@@ -172,7 +188,7 @@ class Plan:
             return "in the registry"
         if isinstance(part, PlannedChart):
             return "package and push" if self.decision.pushes else "nothing"
-        return "build and push" if self.decision.pushes else "build"
+        return "build and push" if self.decision.pushes_images else "build"
 
 
 def make_images(
@@ -180,10 +196,12 @@ def make_images(
     keys: Mapping[str, str],
     digests: Mapping[str, str],
     checkout: Checkout | None = None,
+    platforms: Mapping[str, Mapping[str, str]] | None = None,
 ) -> Images:
     """The images with these keys, and the digests that the registry holds under them, by name.
 
-    Without a checkout they are current images, without a version and a tag.
+    Without a checkout they are current images, without a version and a tag. platforms: the keys of
+    each image by platform; none for images of this machine's platform.
     """
 
     def planned(name: str) -> PlannedImage:
@@ -197,6 +215,7 @@ def make_images(
             digest=digests.get(name, ""),
             version=version.published if version else "",
             tag=_tag(checkout, version) if checkout and version else "",
+            platforms=(platforms or {}).get(name, {}),
         )
 
     return Images(tuple(planned(name) for name in declaration.images_in_order()))

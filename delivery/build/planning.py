@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from shlex import quote
 
@@ -22,9 +22,9 @@ from delivery.machine import platform
 from delivery.project import files, gather
 from delivery.project.declaration import Declaration
 from delivery.project.files import ROOT
-from delivery.project.keys import chart_key, image_key
+from delivery.project.keys import chart_key, image_key, index_key
 from delivery.project.notices import git_problems, notes
-from delivery.project.versions import Version
+from delivery.project.versions import Checkout, Version
 from delivery.registry.client import Registry
 
 __all__ = [
@@ -33,6 +33,7 @@ __all__ = [
     "content_keys",
     "plan_checkout",
     "plan_images",
+    "published_platforms",
     "read",
     "write",
 ]
@@ -53,8 +54,8 @@ def plan_checkout(
     `release.preflight` adds all others.
     """
     checkout = gather.load_checkout(declaration, root, branch)
-    keys = content_keys(declaration, root)
-    images = make_images(declaration, keys, _digests(declaration, registry, keys), checkout)
+    images = _images(declaration, registry, published_platforms(declaration), root, checkout)
+    keys = {image.name: image.key for image in images.all}
     folder = declaration.chart.folder
     chart = _chart_key(declaration, keys, checkout.versions, root)
     chart_digest = _digests(declaration, registry, {folder: chart}).get(folder, "")
@@ -65,10 +66,23 @@ def plan_checkout(
     return make_plan(checkout, images, (chart, chart_digest), git_problems(checkout), remarks)
 
 
-def plan_images(declaration: Declaration, registry: Registry | None, root: Path = ROOT) -> Images:
-    """The current images of this clone, without versions, by a request for each image."""
-    keys = content_keys(declaration, root)
-    return make_images(declaration, keys, _digests(declaration, registry, keys))
+def plan_images(
+    declaration: Declaration,
+    registry: Registry | None,
+    root: Path = ROOT,
+    *,
+    platforms: Sequence[str] = (),
+) -> Images:
+    """The current images of this clone, without versions, by a request for each image.
+
+    They are for these platforms, by default for this machine's alone.
+    """
+    return _images(declaration, registry, platforms or (platform(),), root)
+
+
+def published_platforms(declaration: Declaration) -> tuple[str, ...]:
+    """The platforms that a push builds images for."""
+    return declaration.build.platforms or (platform(),)
 
 
 def write(plan: Plan, file: Path, root: Path = ROOT) -> None:
@@ -119,21 +133,59 @@ def check_unchanged(file: Path, current: Plan) -> None:
 
 
 def content_keys(declaration: Declaration, root: Path = ROOT) -> dict[str, str]:
-    """The content key of each of our images, by name; needs no engine and no network."""
-    keys: dict[str, str] = {}
+    """The content key of each of our images for this machine's platform, by name.
+
+    Needs no engine and no network.
+    """
+    own = platform()
+    return {name: keys[own] for name, keys in _platform_keys(declaration, (own,), root).items()}
+
+
+def _platform_keys(
+    declaration: Declaration, platforms: Sequence[str], root: Path
+) -> dict[str, dict[str, str]]:
+    """The content key of each image for each platform, by name and platform."""
+    keys: dict[str, dict[str, str]] = {}
     for name in declaration.images_in_order():
         image = declaration.images[name]
-        keys[name] = image_key(
-            files.context_files(root / image.context),
-            arguments=build_arguments(declaration, name, root),
-            platform=platform(),
-            base=keys.get(image.base) or declaration.upstream[image.base].image,
-            contexts={
-                context: files.context_files(root / folder)
-                for context, folder in image.contexts.items()
-            },
-        )
+        context = files.context_files(root / image.context)
+        arguments = build_arguments(declaration, name, root)
+        contexts = {
+            other: files.context_files(root / folder) for other, folder in image.contexts.items()
+        }
+        keys[name] = {
+            target: image_key(
+                context,
+                arguments=arguments,
+                platform=target,
+                base=keys.get(image.base, {}).get(target) or declaration.upstream[image.base].image,
+                contexts=contexts,
+            )
+            for target in platforms
+        }
     return keys
+
+
+def _images(
+    declaration: Declaration,
+    registry: Registry | None,
+    platforms: Sequence[str],
+    root: Path,
+    checkout: Checkout | None = None,
+) -> Images:
+    """The images for these platforms, with the digests that the registry holds."""
+    by_platform = _platform_keys(declaration, platforms, root)
+    keys = {
+        name: index_key(of_image) if len(of_image) > 1 else next(iter(of_image.values()))
+        for name, of_image in by_platform.items()
+    }
+    return make_images(
+        declaration,
+        keys,
+        _digests(declaration, registry, keys),
+        checkout,
+        by_platform if tuple(platforms) != (platform(),) else None,
+    )
 
 
 def build_arguments(declaration: Declaration, name: str, root: Path = ROOT) -> dict[str, str]:

@@ -88,6 +88,12 @@ class Kind:
         return {**self.engine.environment, "KIND_EXPERIMENTAL_PROVIDER": "docker"}
 
 
+# Else the control plane's kubelet asks the API server by its IP address, which changes when the
+# nodes are started in another order, and which the certificate does not name:
+# https://github.com/kubernetes/kubernetes/pull/129956
+_KUBEADM = {"kind": "ClusterConfiguration", "featureGates": {"ControlPlaneKubeletLocalMode": False}}
+
+
 def config(name: str, cluster: Cluster) -> str:
     """A cluster's configuration for kind: JSON, which is also YAML."""
     workers = [{"role": "worker", "labels": dict(labels)} for labels in cluster.workers.values()]
@@ -97,6 +103,7 @@ def config(name: str, cluster: Cluster) -> str:
         "name": name,
         "networking": {"podSubnet": cluster.pods, "serviceSubnet": cluster.services},
         "nodes": [{"role": "control-plane"}, *workers],
+        "kubeadmConfigPatches": [json.dumps(_KUBEADM)],
     }
     return json.dumps(declared, indent=2)
 

@@ -15,7 +15,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from delivery import cache, console
+from delivery import cache, console, locks
 from delivery.cluster import kind, node_registry, routes
 from delivery.cluster.kind import Kind, Node
 from delivery.cluster.subnets import conflicting_route, not_blocked
@@ -182,10 +182,10 @@ def up(engine: Engine, declaration: Declaration) -> Cluster:
     local = is_local(declaration.registry.address)
     if local:
         if not client.is_reachable(declaration.registry.address):
-            upstreams.ensure(engine, declaration, "registry")
+            upstreams.ensure(engine, declaration, ["registry"])
         local_registry.ensure(engine, declaration)
-    upstreams.ensure(engine, declaration, declaration.cluster.node)
-    with cache.lock(f"cluster-{cluster.name}"):
+    upstreams.ensure(engine, declaration, [declaration.cluster.node])
+    with locks.hold(f"cluster-{cluster.name}"):
         with console.step("subnets") as step:
             _check_ownership(cluster)
             step.done(_block_subnets(cluster))
@@ -205,7 +205,7 @@ def up(engine: Engine, declaration: Declaration) -> Cluster:
 def down(engine: Engine, declaration: Declaration) -> None:
     """Remove the cluster, and its routes on the host."""
     cluster = open_cluster(engine, declaration)
-    with console.step(f"cluster {cluster.name}") as step, cache.lock(f"cluster-{cluster.name}"):
+    with console.step(f"cluster {cluster.name}") as step, locks.hold(f"cluster-{cluster.name}"):
         _check_ownership(cluster)
         note = engine.read_note(cluster.note)
         if note is None:

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from concurrent.futures import Future
-from datetime import datetime
+from datetime import UTC, datetime
 
 from delivery import console
 from delivery.deploy.helm import SELECTOR, TICK_SECONDS
 from delivery.deploy.kubectl import Kubernetes, Object
 from delivery.deploy.lock import Lock
 from delivery.deploy.rollout import (
+    Blocker,
     Container,
     Pod,
     Workload,
@@ -20,13 +21,13 @@ from delivery.deploy.rollout import (
     fatal,
     progress,
     read_pod,
-    read_workload,
+    read_workloads,
     recent_warnings,
     superseded_templates,
 )
 from delivery.errors import CommandError, DeployError
 
-__all__ = ["RolloutError", "Watch", "pod_uids", "report", "workloads"]
+__all__ = ["RolloutError", "Watch", "pod_uids", "report", "this_second", "workloads"]
 
 _LOGGED_PODS = 5
 _EVENTS = 15
@@ -34,6 +35,11 @@ _EVENTS = 15
 
 class RolloutError(DeployError):
     """A rollout cannot succeed, or did not in time."""
+
+
+def this_second() -> datetime:
+    """The time, to the second, as events have it."""
+    return datetime.now(UTC).replace(microsecond=0)
 
 
 def pod_uids(kubernetes: Kubernetes) -> frozenset[str]:
@@ -59,6 +65,7 @@ class Watch:
         self._first_seen: dict[str, float] = {}  # of each blocker, by its key
         self._checking: Future[bool] | None = None
         self._ended = threading.Event()
+        self._hinted: set[str] = set()
 
     def check(self) -> bool:
         """Whether all is ready; raise RolloutError when it never will be."""
@@ -68,7 +75,7 @@ class Watch:
         except CommandError as error:  # the cluster may be busy; the caller has a time limit
             self._print(error.message)
             return False
-        workloads = _workloads(objects)
+        workloads = read_workloads(objects)
         replica_sets = [each for each in objects if each["kind"] == "ReplicaSet"]
         blocking = blockers(pods, workloads, self._existing, superseded_templates(replica_sets))
         now = time.monotonic()
@@ -78,6 +85,7 @@ class Watch:
             hint = next((each.hint for each in failed if each.hint), "")
             raise RolloutError(f"{failed[0].text}{more}", hint=hint)
         self._print(progress(workloads) + "".join(f"; {each.text}" for each in blocking[:1]))
+        self._print_hints(blocking)
         return all(workload.is_ready for workload in workloads)
 
     def tick(self) -> None:
@@ -100,6 +108,13 @@ class Watch:
     def _print(self, text: str) -> None:
         if not self._ended.is_set():
             self._step.line(text)
+
+    def _print_hints(self, blocking: Sequence[Blocker]) -> None:
+        """Print each hint once, and at once: a blocker may last for minutes before it is fatal."""
+        for each in blocking:
+            if each.hint and each.hint not in self._hinted and not self._ended.is_set():
+                self._hinted.add(each.hint)
+                console.say(f"{each.text}; {each.hint}")
 
     def _check_into(self, future: Future[bool]) -> None:
         try:
@@ -159,7 +174,7 @@ def _print_log(kubernetes: Kubernetes, pod: Pod, container: Container) -> None:
 
 def workloads(kubernetes: Kubernetes) -> list[Workload]:
     """The release's Deployments and StatefulSets."""
-    return _workloads(_objects(kubernetes))
+    return read_workloads(_objects(kubernetes))
 
 
 def _pods(kubernetes: Kubernetes) -> list[Pod]:
@@ -168,7 +183,3 @@ def _pods(kubernetes: Kubernetes) -> list[Pod]:
 
 def _objects(kubernetes: Kubernetes) -> list[Object]:
     return kubernetes.all("deployments,statefulsets,replicasets", SELECTOR)
-
-
-def _workloads(objects: list[Object]) -> list[Workload]:
-    return [read_workload(each) for each in objects if each["kind"] != "ReplicaSet"]

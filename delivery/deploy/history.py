@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
+import base64
+import gzip
+import json
 import math
 import re
+import zlib
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
+from typing import Any
 
-from delivery.errors import DeclarationError
+from delivery.deploy.manifests import Manifest, read_manifest
+from delivery.errors import DeclarationError, DeployError
 
-__all__ = ["History", "Revision", "describe"]
+__all__ = ["History", "Revision", "describe", "parse_revision"]
 
+_GZIP = b"\x1f\x8b"
 _ROLLED_BACK = re.compile(r"Rollback to (\d+)")
 # The descriptions that helm itself writes.
 _HELMS_OWN = frozenset(("Install complete", "Upgrade complete"))
@@ -19,13 +26,15 @@ _HELMS_OWN = frozenset(("Install complete", "Upgrade complete"))
 
 @dataclass(frozen=True)
 class Revision:
-    """One revision of a release, as helm's history has it."""
+    """One revision of a release."""
 
     number: int
     status: str
     updated: datetime
     chart: str
     description: str
+    manifest: Manifest = field(default=Manifest("", ""), repr=False)
+    values: Mapping[str, Any] = field(default_factory=dict, repr=False)  # without the chart's own
 
 
 @dataclass(frozen=True)
@@ -98,6 +107,33 @@ class History:
         while (source := self.find(number)) and (match := _ROLLED_BACK.match(source.description)):
             number = int(match[1])
         return number
+
+
+def parse_revision(secret: Mapping[str, Any]) -> Revision:
+    """The revision in a Secret of helm's, which encodes it before Kubernetes does.
+
+    Raises DeployError for a Secret that has none.
+    """
+    try:
+        packed = base64.b64decode(base64.b64decode(secret["data"]["release"]))
+        # Early versions of helm did not pack it.
+        release = json.loads(gzip.decompress(packed) if packed.startswith(_GZIP) else packed)
+        info, chart = release["info"], release["chart"]["metadata"]
+        return Revision(
+            number=release["version"],
+            status=info["status"],
+            updated=datetime.fromisoformat(info["last_deployed"]),
+            chart=f"{chart['name']}-{chart['version']}",
+            description=info.get("description", ""),
+            manifest=read_manifest(release),
+            values=release.get("config") or {},
+        )
+    except (ValueError, LookupError, TypeError, OSError, EOFError, zlib.error) as error:
+        name = secret["metadata"]["name"]
+        raise DeployError(
+            f"cannot read the revision in the Secret {name}: {error!r}",
+            hint=f"helm skips it; delete it if it is damaged: kubectl delete secret {name}",
+        ) from error
 
 
 def describe(versions: Mapping[str, str]) -> str:

@@ -57,7 +57,7 @@ def read_revision(
     declaration: Declaration, target: Target, history: History, revision: Revision
 ) -> Deployed:
     """What a revision of this history deployed."""
-    images = pinned_images(target.helm.values(revision.number))
+    images = pinned_images(revision.values)
     # A component that was declared later is not in it.
     digests = {name: images[name][1] for name in declaration.components() if name in images}
     folder = declaration.chart.folder
@@ -96,7 +96,8 @@ def contents_of_images(
     """Components of which only the digests are known; unchanged bytes keep their previous name."""
     digests = {name: images[name][1] for name in declaration.components() if name in images}
     versions = {name: digest[:_DIGEST_SHOWN] for name, digest in digests.items()}
-    return _keep_names(Contents(versions=versions, digests=digests), previous)
+    versions |= _kept_names(Contents(versions=versions, digests=digests), previous)
+    return Contents(versions=versions, digests=digests)
 
 
 def contents_of_clone(
@@ -106,35 +107,27 @@ def contents_of_clone(
 
     Unchanged bytes keep their previous name, so that an image has a single name.
     """
-    folder, next_versions = declaration.chart.folder, _next_versions(declaration)
+    folder = declaration.chart.folder
     keys = {name: images[name].key for name in declaration.components() if name in images}
     keys[folder] = chart_key(
         files.chart_files(ROOT / folder), version="", images={}, epoch=declaration.build.epoch
     )
-    contents = Contents(
-        versions={
-            name: _unreleased_version(next_versions.get(name, ""), key)
-            for name, key in keys.items()
-        },
-        digests={
-            name: images[name].digest if name in images else key for name, key in keys.items()
-        },
-    )
-    return _keep_names(contents, previous)
+    digests = {name: images[name].digest if name in images else key for name, key in keys.items()}
+    versions = {name: key[:_KEY_SHOWN] for name, key in keys.items()}
+    kept = _kept_names(Contents(versions=versions, digests=digests), previous)
+    if versions.keys() - kept.keys():  # else Git need not be asked
+        for name, next_version in _next_versions(declaration).items():
+            if name in versions:
+                versions[name] = f"{next_version}+{versions[name]}"
+    return Contents(versions=versions | kept, digests=digests)
 
 
-def _unreleased_version(next_version: str, key: str) -> str:
-    short = key[:_KEY_SHOWN]
-    return f"{next_version}+{short}" if next_version else short
-
-
-def _keep_names(contents: Contents, previous: Contents | None) -> Contents:
-    """The same contents, where unchanged bytes keep a previous name that is more than a digest."""
+def _kept_names(contents: Contents, previous: Contents | None) -> dict[str, str]:
+    """The previous names of unchanged bytes, except those that are only digests."""
     if previous is None:
-        return contents
+        return {}
     names = {name: previous.versions[name] for name in contents.unchanged_from(previous)}
-    kept = {name: version for name, version in names.items() if not version.startswith("sha256:")}
-    return contents.model_copy(update={"versions": {**contents.versions, **kept}})
+    return {name: version for name, version in names.items() if not version.startswith("sha256:")}
 
 
 def _next_versions(declaration: Declaration) -> dict[str, str]:

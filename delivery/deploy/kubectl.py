@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterable, Sequence
+import re
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, cast
+from urllib.parse import quote
 
 from delivery import process
 from delivery.deploy.leases import STOP_SECONDS
@@ -20,6 +23,10 @@ Object = dict[str, Any]  # a Kubernetes object as its API has it
 # Callers retry, so a cluster that does not answer is given up soon.
 _REQUEST_SECONDS = 20
 _LOG_LINES = 15
+_LOGS = 100  # containers whose logs are followed at most
+# A user's own preferences (kuberc) may add flags to kubectl's commands. GOGC: as for helm.
+_OPTIONS = process.Options(env={"KUBERC": "off", "GOGC": "400"})
+_FORWARDING = re.compile(r"^Forwarding from 127\.0\.0\.1:([0-9]+) ")
 
 
 def contexts(kubectl: str) -> tuple[list[str], str]:
@@ -75,6 +82,15 @@ class Kubernetes:
         printed = self._run(argv, f"list the {kind.lower()}")
         return cast("list[Object]", json.loads(printed)["items"])
 
+    def secrets(self, selector: str, doing: str) -> list[Object]:
+        """The Secrets that a label selector matches, as the API sends them.
+
+        kubectl would take longer than the API to write large ones anew.
+        """
+        path = f"/api/v1/namespaces/{self.namespace}/secrets?labelSelector={quote(selector)}"
+        printed = self._run(["get", "--raw", path], doing)
+        return cast("list[Object]", json.loads(printed)["items"])
+
     def table(self, kind: str, selector: str) -> str:
         """The objects that a label selector matches, as kubectl prints them for people."""
         argv = ["get", kind, f"--selector={selector}", "--output=wide"]
@@ -88,6 +104,11 @@ class Kubernetes:
         """Replace an object; raise CommandError when it has changed since `resource` was read."""
         return self._put("replace", resource)
 
+    def patch(self, kind: str, name: str, change: Object) -> None:
+        """Merge a change into an object."""
+        argv = ["patch", kind, name, "--type=merge", f"--patch={json.dumps(change)}"]
+        self._run(argv, f"change the {kind} {name}")
+
     def delete(self, kind: str, names: Iterable[str]) -> None:
         """Delete objects by name; missing ones are ignored.
 
@@ -97,14 +118,30 @@ class Kubernetes:
             argv = ["delete", kind, *listed, "--ignore-not-found", "--wait=false"]
             self._run(argv, f"delete the {kind.lower()} {listed[0]}", limit=STOP_SECONDS)
 
-    def live(self, manifest: str) -> list[Object]:
-        """The objects of a manifest as the cluster has them, without missing ones."""
+    def delete_namespace(self, namespace: Object) -> None:
+        """Delete a namespace; raise CommandError when it has changed since it was read."""
+        name, version = (namespace["metadata"][key] for key in ("name", "resourceVersion"))
+        options = {"kind": "DeleteOptions", "preconditions": {"resourceVersion": version}}
+        argv = ["delete", f"--raw=/api/v1/namespaces/{name}", "--filename=-"]
+        text = json.dumps({"apiVersion": "v1", **options})
+        self._run(argv, f"delete the namespace {name}", text=text, limit=STOP_SECONDS)
+
+    def live(self, manifest: str, *, managed: bool = False) -> list[Object]:
+        """The objects of a manifest as the cluster has them, without missing ones.
+
+        managed: with metadata.managedFields, which say who set a field.
+        """
         argv = ["get", "--filename=-", "--ignore-not-found", "--output=json"]
+        argv += ["--show-managed-fields"] if managed else []
         return _items(self._run(argv, "read the deployed objects", text=manifest))
 
-    def dry_run(self, manifest: str, manager: str) -> list[Object]:
-        """The objects of a manifest as they would be if this field manager applied it now."""
+    def dry_run(self, manifest: str, manager: str, *, validate: bool = True) -> list[Object]:
+        """The objects of a manifest as they would be if this field manager applied it now.
+
+        validate: refuse unknown fields. kubectl reads the API's schemas for that: most of its time.
+        """
         argv = ["apply", "--server-side", "--dry-run=server", "--force-conflicts"]
+        argv += [] if validate else ["--validate=false"]
         argv += [f"--field-manager={manager}", "--filename=-", "--output=json"]
         return _items(self._run(argv, "compare with the cluster", text=manifest))
 
@@ -121,6 +158,31 @@ class Kubernetes:
         except CommandError as error:
             return f"({error.tail or error.message})"
 
+    def logs(
+        self, selector: str, on_line: Callable[[str], None], *, follow: bool, tail: int
+    ) -> None:
+        """Pass the last lines of all containers of these pods on; with follow also later ones."""
+        argv = ["logs", f"--selector={selector}", "--all-containers", "--prefix", f"--tail={tail}"]
+        argv += ["--ignore-errors", f"--max-log-requests={_LOGS}"]
+        process.stream(
+            self._argv([*argv, *(["--follow"] if follow else [])]),
+            doing="show the logs",
+            on_line=on_line,
+            options=_OPTIONS,
+            timer=process.Timer(),
+        )
+
+    @contextmanager
+    def forwarded(self, target: str, port: int | str, local: int = 0) -> Iterator[int]:
+        """A port of this machine (0: any) that leads to a port of a target such as pod/NAME.
+
+        It reaches pods past their network policies, as the kubelet does.
+        """
+        argv = ["port-forward", target, f"{local or ''}:{port}", "--address=127.0.0.1"]
+        doing = f"forward a port to {target}"
+        with process.running(self._argv(argv), doing=doing, ready=_FORWARDING) as match:
+            yield int(match[1])
+
     def _put(self, verb: str, resource: Object) -> Object:
         doing = f"{verb} the {resource['kind'].lower()} {resource['metadata']['name']}"
         argv = [verb, "--filename=-", "--output=json"]
@@ -129,17 +191,19 @@ class Kubernetes:
     def _run(
         self, argv: Sequence[str], doing: str, text: str | None = None, limit: float = math.inf
     ) -> str:
-        config = [f"--kubeconfig={self.kubeconfig}"] if self.kubeconfig else []
         seconds = min(self.seconds, limit)
         timeout = f"--request-timeout={min(seconds, _REQUEST_SECONDS):.0f}s"
-        scope = [f"--context={self.context}", f"--namespace={self.namespace}", timeout]
-        # A user's own preferences (kuberc) may add flags to kubectl's commands.
         return process.capture(
-            [self.kubectl, *config, *scope, *argv],
+            self._argv([timeout, *argv]),
             doing=doing,
-            options=process.Options(env={"KUBERC": "off"}, text=text),
+            options=replace(_OPTIONS, text=text),
             timeout=seconds,
         )
+
+    def _argv(self, argv: Sequence[str]) -> list[str]:
+        config = [f"--kubeconfig={self.kubeconfig}"] if self.kubeconfig else []
+        scope = [f"--context={self.context}", f"--namespace={self.namespace}"]
+        return [self.kubectl, *config, *scope, *argv]
 
 
 def _items(printed: str) -> list[Object]:

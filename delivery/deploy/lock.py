@@ -24,7 +24,7 @@ from delivery.deploy.leases import (
 from delivery.errors import CommandError, DeployError, LeaseLostError
 from delivery.machine import actor
 
-__all__ = ["Lock", "acquire"]
+__all__ = ["Lock", "acquire", "is_held"]
 
 _CONFLICTS = ("AlreadyExists", "already exists", "Conflict", "the object has been modified")
 
@@ -62,6 +62,12 @@ class Lock:
                 "nothing is rolled back, the next deploy repairs what was cut off",
                 hint="check that the cluster answers, then run the same command again",
             )
+
+
+def is_held(kubernetes: Kubernetes, name: str) -> bool:
+    """Whether the Lease of this name has a holder, dead or alive."""
+    lease = kubernetes.within(REQUEST_SECONDS).find("Lease", name)
+    return lease is not None and bool(leases.read_holder(lease).name)
 
 
 @contextmanager

@@ -14,12 +14,14 @@ from delivery.deploy import follow
 from delivery.deploy.helm import RELEASE, Watcher
 from delivery.deploy.history import History, Revision
 from delivery.deploy.lock import Lock, acquire
-from delivery.deploy.target import Options, Target
+from delivery.deploy.target import Options, Target, parse_seconds
 from delivery.errors import CommandError, DeliveryError, DeployError, LeaseLostError
 
-__all__ = ["CutOff", "LockedTarget", "lock_target"]
+__all__ = ["ENFORCED", "LOCK", "CutOff", "LockedTarget", "lock_target"]
 
-_ENFORCED = "pod-security.kubernetes.io/enforce"
+LOCK = f"{RELEASE}-deploy"  # the name of the Lease
+# The label by which a namespace enforces Pod Security.
+ENFORCED = "pod-security.kubernetes.io/enforce"
 # How long a user's own helm may take before its pending revision counts as cut off.
 _FOREIGN_SECONDS = 600
 _ROLLBACK_SECONDS = 300
@@ -38,7 +40,7 @@ class CutOff:
 def lock_target(target: Target, options: Options) -> Iterator[LockedTarget]:
     """Hold the environment's lock while the body runs; make its namespace if it is missing."""
     _ensure_namespace(target)
-    with acquire(target.kubernetes, f"{RELEASE}-deploy", seconds=options.lock_timeout) as lock:
+    with acquire(target.kubernetes, LOCK, seconds=options.lock_timeout) as lock:
         yield LockedTarget(target, lock, options)
 
 
@@ -46,16 +48,16 @@ def _ensure_namespace(target: Target) -> None:
     name = target.kubernetes.namespace
     namespace = target.kubernetes.find("namespace", name)
     if namespace is None:
-        metadata = {"name": name, "labels": {_ENFORCED: "restricted"}}
+        metadata = {"name": name, "labels": {ENFORCED: "restricted"}}
         with console.step(f"namespace {name}") as step:
             target.kubernetes.create(
                 {"apiVersion": "v1", "kind": "Namespace", "metadata": metadata}
             )
             step.done("created; it enforces Pod Security restricted")
-    elif _ENFORCED not in namespace["metadata"].get("labels", {}):
+    elif ENFORCED not in namespace["metadata"].get("labels", {}):
         console.say(
             f"the namespace {name} enforces no Pod Security; "
-            f"`kubectl label namespace {name} {_ENFORCED}=restricted` makes it"
+            f"`kubectl label namespace {name} {ENFORCED}=restricted` makes it"
         )
 
 
@@ -66,6 +68,14 @@ class LockedTarget:
     target: Target
     lock: Lock
     options: Options
+
+    @property
+    def soak_seconds(self) -> int:
+        """How long a new version is watched: by the options, else as the environment declares."""
+        if self.options.soak is not None:
+            return self.options.soak
+        declared = self.target.environment.soak
+        return parse_seconds(declared, "soak") if declared else 0
 
     def history(self) -> History:
         """The history of the release, as it is now."""
@@ -110,7 +120,7 @@ class LockedTarget:
             if secret is not None:
                 # The cluster's clock, as in the objects' creationTimestamp; helm's may differ.
                 began = datetime.fromisoformat(secret["metadata"]["creationTimestamp"])
-                cut_off = CutOff(self.target.helm.manifest(pending.number).objects, began)
+                cut_off = CutOff(pending.manifest.objects, began)
             self.delete("secret", [name])
             step.done(
                 f"it was {pending.status} since {pending.updated:%H:%M:%S}, and its helm had "
@@ -121,7 +131,7 @@ class LockedTarget:
     @contextmanager
     def following(self, action: str) -> Iterator[Watcher]:
         """Follow a helm command; when it fails, print why, and raise DeployError."""
-        kubernetes, since = self.target.kubernetes, _this_second()
+        kubernetes, since = self.target.kubernetes, follow.this_second()
         existing = follow.pod_uids(kubernetes)
         try:
             with console.step(action) as step:
@@ -144,7 +154,7 @@ class LockedTarget:
             lines.append(line)
             step.line(line)
 
-        since = _this_second()
+        since = follow.this_second()
         try:
             with console.step("helm test") as step:
                 watcher = Watcher(on_line=on_line, tick=self.lock.check)
@@ -196,11 +206,6 @@ class LockedTarget:
 
     def _rollback_command(self, revision: Revision) -> str:
         return f"./run inv rollback --environment {self.target.name} --revision {revision.number}"
-
-
-def _this_second() -> datetime:
-    """The time, to the second, as events have it."""
-    return datetime.now(UTC).replace(microsecond=0)
 
 
 def _explain(error: CommandError | follow.RolloutError, options: Options) -> tuple[str, str]:

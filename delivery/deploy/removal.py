@@ -14,7 +14,7 @@ from delivery.records import recorder
 from delivery.records.deployment import Action, Contents, Deployment, Outcome
 from delivery.records.recorder import Recording
 
-__all__ = ["remove"]
+__all__ = ["remove", "start"]
 
 
 def remove(
@@ -34,7 +34,7 @@ def remove(
         prompt.confirm(f"remove {target}", target.name, yes=request.yes)
     with recorder.deployment(declaration, "undeploy", Action.REMOVE) as recording:
         recording.read_token = target.ledger_token
-        deployment = _start(declaration, target, recording)
+        deployment = start(declaration, target, recording)
         if target.kubernetes.find("namespace", target.kubernetes.namespace) is None:
             console.say(f"{target}: the namespace does not exist; nothing to remove")
         else:
@@ -46,7 +46,8 @@ def remove(
         return done
 
 
-def _start(declaration: Declaration, target: Target, recording: Recording) -> Deployment:
+def start(declaration: Declaration, target: Target, recording: Recording) -> Deployment:
+    """The removal of what is deployed, which is recorded at its end."""
     deployment = target.deployment(Action.REMOVE, Contents(), Contents())
     with recording.guard():
         if deployed := inventory.read_deployed(declaration, target):

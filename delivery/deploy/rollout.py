@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -17,10 +17,12 @@ __all__ = [
     "progress",
     "read_pod",
     "read_workload",
+    "read_workloads",
     "recent_warnings",
     "superseded_templates",
 ]
 
+_WORKLOADS = frozenset(("Deployment", "StatefulSet"))
 _MAX_RESTARTS = 3  # a new container that has restarted this often is given up
 # How long to wait for a state that may pass by itself: a registry that fails for a moment, a Secret
 # that is made a moment later, a node that an autoscaler adds.
@@ -209,6 +211,11 @@ def read_workload(workload: Mapping[str, Any]) -> Workload:
         observed=int(status.get("observedGeneration", 0)) >= int(metadata.get("generation", 0)),
         failure=_condition(status, "ReplicaFailure", "True"),
     )
+
+
+def read_workloads(resources: Iterable[Mapping[str, Any]]) -> list[Workload]:
+    """The Deployments and StatefulSets among objects as the API has them."""
+    return [read_workload(each) for each in resources if each["kind"] in _WORKLOADS]
 
 
 def progress(workloads: Sequence[Workload]) -> str:

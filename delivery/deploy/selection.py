@@ -13,13 +13,14 @@ from delivery.project.declaration import LOCAL, Declaration
 from delivery.project.files import read_text
 from delivery.project.gitflow import Decision
 from delivery.registry.client import Registry
-from delivery.release import catalog, signing
+from delivery.release import attesting, catalog, signing
 from delivery.release.released import Release, read_release
 
 __all__ = [
     "DOCKER",
     "KUBERNETES",
     "DeployRequest",
+    "check_comparable",
     "choose_environment",
     "choose_platform",
     "choose_version",
@@ -46,6 +47,8 @@ class DeployRequest:
     context: str = ""  # the kube context; "": the current context of the kubeconfig
     signed: bool = False  # refuse what is not signed, whatever the environment says
     yes: bool = False  # ask nothing
+    dry_run: bool = False  # decide what to deploy, and change nothing
+    override: str = ""  # why to deploy although the environment is frozen
 
     @property
     def is_interactive(self) -> bool:
@@ -78,26 +81,38 @@ def choose_platform(request: DeployRequest, platform: str) -> str:
     return platform
 
 
+def check_comparable(platform: str) -> None:
+    """Raise DeclarationError if a dry run is requested for docker."""
+    if platform == DOCKER:
+        raise DeclarationError(
+            "cannot compare: only a cluster can say what a deploy would change",
+            hint="omit --platform, or --dry-run",
+        )
+
+
 def choose_environment(declaration: Declaration, request: DeployRequest, action: str) -> str:
     """The given environment, else the user's choice, for an action without a default."""
     if request.environment:
         return request.environment
     if request.is_interactive:
         return prompt.choose("Which environment?", dict.fromkeys(declaration.environments, ""))
-    raise DeclarationError(
+    raise _no_environment(declaration, action)
+
+
+def _no_environment(declaration: Declaration, action: str, otherwise: str = "") -> DeclarationError:
+    names = ", ".join(declaration.environments)
+    return DeclarationError(
         f"cannot {action}: no environment given",
-        hint=f"pass --environment with one of {', '.join(declaration.environments)}",
+        hint=f"pass --environment with one of {names}{otherwise}",
     )
 
 
-def environment_to_verify(environment: str, plan: str) -> str:
+def environment_to_verify(declaration: Declaration, environment: str, plan: str) -> str:
     """The given environment, or the plan's; they must not differ."""
     if plan:
         return _planned_environment(planning.read(Path(plan)).decision, plan, environment, "verify")
     if not environment:
-        raise DeclarationError(
-            "cannot verify: no environment given", hint="pass --environment or --plan"
-        )
+        raise _no_environment(declaration, "verify", ", or --plan")
     return environment
 
 
@@ -133,12 +148,15 @@ def resolve(declaration: Declaration, request: DeployRequest) -> tuple[str, Rele
     return environment, catalog.check_file(declaration, registry, release, request.file)
 
 
-def _resolve_plan(declaration: Declaration, request: DeployRequest) -> tuple[str, Release]:
+def _resolve_plan(declaration: Declaration, request: DeployRequest) -> tuple[str, Release | None]:
     registry = Registry(declaration.registry.address)
     plan = planning.plan_checkout(declaration, registry)
     planning.check_unchanged(Path(request.plan), plan)
     environment = _planned_environment(plan.decision, request.plan, request.environment, "deploy")
-    release = catalog.require(declaration, registry, plan.version)
+    if declaration.is_preview(environment):
+        return environment, None
+    publish = "publish it by `./run inv build push`"
+    release = catalog.require(declaration, registry, plan.version, publish)
     planned = {image.name: image.key for image in plan.images.all}
     if (published := {name: image.key for name, image in release.images.items()}) != planned:
         raise DeclarationError(
@@ -168,8 +186,8 @@ def find_release(
     Raises DeclarationError when the environment does not take it, or SignatureError.
     """
     if release is None and version in _UNRELEASED:
-        if environment != LOCAL or signed:
-            reason = "signatures are required" if signed else "only local takes it"
+        if not _takes_sources(declaration, environment) or signed:
+            reason = "signatures are required" if signed else "only local and previews take it"
             raise DeclarationError(
                 f"cannot deploy {version} to {environment}: it is no release, and {reason}",
                 hint=_VERSION_HINT,
@@ -184,7 +202,9 @@ def find_release(
             hint="merge it into the release branch, whose pipeline publishes the same images",
         )
     if signed:
-        signing.verify(declaration, catalog.references(registry, release))
+        builders = signing.builders_for(declaration, environment)
+        signing.verify(declaration, catalog.references(registry, release), builders=builders)
+        attesting.verify(declaration, release.images.values(), builders=builders)
     return release
 
 
@@ -193,8 +213,11 @@ def choose_version(
 ) -> str:
     """The version to deploy where none is given: the user's choice, or `current` for local.
 
-    deployed is the answer that keeps the deployed images, with its meaning; empty without any.
+    For a preview it is always `current`. deployed is the answer that keeps the deployed images,
+    with its meaning; empty without any.
     """
+    if declaration.is_preview(environment):
+        return catalog.CURRENT
     releases = dict.fromkeys(catalog.newest(declaration), "") if ask else {}
     if environment == LOCAL:
         answers = {catalog.CURRENT: "this clone's sources", **deployed, **releases}
@@ -204,6 +227,10 @@ def choose_version(
             f"cannot deploy to {environment}: no version given", hint=_VERSION_HINT
         )
     return prompt.choose("Which version?", releases, next(iter(releases)))
+
+
+def _takes_sources(declaration: Declaration, environment: str) -> bool:
+    return environment == LOCAL or declaration.is_preview(environment)
 
 
 def is_allowed(environment: str, release: Release, declaration: Declaration) -> bool:

@@ -6,18 +6,32 @@ import base64
 import json
 import re
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
-from delivery import console
+from delivery import console, process
 from delivery.deploy import helm, kubectl
 from delivery.deploy.helm import Helm
 from delivery.deploy.kubectl import Kubernetes
 from delivery.errors import DeclarationError, did_you_mean
 from delivery.host import programs
+from delivery.project import gather
 from delivery.project.declaration import LOCAL, Declaration, Environment
+from delivery.project.files import ROOT
+from delivery.project.gitflow import Line
 from delivery.records.deployment import Action, Contents, Deployment
 
-__all__ = ["Options", "Target", "connect", "find_environment", "parse_options", "reachable"]
+__all__ = [
+    "Options",
+    "Target",
+    "connect",
+    "connect_beside",
+    "find_environment",
+    "parse_options",
+    "parse_seconds",
+    "preview_of",
+    "reach",
+    "reachable",
+]
 
 _DURATION = re.compile(r"(\d+)([smh]?)")
 _TOKEN_SECONDS = 5
@@ -31,6 +45,7 @@ class Options:
     timeout: int = 600  # seconds for everything to become ready
     lock_timeout: int = 1800  # seconds to wait for another deploy to finish
     rollback: bool = True  # whether a failure is rolled back
+    soak: int | None = None  # seconds to watch a new version; None: as the environment declares
 
 
 @dataclass(frozen=True)
@@ -41,6 +56,7 @@ class Target:
     environment: Environment
     helm: Helm
     kubernetes: Kubernetes
+    _tokens: list[str] = field(default_factory=list, compare=False, repr=False)
 
     def __str__(self) -> str:
         return f"{self.name} ({self.kubernetes.context}, namespace {self.kubernetes.namespace})"
@@ -57,24 +73,32 @@ class Target:
         )
 
     def ledger_token(self) -> str:
-        """The token that may write to the release's ledger; "" if it has none."""
+        """The token that may write to the release's ledger, read once; "" if it has none."""
+        if self._tokens:
+            return self._tokens[0]
         kubernetes = self.kubernetes.within(_TOKEN_SECONDS)
         secret = kubernetes.find("secret", f"{helm.RELEASE}-token") or {}
-        return base64.b64decode(secret.get("data", {}).get("token", "")).decode()
+        if token := base64.b64decode(secret.get("data", {}).get("token", "")).decode():
+            self._tokens.append(token)
+        return token
 
 
-def parse_options(timeout: str, lock_timeout: str, *, rollback: bool = True) -> Options:
+def parse_options(
+    timeout: str, lock_timeout: str, *, rollback: bool = True, soak: str = ""
+) -> Options:
     """The options of these flags; raise DeclarationError for an invalid duration."""
     return Options(
-        _parse_seconds(timeout, "--timeout"),
-        _parse_seconds(lock_timeout, "--lock-timeout"),
+        parse_seconds(timeout, "--timeout"),
+        parse_seconds(lock_timeout, "--lock-timeout"),
         rollback,
+        parse_seconds(soak, "--soak", least=0) if soak else None,
     )
 
 
-def _parse_seconds(text: str, flag: str) -> int:
+def parse_seconds(text: str, flag: str, *, least: int = 1) -> int:
+    """The seconds of a duration such as 90, 90s, 10m or 1h."""
     match = _DURATION.fullmatch(text.strip())
-    if not match or not int(match[1]):
+    if not match or int(match[1]) < least:
         raise DeclarationError(
             f"cannot read {flag}: {text!r} is not a duration",
             hint="write seconds, or a duration such as 90s, 10m or 1h",
@@ -86,33 +110,63 @@ def find_environment(
     declaration: Declaration, name: str, *, flag: str = "--environment"
 ) -> Environment:
     """The environment of this name, given by a flag; raise DeclarationError if it is unknown."""
-    try:
-        return declaration.environments[name]
-    except KeyError:
-        known = ", ".join(declaration.environments) or "none: it declares none"
-        raise DeclarationError(
-            f"cannot find the environment {name}: delivery.toml does not declare it",
-            hint=did_you_mean(name, declaration.environments, f"{flag} takes one of {known}"),
-        ) from None
+    if environment := declaration.environment(name):
+        return environment
+    known = ", ".join(declaration.environments) or "none: it declares none"
+    raise DeclarationError(
+        f"cannot find the environment {name}: delivery.toml does not declare it",
+        hint=did_you_mean(name, declaration.environments, f"{flag} takes one of {known}"),
+    )
 
 
 def connect(declaration: Declaration, name: str, context: str = "") -> Target:
     """The target of an environment, after its cluster has answered.
 
-    context has to be one of the environment's kube contexts; "" is the current context.
+    The environment of previews is that of the branch that is checked out. context has to be one of
+    the environment's kube contexts; "" is the current context.
     """
+    if name and name == declaration.preview:
+        name = preview_of(declaration)
+    return reach(declaration, name, context)
+
+
+def preview_of(declaration: Declaration, branch: str = "") -> str:
+    """The preview of a branch, "" for the one that is checked out."""
+    decision = gather.load_decision(declaration, ROOT, branch)
+    if decision.line is not Line.PREVIEW or not decision.environment:
+        raise DeclarationError(
+            f"cannot find a preview: {decision.because}",
+            hint="check out a branch that gitflow.preview has, or name its environment: "
+            "`./run inv preview.list` shows them",
+        )
+    return decision.environment
+
+
+def reach(declaration: Declaration, name: str, context: str = "") -> Target:
+    """As `connect`, where the environment of previews is none of a branch."""
     environment = find_environment(declaration, name)
     helm_program, kubectl_program = programs.ensure("helm"), programs.ensure("kubectl")
-    with console.step("cluster") as step:
+    with console.step("cluster") as step, process.side_by_side() as pool:
+        helm_version = pool.submit(helm.probe, helm_program)
         existing, current = kubectl.contexts(kubectl_program)
         context = context or current
-        _check_context(name, declaration.contexts(name), context, existing)
+        declared = declaration.declared_name(name)
+        _check_context(declared, declaration.contexts(name), context, existing)
         kubernetes = Kubernetes(kubectl_program, context, environment.namespace)
         version = json.loads(kubernetes.reach())["gitVersion"]
         namespace = environment.namespace
         step.done(f"{context} answers, Kubernetes {version}; namespace {namespace}")
-    program = Helm(helm_program, helm.probe(helm_program), context, namespace)
+    program = Helm(helm_program, helm_version.result(), kubernetes)
     return Target(name, environment, program, kubernetes)
+
+
+def connect_beside(declaration: Declaration, name: str, other: Target) -> Target:
+    """The target of an environment in another's context, else in its first of the kubeconfig."""
+    find_environment(declaration, name, flag="--to")
+    targets = reachable(declaration, [name], other.helm.program, other.kubernetes.kubectl)[name]
+    contexts = [target.kubernetes.context for target in targets] or [*declaration.contexts(name)]
+    context = other.kubernetes.context
+    return connect(declaration, name, context if context in contexts else contexts[0])
 
 
 def reachable(
@@ -125,16 +179,15 @@ def reachable(
     version, (existing, _) = helm.probe(helm_program), kubectl.contexts(kubectl_program)
     targets: dict[str, list[Target]] = {}
     for name in names:
-        environment = declaration.environments[name]
-        targets[name] = [
-            Target(
-                name,
-                environment,
-                Helm(helm_program, version, context, environment.namespace),
-                Kubernetes(kubectl_program, context, environment.namespace),
-            )
+        environment = find_environment(declaration, name)
+        clusters = [
+            Kubernetes(kubectl_program, context, environment.namespace)
             for context in declaration.contexts(name)
             if context in existing
+        ]
+        targets[name] = [
+            Target(name, environment, Helm(helm_program, version, cluster), cluster)
+            for cluster in clusters
         ]
     return targets
 

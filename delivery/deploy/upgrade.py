@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -12,10 +12,19 @@ from typing import Any
 
 from delivery import console
 from delivery.deploy import follow, sops
+from delivery.deploy.claims import Growth, growing, requested_sizes
 from delivery.deploy.helm import ChartFiles
-from delivery.deploy.history import Revision, describe
+from delivery.deploy.history import History, Revision, describe
 from delivery.deploy.locked_target import CutOff, LockedTarget
-from delivery.deploy.manifests import Manifest, changes, drifted, is_same, leftovers, objects
+from delivery.deploy.manifests import (
+    Manifest,
+    changes,
+    drifted,
+    is_same,
+    leftovers,
+    objects,
+    read_objects,
+)
 from delivery.deploy.target import Target
 from delivery.errors import CommandError, DeclarationError, DeployError
 from delivery.project import files
@@ -23,10 +32,11 @@ from delivery.project.files import ROOT
 from delivery.records.deployment import Deployment, Outcome
 from delivery.release import chart_package
 
-__all__ = ["Chart", "upgrade", "write_files"]
+__all__ = ["COMPARER", "Chart", "claims_to_enlarge", "keep", "render", "upgrade", "write_files"]
 
 # A field manager of its own: as helm's, a field that helm has added would count as removed again.
-_COMPARER = "delivery-platform-compare"
+COMPARER = "delivery-platform-compare"
+_WRITTEN = "deployment.json"
 
 
 @dataclass(frozen=True)
@@ -41,34 +51,51 @@ class Chart:
 
 
 def upgrade(
-    locked: LockedTarget, deployment: Deployment, inputs: ChartFiles, root: Path = ROOT
+    locked: LockedTarget,
+    deployment: Deployment,
+    inputs: ChartFiles,
+    root: Path = ROOT,
+    before: Callable[[Revision | None], None] = lambda _: None,
 ) -> Deployment:
     """Deploy these files, unless the cluster already has them; return the finished deployment.
 
-    It is also written to deployment.json, so that `verify` knows what to roll back to.
+    The deployment is also written to deployment.json, so that `verify` knows what to roll back to.
+    before is called with the deployed revision before that changes.
     """
-    written = files.output("deployment.json", root=root)
-    written.unlink(missing_ok=True)
-    done = _upgrade(locked, deployment, inputs)
-    written.write_text(done.to_json(), encoding="utf-8")
+    files.output(_WRITTEN, root=root).unlink(missing_ok=True)
+    done = _upgrade(locked, deployment, inputs, before)
+    files.output(_WRITTEN, root=root).write_text(done.to_json(), encoding="utf-8")
     return done
 
 
-def write_files(target: Target, chart: Chart, root: Path = ROOT) -> ChartFiles:
-    """Write the files for helm; raise DeclarationError without the environment's values."""
-    values = files.output(f"values-{target.name}.json", root=root)
+def keep(deployment: Deployment, number: int, root: Path = ROOT) -> Deployment:
+    """The finished deployment of a revision that is deployed already; it is also written."""
+    done = deployment.with_revisions(number, number).ended(Outcome.UNCHANGED)
+    files.output(_WRITTEN, root=root).write_text(done.to_json(), encoding="utf-8")
+    return done
+
+
+def write_files(
+    target: Target, chart: Chart, root: Path = ROOT, folder: Path | None = None
+) -> ChartFiles:
+    """Write the files for helm; raise DeclarationError without the environment's values.
+
+    They go to this folder, by default to .delivery.
+    """
+    name = f"values-{target.name}.json"
+    values = folder / name if folder else files.output(name, root=root)
     values.write_text(json.dumps(chart.values, indent=2) + "\n", encoding="utf-8")
-    environment = _environment_values(target, chart, root)
+    environment = _environment_values(target, chart, root, values.parent)
     encrypted = target.environment.secrets
     secrets = sops.decrypt(root / encrypted) if encrypted else ""
     if chart.packed is None:
         return ChartFiles(root / chart.folder, (environment, values), secrets)
-    packed = files.output(f"chart-{target.name}.tgz", root=root)
+    packed = values.parent / f"chart-{target.name}.tgz"
     packed.write_bytes(chart.packed)
     return ChartFiles(packed, (environment, values), secrets)
 
 
-def _environment_values(target: Target, chart: Chart, root: Path) -> Path:
+def _environment_values(target: Target, chart: Chart, root: Path, folder: Path) -> Path:
     """The environment's values: the packaged chart's, or those outside its folder in the clone."""
     declared = Path(target.environment.values)
     if chart.packed is None or not declared.is_relative_to(chart.folder):
@@ -78,7 +105,7 @@ def _environment_values(target: Target, chart: Chart, root: Path) -> Path:
     text = chart_package.read_file(chart.packed, declared.relative_to(chart.folder).as_posix())
     if text is None:
         raise _missing_values(target, " in the packaged chart")
-    file = files.output(f"declared-{target.name}.yaml", root=root)
+    file = folder / f"declared-{target.name}.yaml"
     file.write_text(text, encoding="utf-8")
     return file
 
@@ -91,12 +118,20 @@ def _missing_values(target: Target, where: str) -> DeclarationError:
     )
 
 
-def _upgrade(locked: LockedTarget, deployment: Deployment, inputs: ChartFiles) -> Deployment:
+def _upgrade(
+    locked: LockedTarget,
+    deployment: Deployment,
+    inputs: ChartFiles,
+    before: Callable[[Revision | None], None],
+) -> Deployment:
     cut_off = locked.repair()
-    previous = locked.history().deployed
-    rendered = _render(locked.target, inputs)  # before anything changes
+    history = locked.history()
+    previous = history.deployed
+    rendered = render(locked.target, inputs, history)  # before anything changes
+    _enlarge_claims(locked, rendered)
     if previous and not cut_off and _is_deployed(locked, deployment, rendered, previous):
         return deployment.with_revisions(previous.number, previous.number).ended(Outcome.UNCHANGED)
+    before(previous)
     try:
         with locked.following("upgrade" if previous else "install") as watcher:
             locked.target.helm.upgrade(
@@ -105,7 +140,7 @@ def _upgrade(locked: LockedTarget, deployment: Deployment, inputs: ChartFiles) -
                 seconds=locked.options.timeout,
                 watcher=watcher,
             )
-        if locked.target.environment.test:
+        if locked.target.environment.test or locked.soak_seconds:
             locked.test()
     except DeployError as error:
         locked.restore(previous, error)
@@ -116,6 +151,33 @@ def _upgrade(locked: LockedTarget, deployment: Deployment, inputs: ChartFiles) -
     new = locked.history().deployed
     done = deployment.with_revisions(new.number if new else 0, previous.number if previous else 0)
     return done.ended(Outcome.SUCCEEDED)
+
+
+def _enlarge_claims(locked: LockedTarget, rendered: Manifest) -> None:
+    """Enlarge the claims of StatefulSets as rendered; the storage class has to allow it."""
+    kubernetes = locked.target.kubernetes
+    for growth in claims_to_enlarge(locked.target, rendered):
+        locked.lock.check()
+        requests = {"requests": {"storage": growth.requested}}
+        with console.step(f"enlarge {growth.claim}") as step:
+            try:
+                kubernetes.patch(
+                    "persistentvolumeclaim", growth.claim, {"spec": {"resources": requests}}
+                )
+            except CommandError as error:
+                raise DeployError(
+                    f"cannot enlarge the claim {growth.claim} to {growth.requested}: {error.tail}",
+                    hint=f"set its size to {growth.current} again, or let its storage class "
+                    "allow it (allowVolumeExpansion)",
+                ) from error
+            step.done(f"from {growth.current} to {growth.requested}")
+
+
+def claims_to_enlarge(target: Target, rendered: Manifest) -> list[Growth]:
+    """The claims that are smaller than StatefulSets as rendered request."""
+    requested = requested_sizes(read_objects(rendered.objects))
+    claims = target.kubernetes.all("persistentvolumeclaims") if requested else []
+    return growing(requested, claims)
 
 
 def _is_deployed(
@@ -136,22 +198,26 @@ def _difference(
 ) -> str:
     """How the deployed revision, or the cluster, differs from this; "" if neither does."""
     target = locked.target
-    deployed = target.helm.manifest(revision.number)
-    if not is_same(deployed, rendered):
+    if not is_same(revision.manifest, rendered):
         versions = locked.history().versions(revision)
-        changed = changes(deployed, rendered, versions, deployment.contents.versions)
+        changed = changes(revision.manifest, rendered, versions, deployment.contents.versions)
         return f"differs from revision {revision.number}{changed and f': {changed}'}"
     kubernetes = target.kubernetes
-    expected = kubernetes.dry_run(rendered.objects, _COMPARER)
+    expected = kubernetes.dry_run(rendered.objects, COMPARER, validate=False)
     if changed_since := drifted(expected, kubernetes.live(rendered.objects)):
         names = ", ".join(changed_since)
         return f"revision {revision.number}, but changed in the cluster since: {names}"
     return ""
 
 
-def _render(target: Target, inputs: ChartFiles) -> Manifest:
+def render(target: Target, inputs: ChartFiles, history: History | None = None) -> Manifest:
+    """What a deploy would put into the cluster; raise DeployError if the chart refuses it.
+
+    Without a history, it is rendered as an upgrade.
+    """
     try:
-        return target.helm.preview(inputs)
+        is_upgrade = history is None or bool(history.revisions)
+        return target.helm.preview(inputs, is_upgrade=is_upgrade)
     except CommandError as error:
         raise DeployError(
             f"cannot render {inputs.chart.name} for {target}: the chart refuses the values",
@@ -184,8 +250,7 @@ def _wait_until_ready(locked: LockedTarget, revision: Revision) -> None:
 
 def _delete_leftovers(locked: LockedTarget, cut_off: CutOff) -> None:
     """Delete what only a cut-off revision created, except what is kept or holds data."""
-    helm = locked.target.helm
-    manifests = [helm.manifest(revision.number) for revision in locked.history().revisions]
+    manifests = [revision.manifest for revision in locked.history().revisions]
     needed = {key for each in manifests for key in (*objects(each.objects), *objects(each.hooks))}
     live = locked.target.kubernetes.live(cut_off.objects)
     for kind, name in leftovers(live, needed, cut_off.began):

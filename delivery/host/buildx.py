@@ -1,4 +1,4 @@
-"""Builds by `docker buildx`: this project's images in one graph, an upstream recipe by itself."""
+"""Builds by `docker buildx bake`: images in one graph, independent ones side by side."""
 
 from __future__ import annotations
 
@@ -13,19 +13,17 @@ from delivery.errors import BuildError, CommandError
 from delivery.host.docker_api import Engine
 
 __all__ = [
-    "Single",
     "Target",
     "bake",
     "bake_file",
-    "build",
     "failing_step",
     "has_plugin",
     "hint_for",
 ]
 
 _FAILED = re.compile(r"^#(\d+) ERROR: ", re.MULTILINE)
-_PLAIN = ("--progress", "plain", "--provenance=false")
 _LOCATION = re.compile(r"\S*Dockerfile\S*:\d+")
+_NO_LAYOUT = Path()
 
 
 @dataclass(frozen=True)
@@ -34,12 +32,16 @@ class Target:
 
     name: str
     context: Path
-    layout: Path  # the folder of the resulting OCI layout, if the engine can write layouts
-    tag: str  # of the resulting image in the engine, if it cannot
+    tag: str  # of the resulting image in the engine, if there is no layout
+    # The folder of the resulting OCI layout, if the engine writes layouts.
+    layout: Path = _NO_LAYOUT
+    labels: Mapping[str, str] = field(default_factory=dict)
     arguments: Mapping[str, str] = field(default_factory=dict)
     # By the name in the Dockerfile's FROM: "target:NAME", "docker-image://REFERENCE" or a folder.
     contexts: Mapping[str, str] = field(default_factory=dict)
-    dated: bool = False  # whether the Dockerfile gives every file the time SOURCE_DATE_EPOCH
+    dated: bool = False  # whether the Dockerfile gives every file one time
+    # Such as linux/arm64, by default the engine's; of several an index is made.
+    platforms: tuple[str, ...] = ()
 
 
 def bake(
@@ -54,7 +56,23 @@ def bake(
     content = bake_file(targets, secrets, oci=engine.oci_layouts)
     file.write_text(json.dumps(content, indent=2), encoding="utf-8")
     names = ", ".join(target.name for target in targets)
-    _run(engine, ["bake", "--file", str(file), *_PLAIN], f"build {names}", on_line)
+    argv = [
+        "docker",
+        "buildx",
+        "bake",
+        "--file",
+        str(file),
+        "--progress",
+        "plain",
+        "--provenance=false",
+    ]
+    options = process.Options(env=engine.environment)
+    try:
+        process.stream(argv, doing=f"build {names}", on_line=on_line, options=options)
+    except CommandError as error:
+        raise BuildError(
+            error.message, details=failing_step(error.tail), hint=hint_for(error.tail)
+        ) from error
 
 
 def bake_file(
@@ -71,8 +89,12 @@ def bake_file(
                 "secret": [
                     process.csv_line(f"id={name}", f"src={path}") for name, path in secrets.items()
                 ],
+                "labels": dict(target.labels),
                 "tags": [target.tag],
-                "output": [_layout(target) if oci else "type=docker"],
+                "output": [
+                    _layout(target) if oci and target.layout != _NO_LAYOUT else "type=docker"
+                ],
+                **({"platforms": list(target.platforms)} if target.platforms else {}),
             }
             for target in targets
         },
@@ -83,39 +105,6 @@ def _layout(target: Target) -> str:
     """The output as an OCI layout; without equal times its digest would not be reproducible."""
     rewrite = () if target.dated else ("rewrite-timestamp=true",)
     return process.csv_line("type=oci", "tar=false", f"dest={target.layout}", *rewrite)
-
-
-@dataclass(frozen=True)
-class Single:
-    """An image that is built alone, into the engine."""
-
-    context: Path
-    tag: str
-    arguments: Mapping[str, str]
-    labels: Mapping[str, str]
-    secrets: Mapping[str, Path]
-
-
-def build(engine: Engine, image: Single, on_line: Callable[[str], None]) -> None:
-    """Build an image; raise BuildError with the output of the failed step."""
-    argv = ["build", *_PLAIN, "--load", f"--tag={image.tag}"]
-    argv += [f"--build-arg={name}={value}" for name, value in image.arguments.items()]
-    argv += [f"--label={name}={value}" for name, value in image.labels.items()]
-    argv += [
-        f"--secret={process.csv_line(f'id={name}', f'src={path}')}"
-        for name, path in image.secrets.items()
-    ]
-    _run(engine, [*argv, str(image.context)], f"build {image.tag}", on_line)
-
-
-def _run(engine: Engine, argv: list[str], doing: str, on_line: Callable[[str], None]) -> None:
-    options = process.Options(env=engine.environment)
-    try:
-        process.stream(["docker", "buildx", *argv], doing=doing, on_line=on_line, options=options)
-    except CommandError as error:
-        raise BuildError(
-            error.message, details=failing_step(error.tail), hint=hint_for(error.tail)
-        ) from error
 
 
 def has_plugin(engine: Engine, plugin: str) -> bool:

@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
 
-from delivery import cache, process
+from delivery import cache, locks, process
 from delivery.errors import EngineError
 
 __all__ = ["can_install", "install", "release"]
@@ -58,7 +58,7 @@ def install(packages: Sequence[str], on_line: Callable[[str], None]) -> None:
     options = process.Options(env={"DEBIAN_FRONTEND": "noninteractive"})
     with suppress(OSError):  # apt reports what it cannot write
         _MANUALS.mkdir(parents=True, exist_ok=True)
-    with cache.lock("apt"):
+    with locks.hold("apt"):
         process.stream(
             ["apt-get", *apt_options, "update"],
             doing="read Debian's package lists",

@@ -33,6 +33,7 @@ _OLDEST = 23
 _PING_SECONDS = 5
 _WORK_SECONDS = 120
 _STOP_SECONDS = 30  # between SIGTERM and SIGKILL
+_NO_HEALTH = ("none", "unknown")  # of a container without a health check: the engine's, docker-py's
 
 
 @dataclass(frozen=True)
@@ -70,6 +71,18 @@ class Engine:
         with _asking(f"look for the image {reference}"):
             return list(self.client.images.get(reference).attrs.get("RepoDigests") or ())
 
+    def image_digest(self, reference: str) -> str:
+        """The digest under which registries have an image, else that of the engine alone."""
+        with _asking(f"look for the image {reference}"):
+            attributes = self.client.images.get(reference).attrs
+        published = [name.partition("@")[2] for name in attributes.get("RepoDigests") or ()]
+        return str(min(published, default=attributes["Id"]))
+
+    def save(self, reference: str, archive: Path) -> None:
+        """Write an image as `docker save` does."""
+        with _asking(f"save {reference}"), archive.open("wb") as file:
+            file.writelines(self.client.images.get(reference).save())
+
     def tag(self, reference: str, repository: str, tag: str) -> None:
         """Give an image a further name."""
         with _asking(f"tag {reference} as {repository}:{tag}"):
@@ -81,14 +94,16 @@ class Engine:
         on_line: Callable[[str], None],
         *,
         login: tuple[str, str] | None = None,
+        platform: str | None = None,
     ) -> None:
         """Pull an image; raise RegistryError with the engine's reason if that fails.
 
-        login is (user, password); without it the engine reads the Docker config.
+        login is (user, password); without it the engine reads the Docker config. platform: by
+        default the engine's.
         """
         with _asking(f"pull {reference}"):
             stream = self.client.api.pull(
-                reference, stream=True, decode=True, auth_config=_auth(login)
+                reference, stream=True, decode=True, auth_config=_auth(login), platform=platform
             )
             for line in _messages(stream, f"pull {reference}"):
                 on_line(line)
@@ -302,6 +317,12 @@ class Engine:
         """How often the engine has started a container again after it ended by itself."""
         with _asking(f"look at {name}"):
             return int(self.client.containers.get(name).attrs["RestartCount"])
+
+    def is_healthy(self, name: str) -> bool:
+        """Whether a container runs, and its health check, if any, has passed since its start."""
+        with _asking(f"look at {name}"):
+            container = self.client.containers.get(name)
+        return container.status == "running" and container.health in ("healthy", *_NO_HEALTH)
 
     def has_file(self, name: str, path: str) -> bool:
         """Whether a container, running or not, has a file."""

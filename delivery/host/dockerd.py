@@ -27,7 +27,8 @@ __all__ = [
     "unmount",
 ]
 
-# The engine, packages that it only recommends, and packages that must come from this release.
+# The engine, packages that it only recommends, and packages that must come from this release; and
+# mmdebstrap, which the first image needs where no registry answers: one installation is quicker.
 PACKAGES = (
     "docker.io",
     "docker-cli",
@@ -36,6 +37,7 @@ PACKAGES = (
     "iptables",
     "runc",
     "ca-certificates",
+    "mmdebstrap",
 )
 _SOCKET_LIMIT = 104  # bytes of a Unix socket's path on every system
 _TIMEOUT_SECONDS = 60

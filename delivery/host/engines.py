@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import sys
 
-from delivery import cache, console
+from delivery import console, locks, process
 from delivery.errors import EngineError
 from delivery.host import bridges, buildx, debian, docker_api, dockerd
 from delivery.host.docker_api import Engine
@@ -17,7 +18,7 @@ _PLUGINS = {"buildx": "docker-buildx", "compose": "docker-compose"}
 
 def ensure() -> Engine:
     """The engine that answers, or a private engine, which is installed and started."""
-    with console.step("engine") as step, cache.lock("engine"):
+    with console.step("engine") as step, locks.hold("engine"):
         engine = docker_api.find()
         if engine is None:
             check_can_start()
@@ -92,4 +93,6 @@ def _ensure_plugins(engine: Engine, step: console.Step) -> None:
 
 def missing_plugins(engine: Engine) -> list[str]:
     """Debian's packages of the plugins that the docker command line lacks."""
-    return [package for name, package in _PLUGINS.items() if not buildx.has_plugin(engine, name)]
+    with process.side_by_side() as pool:
+        has = pool.map(functools.partial(buildx.has_plugin, engine), _PLUGINS)
+        return [package for package, found in zip(_PLUGINS.values(), has, strict=True) if not found]

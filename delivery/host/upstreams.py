@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import os
 import shutil
+from collections.abc import Collection, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
-from delivery import cache, console, process
+from delivery import cache, console, locks, process
 from delivery.errors import DeliveryError, UpstreamError
 from delivery.host import buildx, debian, trust
 from delivery.host.docker_api import Engine
@@ -17,32 +19,46 @@ from delivery.project.declaration import Declaration, Upstream
 from delivery.project.files import ROOT
 from delivery.project.keys import image_key
 
-__all__ = ["RECIPE_KEY", "describe_source", "ensure", "ensure_all"]
+__all__ = ["RECIPE_KEY", "describe_source", "ensure", "needed"]
 
 # The label of an image that was built from a recipe.
 RECIPE_KEY = "delivery-platform.recipe-key"
 _ROOT_IMAGE = "debian"  # the base of all other recipes
+_FOUND, _PULLED, _BUILT = "already there", "pulled", "built from its recipe"
 
 
-def ensure_all(engine: Engine, declaration: Declaration) -> list[str]:
-    """Get every upstream image that builds and the platform need, the base of the recipes first.
+def needed(declaration: Declaration) -> list[str]:
+    """The names of the upstream images that builds and the platform need.
 
-    Leaves out optional images and the large image of the cluster's nodes. Returns the names.
+    Leaves out optional images and the large image of the cluster's nodes.
     """
-    names = [
+    return [
         name
-        for name in sorted(declaration.upstream, key=lambda name: name != _ROOT_IMAGE)
-        if name != declaration.cluster.node and not declaration.upstream[name].optional
+        for name, upstream in declaration.upstream.items()
+        if name != declaration.cluster.node and not upstream.optional
     ]
-    for name in names:
-        ensure(engine, declaration, name)
-    return names
 
 
-def ensure(engine: Engine, declaration: Declaration, name: str, root: Path = ROOT) -> str:
-    """Get an upstream image; return "already there", "pulled" or "built from its recipe"."""
-    with console.step(f"upstream image {declaration.upstream[name].image}") as step:
-        return _ensure(_Context(engine, declaration, root, step), name)
+def ensure(
+    engine: Engine, declaration: Declaration, names: Collection[str], root: Path = ROOT
+) -> dict[str, str]:
+    """Get upstream images; return "already there", "pulled" or "built from its recipe" by name.
+
+    The base of the recipes comes first; the others are built side by side.
+    """
+    context = _Context(engine, declaration, root)
+    others = sorted({*names} - {_ROOT_IMAGE})
+    results = _ensure_root(context) if _ROOT_IMAGE in names else {}
+    with ExitStack() as held:
+        for name in others:  # sorted, so that no two runs wait for each other
+            held.enter_context(locks.hold(f"upstream-{name}"))
+        results |= {name: _find(context, name) for name in others}
+        missing = [name for name in others if results[name] == _BUILT]
+        if missing:
+            if _ROOT_IMAGE not in results:
+                _ensure_root(context)
+            _build(context, missing)
+    return results
 
 
 @dataclass(frozen=True)
@@ -50,30 +66,19 @@ class _Context:
     engine: Engine
     declaration: Declaration
     root: Path
-    step: console.Step
 
+    def upstream(self, name: str) -> Upstream:
+        return self.declaration.upstream[name]
 
-def _ensure(context: _Context, name: str) -> str:
-    engine, declaration, step = context.engine, context.declaration, context.step
-    upstream = declaration.upstream[name]
-    with cache.lock(f"upstream-{name}"):
-        key = _recipe_key(declaration, name, context.root)
-        labels = engine.image_labels(upstream.image)
-        if labels is not None and labels.get(RECIPE_KEY, key) == key:
-            step.done(f"already there, {describe_source(labels)}")
-            return "already there"
-        reason = "the recipe has changed"
-        if labels is None:
-            pull_error = _pull(engine, upstream.image, step)
-            if not pull_error:
-                step.done("pulled")
-                return "pulled"
-            reason = f"no pull: {pull_error}"
-        if name != _ROOT_IMAGE:  # a single image may be requested before its base exists
-            _ensure(context, _ROOT_IMAGE)
-        _build(context, name, key)
-        step.done(f"built from {upstream.recipe} ({reason})")
-        return "built from its recipe"
+    def labels(self, name: str) -> dict[str, str]:
+        """The labels of an image that is built from its recipe."""
+        recipe = self.upstream(name).recipe
+        return {"delivery-platform.recipe": recipe, RECIPE_KEY: self.key(name)}
+
+    def key(self, name: str) -> str:
+        recipe = files.context_files(self.root / self.upstream(name).recipe)
+        base = "" if name == _ROOT_IMAGE else self.key(_ROOT_IMAGE)
+        return image_key(recipe, arguments={}, platform=platform(), base=base)
 
 
 def describe_source(labels: dict[str, str]) -> str:
@@ -81,53 +86,87 @@ def describe_source(labels: dict[str, str]) -> str:
     return "built from the recipe" if RECIPE_KEY in labels else "as published"
 
 
-def _recipe_key(declaration: Declaration, name: str, root: Path) -> str:
-    recipe = files.context_files(root / declaration.upstream[name].recipe)
-    base = "" if name == _ROOT_IMAGE else _recipe_key(declaration, _ROOT_IMAGE, root)
-    return image_key(recipe, arguments={}, platform=platform(), base=base)
+def _find(context: _Context, name: str) -> str:
+    """Find an image in the engine, else pull it, else answer that it has to be built."""
+    upstream = context.upstream(name)
+    with console.step(f"upstream image {upstream.image}") as step:
+        labels = context.engine.image_labels(upstream.image)
+        if labels is not None:
+            key = context.key(name)
+            if labels.get(RECIPE_KEY, key) == key:
+                step.done(f"already there, {describe_source(labels)}")
+                return _FOUND
+            step.done(f"to be built from {upstream.recipe} (the recipe has changed)")
+            return _BUILT
+        try:
+            context.engine.pull(upstream.image, step.line)
+        except DeliveryError as error:
+            step.done(f"to be built from {upstream.recipe} (no pull: {error.reason})")
+            return _BUILT
+        step.done("pulled")
+        return _PULLED
 
 
-def _pull(engine: Engine, image: str, step: console.Step) -> str:
-    """Pull an image; return the reason if that fails, else ""."""
-    try:
-        engine.pull(image, step.line)
-    except DeliveryError as error:
-        return error.reason
-    return ""
+def _build(context: _Context, names: Sequence[str]) -> None:
+    """Build recipes in one graph, into the engine."""
+    base = {"DEBIAN_IMAGE": context.upstream(_ROOT_IMAGE).image}
+    graph = [
+        buildx.Target(
+            name=name,
+            context=context.root / context.upstream(name).recipe,
+            tag=context.upstream(name).image,
+            labels=context.labels(name),
+            arguments=base,
+        )
+        for name in names
+    ]
+    with console.step(f"build {', '.join(target.tag for target in graph)}") as step:
+        buildx.bake(
+            context.engine,
+            graph,
+            file=files.output("bake-upstream.json", root=context.root),
+            secrets=trust.secrets(),
+            on_line=step.line,
+        )
 
 
-def _build(context: _Context, name: str, key: str) -> None:
-    upstream = context.declaration.upstream[name]
-    labels = {"delivery-platform.recipe": upstream.recipe, RECIPE_KEY: key}
-    recipe = context.root / upstream.recipe
-    if (recipe / "build").exists():
-        _build_root(context, upstream, labels)
+def _ensure_root(context: _Context) -> dict[str, str]:
+    with locks.hold(f"upstream-{_ROOT_IMAGE}"):
+        result = _find(context, _ROOT_IMAGE)
+        if result == _BUILT:
+            _build_root(context)
+    return {_ROOT_IMAGE: result}
+
+
+def _build_root(context: _Context) -> None:
+    """Build the base with Debian's own tools, or by its Dockerfile.
+
+    A Dockerfile cannot make a root file system.
+    """
+    upstream = context.upstream(_ROOT_IMAGE)
+    script = context.root / upstream.recipe / "build"
+    if not script.exists():
+        _build(context, [_ROOT_IMAGE])
         return
-    arguments = {"DEBIAN_IMAGE": context.declaration.upstream[_ROOT_IMAGE].image}
-    image = buildx.Single(recipe, upstream.image, arguments, labels, trust.secrets())
-    buildx.build(context.engine, image, context.step.line)
-
-
-def _build_root(context: _Context, upstream: Upstream, labels: dict[str, str]) -> None:
-    """Build a root file system with Debian's own tools: a Dockerfile cannot do that."""
     if not debian.can_install():
         raise UpstreamError(
             f"cannot build {upstream.image}: its recipe needs root on Debian",
             hint=f"run `docker pull {upstream.image}` where a registry answers, "
             "or run this as root on Debian",
         )
-    if not shutil.which("mmdebstrap"):
-        debian.install(["mmdebstrap"], context.step.line)
-    tar = cache.folder("roots") / f"{os.getpid()}.tar"
-    try:
-        process.stream(
-            [str(context.root / upstream.recipe / "build"), str(tar)],
-            doing=f"build {upstream.image}",
-            on_line=context.step.line,
-            options=process.Options(
-                env={"SOURCE_DATE_EPOCH": str(context.declaration.build.epoch)}
-            ),
-        )
-        context.engine.import_root(tar, upstream.image, labels)
-    finally:
-        tar.unlink(missing_ok=True)
+    with console.step(f"build {upstream.image}") as step:
+        if not shutil.which("mmdebstrap"):
+            debian.install(["mmdebstrap"], step.line)
+        tar = cache.folder("roots") / f"{os.getpid()}.tar"
+        try:
+            process.stream(
+                [str(script), str(tar)],
+                doing=f"build {upstream.image}",
+                on_line=step.line,
+                options=process.Options(
+                    env={"SOURCE_DATE_EPOCH": str(context.declaration.build.epoch)}
+                ),
+            )
+            context.engine.import_root(tar, upstream.image, context.labels(_ROOT_IMAGE))
+        finally:
+            tar.unlink(missing_ok=True)

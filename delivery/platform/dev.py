@@ -14,7 +14,7 @@ from pathlib import Path
 
 import requests
 
-from delivery import cache, console
+from delivery import cache, console, locks
 from delivery.cluster import local_cluster
 from delivery.deploy import deploying
 from delivery.deploy.selection import DeployRequest
@@ -67,7 +67,7 @@ def develop(declaration: Declaration, debug: str = "", root: Path = ROOT) -> Non
     try:
         loop.start(lifecycle.released(root) or Release({}))
         with loop.logs(), _until_interrupted():
-            for edits in _edits(declaration, loop.packages, root):
+            for edits in _edits(declaration, loop.packages, root, "the apps run as built again"):
                 loop.take(edits)
     finally:
         loop.restore()
@@ -78,9 +78,8 @@ def develop_in_cluster(declaration: Declaration, root: Path = ROOT) -> None:
     cluster = local_cluster.up(engines.ensure(), declaration)
     request = DeployRequest(LOCAL, catalog.CURRENT, context=cluster.context, yes=True)
     deploying.deploy(declaration, request, Options(), root)
-    console.say("\nwatching this clone; Ctrl-C ends it, and what is deployed stays")
     with _until_interrupted():
-        for edits in _edits(declaration, (), root):
+        for edits in _edits(declaration, (), root, "what is deployed stays"):
             if changed := [*edits.rebuilds, *edits.chart]:
                 console.say(f"\n{shorten(changed)} changed")
                 with _going_on():
@@ -89,16 +88,25 @@ def develop_in_cluster(declaration: Declaration, root: Path = ROOT) -> None:
                     console.say(f"deployed after {time.monotonic() - began:.1f} s")
 
 
-def _edits(declaration: Declaration, packages: Sequence[Package], root: Path) -> Iterator[Edits]:
-    """Each group of edits in the folders of images and chart, until this is interrupted."""
+def _edits(
+    declaration: Declaration, packages: Sequence[Package], root: Path, then: str
+) -> Iterator[Edits]:
+    """Each group of edits in the folders of images and chart, until this is interrupted.
+
+    Says so once it watches: an edit from then on is not missed. then: what is so after Ctrl-C.
+    """
     from watchfiles import watch  # noqa: PLC0415  slow to import
 
     folders = {folder for image in declaration.images.values() for folder in image.folders}
     chart = declaration.chart.folder
     ignored = {folder: ignores.for_image(root / folder) for folder in folders}
     ignored[chart] = ignores.for_chart(root / chart)
+    watched, is_said = [root / folder for folder in ignored], False
     # An editor writes a file in several steps, all within some milliseconds.
-    for changes in watch(*(root / folder for folder in ignored), debounce=200, step=20):
+    for changes in watch(*watched, debounce=200, step=20, rust_timeout=200, yield_on_timeout=True):
+        if not is_said:
+            console.say(f"\nwatching this clone; Ctrl-C ends it, and {then}")
+            is_said = True
         edited = (Path(path).relative_to(root.resolve()) for _, path in changes)
         paths = [
             path.as_posix()
@@ -176,7 +184,6 @@ class _Loop:
         for app in {package.app for package in self.packages}:
             names = (app, f"{project}-{app}-1")
             threading.Thread(target=self._follow, args=(*names, ended), daemon=True).start()
-        console.say("\nwatching this clone; Ctrl-C ends it, and the apps run as built again")
         try:
             yield
         finally:
@@ -202,14 +209,8 @@ class _Loop:
             console.say(f"{app} was started again without this clone's sources: mount them again")
             self._up(lifecycle.released(self.root) or Release({}))
             return
-        try:
-            self.engine.execute(service.id, ["python3", "-c", _IMPORT_ALL, packages[0].name])
-        except EngineError as error:
-            raise DeliveryError(
-                f"cannot reload {app}: its modules cannot be imported; it serves on as it was",
-                details=error.details or error.message,
-                hint="correct what stands above, and save it",
-            ) from error
+        if not self.engine.restarts(service.id):  # else it does not serve, and ends again and again
+            self._check_imports(app, service.id, packages[0].name)
         self.engine.restart(service.id)
         if app == self.debug:
             console.say(f"{app} waits for a debugger at localhost:{DEBUG_PORT}")
@@ -220,10 +221,20 @@ class _Loop:
         names = shorten([Path(path).name for path in kept])
         console.say(f"{app} reloaded in {time.monotonic() - began:.2f} s ({names})")
 
+    def _check_imports(self, app: str, container: str, package: str) -> None:
+        try:
+            self.engine.execute(container, ["python3", "-c", _IMPORT_ALL, package])
+        except EngineError as error:
+            raise DeliveryError(
+                f"cannot reload {app}: its modules cannot be imported; it serves on as it was",
+                details=error.details or error.message,
+                hint="correct what stands above, and save it",
+            ) from error
+
     def _wait(self, app: str, container: str, ports: Sequence[int]) -> None:
         """Wait until the app serves: it answers at its port, or is healthy without one."""
         is_served: Callable[[], bool] = (
-            (lambda: _answers(ports[0])) if ports else (lambda: self._is_healthy(app))
+            (lambda: _answers(ports[0])) if ports else (lambda: self.engine.is_healthy(container))
         )
         deadline = time.monotonic() + _SERVED_SECONDS
         while not is_served():
@@ -233,9 +244,6 @@ class _Loop:
                     hint="correct what its log above says, and save it",
                 )
             time.sleep(0.02)
-
-    def _is_healthy(self, app: str) -> bool:
-        return any(each.name == app and each.is_healthy for each in self._mounted().services())
 
     def _packages(self, app: str, container: str) -> Iterator[Package]:
         """The packages in src/ of the app's build contexts, its own first."""
@@ -276,7 +284,7 @@ def _debugger() -> Path:
     lock = ROOT / "ops" / "locks" / "debug.txt"
     key = hashlib.sha256(lock.read_bytes()).hexdigest()[:16]
     folder = cache.folder("programs") / f"debugpy-{key}"  # another lock has another version
-    with console.step("debugpy") as step, cache.lock("debugpy"):
+    with console.step("debugpy") as step, locks.hold("debugpy"):
         if not folder.exists():
             partial = folder.with_suffix(".part")
             wheel.install(lock, partial, step.line, python=wheel.IMAGES_PYTHON)

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from delivery import cache, console
+from delivery import console, locks
 from delivery.cluster import local_cluster
 from delivery.errors import DeclarationError, PlatformError, PortTakenError, did_you_mean
 from delivery.host.docker_api import MANAGED, Engine
@@ -83,7 +83,7 @@ def compose(
 
 def up(project: Compose, release: Release) -> list[Service]:
     """Start the platform and wait until it is healthy; unchanged containers are not restarted."""
-    with console.step("platform") as step, cache.lock("platform"):
+    with console.step("platform") as step, locks.hold("platform"):
         running = {service.id for service in project.services() if service.state == "running"}
         for image in release.images.values():
             pull_missing(project.engine, image.pinned, step.line)
@@ -233,7 +233,7 @@ def down(project: Compose, declaration: Declaration, *, volumes: bool, registry:
             hint=f"first run {remove_clusters(declaration, users)}; or, to leave its nodes without "
             "images, `./run inv down --volumes --registry`",
         )
-    with console.step("platform") as step, cache.lock("platform"):
+    with console.step("platform") as step, locks.hold("platform"):
         project.down(step.line, volumes=volumes)
         step.done("stopped; its volumes are removed" if volumes else "stopped; its volumes stay")
     with console.step("registry") as step:

@@ -101,15 +101,14 @@ class Status:
             ),
         ]
         if self.environments:
-            columns = ("environment", "context", "revision", "versions", "pods", "deployed (UTC)")
-            tables.append(
-                ("on Kubernetes", columns, [environment.row() for environment in self.environments])
-            )
+            rows = [environment.row() for environment in self.environments]
+            tables.append(("on Kubernetes", environments.COLUMNS, rows))
         return tables
 
     def to_json(self) -> dict[str, object]:
         """The status as JSON."""
-        return {**asdict(self), "problems": self.problems}
+        deployed = [each.to_json() for each in self.environments]
+        return {**asdict(self), "environments": deployed, "problems": self.problems}
 
 
 def _short(text: str) -> str:

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from delivery import console
-from delivery.deploy import inventory
+from delivery.deploy import freezing, inventory
 from delivery.deploy.selection import DeployRequest, choose_version, find_release, resolve
 from delivery.errors import DeclarationError
 from delivery.host import engines, upstreams
@@ -79,7 +79,9 @@ def up(declaration: Declaration, *, monitoring: bool = False) -> Running:
 def deploy(declaration: Declaration, request: DeployRequest) -> Running:
     """Start the platform with the requested release."""
     with recorder.deployment(declaration, "deploy", Action.DEPLOY) as recording:
-        engine, release = _prepare(declaration, _release_maker(declaration, request))
+        make = _release_maker(declaration, request)
+        recording.override = freezing.check(declaration, LOCAL, request.override)
+        engine, release = _prepare(declaration, make)
         return _start(declaration, engine, release, recording)
 
 
@@ -128,14 +130,13 @@ def _prepare(
         if client.is_reachable(declaration.registry.address):
             _save_settings(declaration)
     if monitoring:
-        for name, upstream in declaration.upstream.items():
-            if upstream.optional:
-                upstreams.ensure(engine, declaration, name)
+        optional = [name for name, image in declaration.upstream.items() if image.optional]
+        upstreams.ensure(engine, declaration, optional)
     return engine, release
 
 
 def _save_settings(declaration: Declaration) -> None:
-    """Save the ports, the registry and the name for later commands, and print them."""
+    """Save the ports, the registry and the name for later commands; print them if they changed."""
     local = is_local(declaration.registry.address)
     if settings := saved_settings.save(files.ROOT, os.environ, is_local=local):
         names = ", ".join(f"{name}={value}" for name, value in settings.items())

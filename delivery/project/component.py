@@ -63,7 +63,7 @@ def _check(declaration: Declaration, new: Component, root: Path) -> None:
     elif not (root / new.folder / "Dockerfile").is_file():
         problem, hint = f"there is no {new.folder}/Dockerfile", f"write it; {_MANUAL}"
     elif new.port not in range(65_536):
-        problem, hint = f"{new.port} is no port", "pass a number from 1 to 65535, or none"
+        problem, hint = f"{new.port} is not a valid port", "pass a number from 1 to 65535, or none"
     if problem:
         raise DeclarationError(f"cannot add the component {new.name}: {problem}", hint=hint)
 

@@ -8,9 +8,11 @@ import re
 import tomllib
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from datetime import date, datetime
 from graphlib import CycleError, TopologicalSorter
 from itertools import combinations, pairwise
 from typing import Annotated, Any, Literal, get_args
+from zoneinfo import ZoneInfo
 
 from pydantic import (
     AfterValidator,
@@ -32,6 +34,7 @@ __all__ = [
     "Declaration",
     "Environment",
     "Gitflow",
+    "Ignored",
     "Image",
     "Prune",
     "Records",
@@ -39,6 +42,8 @@ __all__ = [
     "Signing",
     "Subproject",
     "Upstream",
+    "Vulnerabilities",
+    "Windows",
     "image_variable",
     "is_local",
     "model_of",
@@ -64,17 +69,23 @@ _ALLOWED = {
     "image": "a name with a pinned tag, as in debian:trixie-slim",
     "address": "a host with an optional port and path, as in localhost:5001 or docker.io/acme",
     "contexts": 'a list of kube contexts, as in ["kind-delivery-platform"]',
+    "soak": "a duration, as in 90s, 10m or 1h",
+    "prometheus": "an address without a login, as in http://prometheus.example.com:9090",
     "namespace": "lower-case letters, digits and hyphens, at most 63",
     "gitflow.develop": 'a list of branches, as in ["develop"]',
     "gitflow.candidate": 'a list of branches or patterns, as in ["release/*"]',
+    "gitflow.preview": 'a list of branches or patterns, as in ["feature/*"]',
+    "days": "a whole number",
     "gitflow.release": 'a list of branches, as in ["main", "master"]',
     "prune.develop": _KEPT,
     "prune.candidate": _KEPT,
     "folders": "a list of folders inside the project",
     "after": "a list of subprojects",
     "public_key": "a file inside the project",
+    "laptop_public_key": "a file inside the project",
     "ledger": "an address without a login,"
     " as in http://localhost:8000 or https://ledger.example.com/api",
+    "platforms": 'a list of platforms, as in ["linux/amd64", "linux/arm64"]',
     "epoch": "whole seconds since 1970 that fit an image's date, as in 1767225600",
 }
 
@@ -104,6 +115,18 @@ def _subnet(text: str) -> str:
 
 
 _Subnet = Annotated[str, AfterValidator(_subnet)]
+_Platform = Literal["linux/amd64", "linux/arm64"]
+
+
+def _distinct(names: tuple[str, ...]) -> tuple[str, ...]:
+    """The names, sorted: their order in the file changes nothing."""
+    if repeated := [name for name, count in Counter(names).items() if count > 1]:
+        msg = f"{repeated[0]!r} is listed twice"
+        raise ValueError(msg)
+    return tuple(sorted(names))
+
+
+_Reason = Annotated[str, StringConstraints(min_length=1, strip_whitespace=True)]
 # A branch's name, or a pattern that ends with *.
 _Branch = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9._/-]+\*?$")]
 _Branches = Annotated[tuple[_Branch, ...], Field(min_length=1, strict=False)]
@@ -113,6 +136,11 @@ _Label = Annotated[
         pattern=r"^([a-z0-9]([a-z0-9.-]*[a-z0-9])?/)?[A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9])?$"
     ),
 ]
+
+
+# What a preview's name and namespace end with.
+_LONGEST_PREVIEW = 32
+_PREVIEW = re.compile(rf"(?=.{{2,{_LONGEST_PREVIEW}}}$)(-[a-z0-9]+)+")
 
 
 class _Table(BaseModel):
@@ -132,7 +160,15 @@ class Build(_Table):
     """How images are built."""
 
     epoch: Annotated[int, Field(ge=0, lt=2**32)] = Field(
-        description="the modification time of every file in an image, in seconds since 1970"
+        description="the date of images, and the latest of their files, in seconds since 1970"
+    )
+    platforms: Annotated[tuple[_Platform, ...], Field(strict=False), AfterValidator(_distinct)] = (
+        Field(
+            default=(),
+            description="optional: the platforms that `inv push` builds each image for:"
+            ' "linux/amd64", "linux/arm64"; by default that of the machine. `inv up` and `inv dev`'
+            " always build for the machine alone",
+        )
     )
 
 
@@ -169,8 +205,8 @@ class Image(_Table):
     )
     dated: bool = Field(
         default=False,
-        description="optional: whether its Dockerfile gives every file the time SOURCE_DATE_EPOCH;"
-        " else its layers are written a second time to have it",
+        description="optional: whether its Dockerfile gives every file one time, a constant;"
+        " else its layers are written a second time to have one",
     )
 
     @property
@@ -230,9 +266,15 @@ class Gitflow(_Table):
     release: _Branches = Field(
         description="the branches of the release line; any other branch is a feature"
     )
-    deploys: dict[Literal["develop", "candidate", "release"], _Name] = Field(
+    preview: Annotated[tuple[_Branch, ...], Field(strict=False)] = Field(
+        default=(),
+        description="optional: the branches of the preview line, such as `feature/*`: each is"
+        " deployed to a namespace of its own",
+    )
+    deploys: dict[Literal["develop", "candidate", "release", "preview"], _Name] = Field(
         default_factory=dict,
-        description="optional: the environment that each line is deployed to, by line",
+        description="optional: the environment that each line is deployed to, by line; for"
+        " `preview` one whose name and namespace each branch's preview begins with",
     )
 
 
@@ -240,7 +282,13 @@ class Signing(_Table):
     """How releases are signed."""
 
     public_key: _Path = Field(
-        description="optional: the PEM file of the public key that signatures are checked with"
+        description="optional: the PEM file of the public key that signatures are checked with;"
+        " only the CI server has its private half"
+    )
+    laptop_public_key: _Path | None = Field(
+        default=None,
+        description="optional: the PEM file of the public key of laptops. What its private half"
+        " signed is deployed anywhere but to the environment of the release line",
     )
 
 
@@ -271,6 +319,68 @@ class Prune(_Table):
     )
 
 
+def _zone(name: str) -> str:
+    try:
+        ZoneInfo(name)
+    except (ValueError, OSError, KeyError):
+        raise ValueError(f"{name!r} is not a time zone such as America/Sao_Paulo") from None
+    return name
+
+
+def _windows(rules: dict[str, str]) -> dict[str, str]:
+    from delivery.project import windows  # noqa: PLC0415  # slow to import, rarely needed
+
+    for rule, duration in rules.items():
+        windows.check_rule(rule)
+        windows.parse_duration(duration)
+    return rules
+
+
+class Windows(_Table):
+    """The times at which an environment may be deployed to."""
+
+    zone: Annotated[str, AfterValidator(_zone)]
+    rules: Annotated[dict[str, str], Field(min_length=1), AfterValidator(_windows)]
+
+    def next_opening(self, now: datetime) -> datetime | None:
+        """When a window opens next; `now` if one is open; None if none opens again."""
+        from delivery.project import windows  # noqa: PLC0415  # slow to import, rarely needed
+
+        return windows.next_opening(self.rules, self.zone, now)
+
+
+class Vulnerabilities(_Table):
+    """What `inv push` does about vulnerabilities on the candidate and release lines."""
+
+    block: Literal["low", "medium", "high", "critical"] = Field(
+        default="high",
+        description="from which severity on a vulnerability that has a fix blocks a push: low,"
+        " medium, high or critical",
+    )
+    days: Annotated[int, Field(ge=1)] = Field(
+        default=7, description="how many days old the newest record of a database may be"
+    )
+    unscanned: _Reason | None = Field(
+        default=None,
+        description="optional: why nothing is scanned until the date in `until`; pushes go on, and"
+        " the ledger is told the reason",
+    )
+    until: date | None = Field(
+        default=None, description="optional: the last day on which `unscanned` counts"
+    )
+
+
+class Ignored(_Table):
+    """A vulnerability that does not block, by its id or an alias, such as CVE-2018-20060."""
+
+    reason: _Reason = Field(description="why it does not block; published as OpenVEX")
+    until: date = Field(description="the last day on which it is ignored, as in 2027-01-31")
+    status: Literal["affected", "not_affected"] = Field(
+        default="affected",
+        description="optional: `affected`, which is accepted for now, or `not_affected`",
+    )
+
+
 class Environment(_Table):
     """An environment: a namespace of a cluster, with its values."""
 
@@ -298,10 +408,41 @@ class Environment(_Table):
     test: bool = Field(
         default=False, description="optional: the chart's tests run after each deploy"
     )
+    soak: Annotated[str, StringConstraints(pattern=r"^[1-9][0-9]*[smh]$")] | None = Field(
+        default=None,
+        description="optional: how long a deploy tests and then watches a new version before it"
+        " counts, such as `10m`; trouble that was not there before takes it back",
+    )
+    prometheus: _Url | None = Field(
+        default=None,
+        description="optional: the address of the Prometheus whose alerts a deploy watches",
+    )
+    days: Annotated[int, Field(ge=1)] = Field(
+        default=7,
+        description="how many days after its last deploy `inv preview.reap` removes a preview",
+    )
+    role: Annotated[str, StringConstraints(pattern=r"^[a-z0-9]([a-z0-9.:-]*[a-z0-9])?$")] | None = (
+        Field(
+            default=None,
+            description="optional, for previews: a ClusterRole, which a deploy binds to the service"
+            " accounts of this namespace in the namespace of each preview",
+        )
+    )
     signed: bool = Field(
         default=False,
         description="optional: a deploy takes only releases with a signature that"
         " `signing.public_key` confirms",
+    )
+    windows: Windows | None = Field(
+        default=None,
+        description="optional: when a deploy is allowed: `zone`, a time zone, and `rules`, each a"
+        " rule of RFC 5545 that says when a window opens, with its duration:"
+        ' `{ "FREQ=WEEKLY;BYDAY=MO,TU;BYHOUR=9" = "8h" }`. INTERVAL counts from Monday 2000-01-03',
+    )
+    on_unknown: Literal["deploy", "refuse"] = Field(
+        default="deploy",
+        description="optional: what a deploy does when the ledger does not say whether the"
+        ' environment is frozen: "deploy" (the default) or "refuse"',
     )
 
 
@@ -325,6 +466,8 @@ class Declaration(_Table):
     prune: Prune = Prune()
     signing: Signing | None = None
     records: Records | None = None
+    vulnerabilities: Vulnerabilities | None = None
+    ignored: dict[str, Ignored] = Field(default_factory=dict)
 
     def bases(self) -> dict[str, tuple[str, ...]]:
         """The base of each image."""
@@ -353,14 +496,45 @@ class Declaration(_Table):
             name for name, subproject in self.subprojects.items() if folder in subproject.folders
         )
 
+    @property
+    def preview(self) -> str:
+        """The environment that previews are made of, "" without any."""
+        return self.gitflow.deploys.get("preview", "")
+
+    def is_preview(self, environment: str) -> bool:
+        """Whether this is the environment of a branch."""
+        return environment not in self.environments and self.environment(environment) is not None
+
+    def declared_name(self, environment: str) -> str:
+        """The name under which an environment is declared: for a preview that of all previews."""
+        return self.preview if self.is_preview(environment) else environment
+
+    def environment(self, name: str) -> Environment | None:
+        """The environment of this name; a preview's name and namespace have the same end."""
+        if self.preview and _PREVIEW.fullmatch(end := name.removeprefix(self.preview)):
+            declared = self.environments[self.preview]
+            return self.environments.get(
+                name, declared.model_copy(update={"namespace": f"{declared.namespace}{end}"})
+            )
+        return self.environments.get(name)
+
     def contexts(self, environment: str) -> tuple[str, ...]:
         """The kube contexts of an environment; `local` also has the local cluster's own."""
-        declared = self.environments[environment].contexts
+        found = self.environment(environment)
+        declared = found.contexts if found else ()
         return (f"kind-{self.name}", *declared) if environment == LOCAL else declared
 
     def with_registry(self, address: str) -> Declaration:
         """A copy with another registry; raises ValueError for an address that is not valid."""
         return self.model_copy(update={"registry": Registry(address=address)})
+
+    def is_dated(self, name: str) -> bool:
+        """Whether Dockerfiles date every file of an image: its own, and those of its bases here.
+
+        The layers of a base that is built beside it come from the builder's cache.
+        """
+        image = self.images.get(name)
+        return image is None or (image.dated and self.is_dated(image.base))
 
     def build_arguments(self, name: str) -> dict[str, str]:
         """The build arguments of an image that come from the declaration."""
@@ -467,8 +641,11 @@ def model_of(annotation: object) -> type[BaseModel] | None:
 
 def _fields_at(path: tuple[str, ...]) -> list[str]:
     """The keys that the table at this path may have."""
-    model = model_of(Declaration.model_fields[path[0]].annotation) if path else Declaration
-    return sorted((model or Declaration).model_fields)
+    model: type[BaseModel] = Declaration
+    for part in path:  # a part that is no key is the NAME of a table
+        if part in model.model_fields:
+            model = model_of(model.model_fields[part].annotation) or model
+    return sorted(model.model_fields)
 
 
 def _cross_checks(declaration: Declaration, is_folder: Callable[[str], bool]) -> list[_Mistake]:
@@ -479,6 +656,7 @@ def _cross_checks(declaration: Declaration, is_folder: Callable[[str], bool]) ->
         *_cycles(declaration.dependencies(), ("subprojects", "after")),
         *_wrong_folders(declaration, is_folder),
         *_repeated_branches(declaration.gitflow),
+        *_wrong_previews(declaration),
     ]
     mistakes += [
         (("images", name), "an upstream image has the same name")
@@ -490,6 +668,14 @@ def _cross_checks(declaration: Declaration, is_folder: Callable[[str], bool]) ->
         for name, environment in declaration.environments.items()
         if environment.signed and declaration.signing is None
     ]
+    mistakes += [
+        (("environments", name, "role"), "only the environment of previews has one")
+        for name, environment in declaration.environments.items()
+        if environment.role and name != declaration.preview
+    ]
+    scans = declaration.vulnerabilities
+    if scans and (scans.unscanned is None) != (scans.until is None):
+        mistakes.append((("vulnerabilities",), "unscanned and until belong together"))
     pods, services = declaration.cluster.pods, declaration.cluster.services
     if ipaddress.IPv4Network(pods).overlaps(ipaddress.IPv4Network(services)):
         mistakes.append((("cluster", "services"), f"{services} overlaps with pods, {pods}"))
@@ -528,6 +714,7 @@ def _repeated_branches(gitflow: Gitflow) -> list[_Mistake]:
         "develop": gitflow.develop,
         "candidate": gitflow.candidate,
         "release": gitflow.release,
+        "preview": gitflow.preview,
     }
     return [
         (("gitflow", second), f'"{branch}" is in {first} too')
@@ -535,6 +722,23 @@ def _repeated_branches(gitflow: Gitflow) -> list[_Mistake]:
         for branch in lines[second]
         if branch in lines[first]
     ]
+
+
+def _wrong_previews(declaration: Declaration) -> list[_Mistake]:
+    gitflow, name = declaration.gitflow, declaration.preview
+    if gitflow.preview and not name:
+        return [(("gitflow", "preview"), "gitflow.deploys.preview is missing")]
+    if name not in declaration.environments:
+        return []
+    mistakes: list[_Mistake] = []
+    if name == LOCAL or list(gitflow.deploys.values()).count(name) > 1:
+        problem = f'"{name}" is not an environment of previews alone'
+        mistakes.append((("gitflow", "deploys", "preview"), problem))
+    longest = 63 - _LONGEST_PREVIEW
+    if len(declaration.environments[name].namespace) > longest:
+        problem = f"is longer than {longest} characters, and the branch's name comes after it"
+        mistakes.append((("environments", name, "namespace"), problem))
+    return mistakes
 
 
 def _wrong_folders(declaration: Declaration, is_folder: Callable[[str], bool]) -> list[_Mistake]:

@@ -6,7 +6,7 @@ import re
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 
-__all__ = ["Commit", "Facts", "Ref", "Tag", "ancestry", "parse_ref", "requested_ref"]
+__all__ = ["Commit", "Facts", "OneSided", "Ref", "Tag", "ancestry", "parse_ref", "requested_ref"]
 
 
 @dataclass(frozen=True)
@@ -30,6 +30,18 @@ class Commit:
     def subject(self) -> str:
         """The first line of its message."""
         return self.message.strip().partition("\n")[0].rstrip()
+
+
+@dataclass(frozen=True)
+class OneSided:
+    """A commit that only one of two histories has."""
+
+    sha: str
+    author: str
+    committed_at: str  # RFC 3339
+    subject: str
+    paths: tuple[str, ...]  # the changed paths; of a merge those that differ from every parent
+    is_added: bool  # whether the second history has it
 
 
 @dataclass(frozen=True)

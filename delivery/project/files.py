@@ -27,6 +27,7 @@ __all__ = [
     "read_text",
     "read_version",
     "write_atomically",
+    "write_text",
 ]
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -81,6 +82,18 @@ def read_text(file: Path, name: str, hint: str) -> str:
     except (OSError, UnicodeDecodeError) as error:
         reason = error.strerror if isinstance(error, OSError) else "it is not text in UTF-8"
         raise DeclarationError(f"cannot read {name} {file}: {reason}", hint=hint) from error
+
+
+def write_text(file: Path, text: str, name: str) -> None:
+    """Write the file that a flag names; DeclarationError if it cannot be written."""
+    output(file.name)  # creates .delivery, where it is usually written
+    try:
+        file.write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise DeclarationError(
+            f"cannot write {name} {file}: {error.strerror}",
+            hint="name a writable file, such as `--file .delivery/diff.txt`",
+        ) from error
 
 
 def context_files(folder: Path) -> list[File]:

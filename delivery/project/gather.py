@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import os
 from collections.abc import Collection, Iterable, Mapping
+from concurrent.futures import Future
 from dataclasses import dataclass
 from pathlib import Path
 
-from delivery import console
+from delivery import console, process
 from delivery.errors import CommandError, DeclarationError
 from delivery.project import facts, git, gitflow, remote_tags, sources, versions
 from delivery.project.declaration import Declaration
@@ -33,13 +34,15 @@ def load_checkout(
     Raises DeclarationError if the folder is no clone or has no commit, if its tags or its history
     cannot be fetched, if a tag differs from the remote's, or if its files have no valid version.
     """
-    clone = git.load_clone(root)
-    if clone.shallow_boundary:
-        clone = _deepen(clone)
-    ref = _ref(clone, branch)
-    if ask and gitflow.decide(ref, declaration).pushes:
-        clone = remote_tags.fetch_missing(declaration, clone)
-    return versions.decide(declaration, _facts(declaration, clone, ref))
+    with process.side_by_side() as pool:
+        changes = pool.submit(git.changes, root)  # reads every file, the rest only history
+        clone = git.load_clone(root)
+        if clone.shallow_boundary:
+            clone = _deepen(clone)
+        ref = _ref(clone, branch)
+        if ask and gitflow.decide(ref, declaration).pushes:
+            clone = remote_tags.fetch_missing(declaration, clone)
+        return versions.decide(declaration, _facts(declaration, clone, ref, changes))
 
 
 def load_decision(declaration: Declaration, root: Path = ROOT, branch: str = "") -> Decision:
@@ -76,7 +79,7 @@ class _History:
         }
 
 
-def _facts(declaration: Declaration, clone: Clone, ref: Ref) -> Facts:
+def _facts(declaration: Declaration, clone: Clone, ref: Ref, changes: Future[list[str]]) -> Facts:
     tagged = {tag: sha for tag, sha in clone.tags.items() if parse_version_tag(tag, declaration)}
     heads = [
         sha
@@ -106,7 +109,7 @@ def _facts(declaration: Declaration, clone: Clone, ref: Ref) -> Facts:
         build_changes=sources.build_changes(declaration, clone, tags),
         changelogs=sources.changelogs(declaration, clone.root),
         unmerged=_unmerged(declaration, history, ref),
-        uncommitted=tuple(git.changes(clone.root)),
+        uncommitted=tuple(changes.result()),
     )
 
 

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from delivery import process
 from delivery.errors import CommandError, DeclarationError
-from delivery.project.facts import Commit
+from delivery.project.facts import Commit, OneSided
 
 __all__ = [
     "DEEPEN",
@@ -33,8 +33,10 @@ __all__ = [
     "history",
     "is_without_tags",
     "load_clone",
+    "one_sided",
     "push_tags",
     "remote_address",
+    "remote_branches",
     "remote_tags",
     "remotes",
     "remove_tags",
@@ -191,6 +193,26 @@ def describe(root: Path, commit: str = "HEAD") -> Described | None:
         return None
 
 
+def one_sided(root: Path, first: str, second: str) -> list[OneSided]:
+    """The commits of either history that the other lacks, newest first.
+
+    Raises CommandError if the clone lacks one of both commits.
+    """
+    shape = ("--left-right", "--name-only", "-c", "--no-renames", "--relative", "-z")
+    form = (f"-O{os.devnull}", "--no-show-signature", "--no-color", "--encoding=UTF-8")
+    fields = "%m%x1f%H%x1f%aN%x1f%cI%x1f%s"
+    arguments = (*shape, *form, f"--format=%x1e{fields}", f"{first}...{second}", "--")
+    printed = _read(root, "log", *arguments)
+    found = []
+    # A subject may have any of these characters, but hardly with a commit after it.
+    for record in re.split("\x1e(?=[<>]\x1f[0-9a-f]{40})", printed)[1:]:
+        text, *paths = record.split("\0")
+        side, sha, author, committed_at, subject = text.split("\x1f", 4)
+        names = tuple(path.removeprefix("\n") for path in paths if path)
+        found.append(OneSided(sha, author, committed_at, subject, names, is_added=side == ">"))
+    return found
+
+
 def is_without_tags(root: Path) -> bool:
     """Whether the clone was made without tags (`git clone --no-tags`)."""
     try:
@@ -215,6 +237,12 @@ def remote_address(root: Path, remote: str) -> str:
     """The address that a push to a remote uses, without a login."""
     address = _read(root, "remote", "get-url", "--push", "--", remote).strip()
     return re.sub(r"^([A-Za-z][A-Za-z0-9+.-]*://)[^/@]*@", r"\1", address)
+
+
+def remote_branches(root: Path) -> set[str]:
+    """The branches of the remote; raises CommandError if it does not answer."""
+    printed = _read(root, "ls-remote", "--heads", "origin", timeout=_ASK_SECONDS)
+    return {line.split(f"\t{_BRANCHES}", 1)[1] for line in _rows(printed)}
 
 
 def remote_tags(root: Path) -> dict[str, str]:

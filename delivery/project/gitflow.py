@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
 from dataclasses import dataclass
 from enum import StrEnum
@@ -19,6 +20,7 @@ __all__ = [
     "is_version",
     "line_of",
     "parse_version_tag",
+    "preview_name",
     "rules",
 ]
 
@@ -31,6 +33,7 @@ class Line(StrEnum):
     """The lines of gitflow; `rules` and `branch_patterns` describe each."""
 
     FEATURE = "feature"
+    PREVIEW = "preview"
     DEVELOP = "develop"
     CANDIDATE = "candidate"
     RELEASE = "release"
@@ -40,7 +43,7 @@ class Line(StrEnum):
 class Rules:
     """The rules of a line. No field has a default, so that a new line has to decide each."""
 
-    pushes: bool
+    pushes: bool  # versions; a line that deploys without them pushes images by content key
     deploys: bool  # to its environment of `gitflow.deploys`
     suffix: str  # the suffix of its versions
     prepares: bool  # release.prepare may run on it
@@ -51,6 +54,9 @@ class Rules:
 _RULES = {
     Line.FEATURE: Rules(
         pushes=False, deploys=False, suffix="dev", prepares=False, prepared=False, releases=False
+    ),
+    Line.PREVIEW: Rules(
+        pushes=False, deploys=True, suffix="dev", prepares=False, prepared=False, releases=False
     ),
     Line.DEVELOP: Rules(
         pushes=True, deploys=True, suffix="dev", prepares=True, prepared=False, releases=False
@@ -71,12 +77,17 @@ def rules(line: Line) -> Rules:
 
 def branch_patterns(line: Line, gitflow: Gitflow) -> tuple[str, ...]:
     """The names and patterns of a line's branches; none for the feature line."""
-    patterns = {
-        Line.DEVELOP: gitflow.develop,
-        Line.CANDIDATE: gitflow.candidate,
-        Line.RELEASE: gitflow.release,
-    }
-    return patterns.get(line, ())
+    match line:
+        case Line.FEATURE:
+            return ()
+        case Line.PREVIEW:
+            return gitflow.preview
+        case Line.DEVELOP:
+            return gitflow.develop
+        case Line.CANDIDATE:
+            return gitflow.candidate
+        case Line.RELEASE:
+            return gitflow.release
 
 
 @dataclass(frozen=True)
@@ -86,10 +97,15 @@ class Decision:
     ref: Ref
     line: Line
     because: str  # why it is on this line, as a sentence
-    pushes: bool
+    pushes: bool  # versions
     suffix: str  # of its versions: "dev", "rc", or "" for releases
     environment: str  # the environment that it is deployed to, "" for none
     gates: tuple[str, ...]  # "checks"; then "approval" if the environment asks for confirmation
+
+    @property
+    def pushes_images(self) -> bool:
+        """Whether images are pushed, with versions or by content key alone, to be deployed."""
+        return self.pushes or bool(self.environment)
 
     @property
     def rules(self) -> Rules:
@@ -105,7 +121,10 @@ def decide(ref: Ref, declaration: Declaration) -> Decision:
     if does.deploys and ref.kind != "tag":
         environments = {str(name): value for name, value in declaration.gitflow.deploys.items()}
         environment = environments.get(line, "")
-    approval = bool(environment) and declaration.environments[environment].confirm
+        if line is Line.PREVIEW and environment:
+            environment = preview_name(environment, ref.name)
+    declared = declaration.environment(environment)
+    approval = declared is not None and declared.confirm
     return Decision(
         ref=ref,
         line=line,
@@ -115,6 +134,13 @@ def decide(ref: Ref, declaration: Declaration) -> Decision:
         environment=environment,
         gates=("checks", "approval") if approval else ("checks",),
     )
+
+
+def preview_name(environment: str, branch: str) -> str:
+    """The name of a branch's preview: readable, and another one for each branch."""
+    words = re.sub(r"[^a-z0-9]+", "-", branch.lower())[:24].strip("-")
+    digest = hashlib.sha256(branch.encode("utf-8", "surrogateescape")).hexdigest()[:6]
+    return "-".join(filter(None, (environment, words, digest)))
 
 
 def line_of(branch: str, declaration: Declaration) -> tuple[Line, str]:

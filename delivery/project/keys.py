@@ -7,7 +7,7 @@ import json
 from collections.abc import Iterable, Mapping
 from dataclasses import astuple, dataclass
 
-__all__ = ["File", "chart_key", "image_key"]
+__all__ = ["File", "chart_key", "image_key", "index_key"]
 
 _TAG_LENGTH = 32  # hex digits: 128 bits, and short enough for a table
 
@@ -43,6 +43,11 @@ def image_key(
     if contexts:  # without any, the key is the same as in versions that had no contexts
         content["contexts"] = {name: _listed(files) for name, files in contexts.items()}
     return _key(content)
+
+
+def index_key(keys: Mapping[str, str]) -> str:
+    """The content key of an image for several platforms; keys are those of each, by platform."""
+    return _key({"platforms": dict(keys)})
 
 
 def chart_key(files: Iterable[File], *, version: str, images: Mapping[str, str], epoch: int) -> str:

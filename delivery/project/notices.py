@@ -9,7 +9,7 @@ from semver import Version as Number
 
 from delivery.errors import Problem
 from delivery.project.gitflow import parse_version_tag
-from delivery.project.preparation import unprepared
+from delivery.project.preparation import develop_commands, unprepared
 from delivery.project.versions import Checkout, newer_tags, published_subprojects
 from delivery.words import plural, shorten
 
@@ -19,14 +19,21 @@ _BRANCH_VERSION = re.compile(r"(?:^|/)v?([0-9]+(?:\.[0-9]+){0,2})(?:\.x)?$")
 
 
 def git_problems(checkout: Checkout) -> list[Problem]:
-    """The problems of a checkout, each with the command that solves it; none on a feature."""
+    """The problems of a checkout, each with the command that solves it; none on a feature.
+
+    Uncommitted files are the only one: committed, they may make or solve any other.
+    """
     if not checkout.decision.pushes:
         return []
-    problems = list[Problem]()
     if files := checkout.facts.uncommitted:
         message = f"{plural(len(files), 'file')} not committed ({shorten(files)})"
-        hint = "commit or ignore them, or put them aside with `git stash --include-untracked`"
-        problems.append(Problem(message, hint))
+        them = "it" if len(files) == 1 else "them"
+        hint = (
+            f"commit or ignore {them}, or put {them} aside with `git stash --include-untracked`;"
+            " `./run inv up` runs this clone as it is"
+        )
+        return [Problem(message, hint)]
+    problems = list[Problem]()
     if checkout.decision.ref.kind == "tag":
         problems += _tag_problems(checkout)
     if checkout.decision.rules.prepared:
@@ -82,7 +89,21 @@ def _version_problems(checkout: Checkout) -> list[Problem]:
         else:
             clauses = unprepared({name: version}, checkout.facts.changelogs)
             problems += [Problem(clause, _preparation_hint(checkout)) for clause in clauses]
+    decision = checkout.decision
+    released = checkout.facts.tags or decision.ref.kind != "branch"
+    if problems and decision.rules.releases and not released:
+        return [_first_release_problem(checkout)]
     return problems
+
+
+def _first_release_problem(checkout: Checkout) -> Problem:
+    """The problem of the release line before the first release: a hotfix has nothing to fix."""
+    name, develop = checkout.decision.ref.name, checkout.declaration.gitflow.develop[0]
+    return Problem(
+        f"nothing is released yet, and {name} publishes only a prepared release",
+        f"run `{develop_commands(develop, quote(name))}` if there is no {develop} yet, and prepare"
+        " the first release from there (docs/releasing.md)",
+    )
 
 
 def _preparation_hint(checkout: Checkout) -> str:

@@ -21,6 +21,7 @@ __all__ = [
     "Preparation",
     "check_branch",
     "check_versions",
+    "develop_commands",
     "parse_versions",
     "prepare",
     "unprepared",
@@ -82,14 +83,18 @@ def check_branch(declaration: Declaration, decision: Decision, branches: Collect
         if not develop:
             develop = lines.develop[0]
             make = (
-                f"there is no {develop} branch: run `git switch -c {develop} {release}"
-                f" && git push -u origin {develop}`, then "
+                f"there is no {develop} branch: run `{develop_commands(develop, release)}`, then "
             )
         raise DeclarationError(
             f"cannot prepare a release: {problem}",
             hint=f"{make}run `git switch -c release/X.Y {develop}`,"
             f" or `git switch -c hotfix/X.Y.Z {release}`, then run it again",
         )
+
+
+def develop_commands(develop: str, release: str) -> str:
+    """The commands that create the develop branch from the release line."""
+    return f"git switch -c {develop} {release} && git push -u origin {develop}"
 
 
 def parse_versions(declaration: Declaration, arguments: Sequence[str]) -> dict[str, str]:

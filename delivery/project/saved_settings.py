@@ -35,7 +35,7 @@ def load(root: Path, environ: Mapping[str, str]) -> dict[str, str]:
         value = settings.get(name, "1")
         if not (value.isascii() and value.isdigit() and 0 < int(value) <= _HIGHEST_PORT):
             raise DeclarationError(
-                f"cannot use {name}={value}: it is no port",
+                f"cannot use {name}={value}: it is not a valid port",
                 hint=f"set it to a number from 1 to {_HIGHEST_PORT}",
             )
     if (project := settings.get(NAME)) and not _PROJECT_NAME.fullmatch(project):
@@ -48,10 +48,15 @@ def load(root: Path, environ: Mapping[str, str]) -> dict[str, str]:
 
 
 def save(root: Path, environ: Mapping[str, str], *, is_local: bool) -> dict[str, str]:
-    """Save the variables that `load` returns, the registry's only if it is local; return them."""
+    """Save the variables that `load` returns, the registry's only if it is local.
+
+    Returns them if they changed, else nothing.
+    """
     settings = load(root, environ)
     if not is_local:
         settings.pop(REGISTRY, None)
+    if settings == _read(root):
+        return {}
     file = _file(root)
     if not settings:
         file.unlink(missing_ok=True)

@@ -92,6 +92,9 @@ class Details(BaseModel):
     error: str | None = None
     changed: bool | None = None  # whether a deploy replaced the bytes
     restored: bool | None = None  # whether a rollback brought this version back
+    override: str | None = None  # why it was deployed although the environment was frozen
+    vulnerabilities: Mapping[str, int] | None = None  # that a scan has found, by severity
+    unscanned: str | None = None  # why nothing was scanned
 
 
 class Record(BaseModel):
@@ -121,7 +124,10 @@ class Run:
     chart: str  # the component that is the chart
     origin: Origin
     deployment: Deployment
+    override: str = ""  # why it goes on although the environment is frozen
     identifier: str = field(default_factory=lambda: str(uuid.uuid4()))
+    vulnerabilities: Mapping[str, Mapping[str, int]] = field(default_factory=dict)  # by component
+    unscanned: str = ""
 
     @property
     def changed(self) -> list[str]:
@@ -170,6 +176,9 @@ class Run:
                 error=error or None,
                 changed=changed,
                 restored=restored,
+                override=self.override or None,
+                vulnerabilities=self.vulnerabilities.get(component),
+                unscanned=self.unscanned or None,
             ),
         )
 

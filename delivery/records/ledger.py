@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from datetime import datetime
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -15,6 +17,7 @@ from delivery.project import saved_settings
 from delivery.project.declaration import Declaration
 from delivery.project.files import ROOT
 from delivery.records.events import SendResult, send_result
+from delivery.records.freeze import Freeze, read_freeze
 
 __all__ = ["ADDRESS", "TOKEN", "Ledger", "connect", "find_address"]
 
@@ -22,9 +25,11 @@ ADDRESS = "DELIVERY_LEDGER"
 TOKEN = "DELIVERY_LEDGER_TOKEN"  # noqa: S105  # a variable's name
 _TIMEOUT_SECONDS = 10.0
 _CONNECT_SECONDS = 2.0
+_SHORT_SECONDS = 5.0  # for an answer that a deploy waits for
 _POLL_SECONDS = 0.1
 _PAGE = 500
 _QUOTED = 300  # characters of an answer that an error quotes
+_READING = "read deployments from the ledger"
 
 
 def find_address(declaration: Declaration) -> str:
@@ -68,10 +73,9 @@ class Ledger:
     def post(self, event: dict[str, Any]) -> str:
         """Post an event; return its id once the broker has it."""
         doing = "post an event to the ledger"
-        answer = self._request("POST", "/deployments", doing, json=event)
-        if answer.status_code != requests.codes.accepted:
-            raise _unexpected(doing, answer)
-        return str(answer.json()["id"])
+        answer = self._request("POST", "/deployments", doing, expect=(202,), json=event)
+        with self._reading(doing):
+            return str(answer.json()["id"])
 
     def send(self, event: Mapping[str, Any], key: str, *, seconds: float) -> tuple[SendResult, str]:
         """Send an event under its Idempotency-Key; return the result and, if any, its reason."""
@@ -92,7 +96,7 @@ class Ledger:
     def status(self) -> str:
         """How the ledger answers a reader, for people."""
         try:
-            answer = self._get({"limit": "1"}, _CONNECT_SECONDS)
+            answer = self._get({"limit": "1"}, _CONNECT_SECONDS, expect=())
         except PlatformError:
             return "it does not answer"
         return "it answers" if answer.status_code == requests.codes.ok else _describe(answer)
@@ -100,14 +104,12 @@ class Ledger:
     def readiness(self) -> tuple[str, tuple[str, ...]]:
         """The ledger's own state, ready, degraded or not ready, with the reasons."""
         doing = "ask the ledger whether it is ready"
-        answer = self._request("GET", "/ready", doing, timeout=_CONNECT_SECONDS)
-        try:
+        answer = self._request("GET", "/ready", doing, expect=(), timeout=_CONNECT_SECONDS)
+        with self._reading(doing):
             document = answer.json()
             if "error" in document:  # it is shutting down
                 return "not ready", (str(document["error"]["message"]),)
             return str(document["status"]), tuple(map(str, document.get("reasons", ())))
-        except (ValueError, KeyError, TypeError) as error:
-            raise self._not_a_ledger(doing) from error
 
     def has(self, event: Mapping[str, Any], since: str, *, seconds: float) -> bool | None:
         """Whether the ledger has stored this event since a time; None when it does not answer."""
@@ -129,28 +131,55 @@ class Ledger:
         """The version of each component that the ledger says an environment runs."""
         doing = "ask the ledger what runs"
         answer = self._request("GET", "/environments", doing)
-        if answer.status_code != requests.codes.ok:
-            raise _unexpected(doing, answer)
-        try:
+        with self._reading(doing):
             return {
                 str(component["component"]): str(component["version"])
                 for entry in answer.json()["environments"]
                 if entry["environment"] == environment
                 for component in entry["components"]
             }
-        except (ValueError, KeyError, TypeError) as error:
-            raise self._not_a_ledger(doing) from error
+
+    def freezes(self, read_token: Callable[[], str] = str) -> list[Freeze]:
+        """The freezes in force; none of a ledger that is older than freezes.
+
+        read_token returns a token for a ledger that asks for one where none is known.
+        """
+        doing, timeout = "ask the ledger for freezes", (_CONNECT_SECONDS, _SHORT_SECONDS)
+        answer = self._request("GET", "/freezes", doing, expect=(), timeout=timeout)
+        if answer.status_code == requests.codes.unauthorized and not self._token:
+            self._token = read_token()
+            answer = self._request("GET", "/freezes", doing, expect=(), timeout=timeout)
+        with self._reading(doing):
+            document = answer.json()
+            if answer.status_code == requests.codes.not_found and "error" in document:
+                return []
+            if answer.status_code != requests.codes.ok:
+                raise _unexpected(doing, answer)
+            return [read_freeze(each) for each in document["freezes"]]
+
+    def freeze(self, environment: str, until: datetime, reason: str, responsible: str) -> Freeze:
+        """Freeze an environment; return the freeze once the ledger has stored it."""
+        doing = f"freeze {environment}"
+        body = {"environment": environment, "until": until.isoformat()}
+        body |= {"reason": reason, "responsible": responsible}
+        answer = self._request("POST", "/freezes", doing, expect=(201,), json=body)
+        with self._reading(doing):
+            return read_freeze(answer.json())
+
+    def end(self, freeze: Freeze) -> None:
+        """End a freeze; it may have ended already."""
+        doing = f"end the freeze of {freeze.environment}"
+        self._request("DELETE", f"/freezes/{freeze.identifier}", doing, expect=(200, 404))
 
     def wait_for(self, identifier: str, *, seconds: float) -> tuple[dict[str, Any], float]:
         """The event with this id, once the worker has stored it, and the seconds until then."""
         doing = f"read event {identifier} from the ledger"
         began = time.monotonic()
         while True:
-            answer = self._request("GET", f"/deployments/{identifier}", doing)
+            answer = self._request("GET", f"/deployments/{identifier}", doing, expect=(200, 404))
             if answer.status_code == requests.codes.ok:
-                return answer.json(), time.monotonic() - began
-            if answer.status_code != requests.codes.not_found:
-                raise _unexpected(doing, answer)
+                with self._reading(doing):
+                    return dict(answer.json()), time.monotonic() - began
             if time.monotonic() - began > seconds:
                 raise PlatformError(
                     f"cannot {doing}: the worker has not stored it within {seconds:.0f} s",
@@ -162,22 +191,21 @@ class Ledger:
         query = {**query, "limit": str(_PAGE)}
         while True:
             answer = self._get(query, seconds)
-            if answer.status_code != requests.codes.ok:
-                raise _unexpected("read deployments from the ledger", answer)
-            try:
+            with self._reading(_READING):
                 page = answer.json()
                 events, cursor = list(page["deployments"]), page["next"]
-            except (ValueError, KeyError, TypeError) as error:
-                raise self._not_a_ledger("read deployments from the ledger") from error
             yield from events
             if not cursor:
                 return
             query["cursor"] = str(cursor)
 
-    def _get(self, query: Mapping[str, str], seconds: float) -> requests.Response:
+    def _get(
+        self, query: Mapping[str, str], seconds: float, expect: Sequence[int] = (200,)
+    ) -> requests.Response:
         timeout = (min(_CONNECT_SECONDS, seconds), seconds)
-        doing = "read deployments from the ledger"
-        return self._request("GET", "/deployments", doing, params=query, timeout=timeout)
+        return self._request(
+            "GET", "/deployments", _READING, expect=expect, params=query, timeout=timeout
+        )
 
     def _request(
         self,
@@ -185,11 +213,13 @@ class Ledger:
         path: str,
         doing: str,
         *,
+        expect: Sequence[int] = (200,),
         timeout: float | tuple[float, float] = _TIMEOUT_SECONDS,
         **options: Any,  # noqa: ANN401  # requests' own
     ) -> requests.Response:
+        """The answer to a request; PlatformError for a status that is not expected, if any is."""
         try:
-            return requests.request(
+            answer = requests.request(
                 method,
                 f"{self.address}{path}",
                 auth=self._authorize,
@@ -203,6 +233,9 @@ class Ledger:
                 hint=f"see `./run inv status`, or name another ledger by {ADDRESS} or by "
                 "records.ledger in delivery.toml",
             ) from error
+        if expect and answer.status_code not in expect:
+            raise _unexpected(doing, answer)
+        return answer
 
     def _authorize(self, request: requests.PreparedRequest) -> requests.PreparedRequest:
         """Send the token or nothing: by default requests sends the login of ~/.netrc."""
@@ -210,12 +243,17 @@ class Ledger:
             request.headers["Authorization"] = f"Bearer {self._token}"
         return request
 
-    def _not_a_ledger(self, doing: str) -> PlatformError:
-        return PlatformError(
-            f"cannot {doing}: {self.address} answers, but is not a ledger",
-            hint=f"set `records.ledger` in delivery.toml, or {ADDRESS}, to the address of an "
-            "api-rest",
-        )
+    @contextmanager
+    def _reading(self, doing: str) -> Iterator[None]:
+        """Raise PlatformError for an answer that cannot be read: it is not a ledger's."""
+        try:
+            yield
+        except (ValueError, KeyError, TypeError) as error:
+            raise PlatformError(
+                f"cannot {doing}: {self.address} answers, but is not a ledger",
+                hint=f"set `records.ledger` in delivery.toml, or {ADDRESS}, to the address of an "
+                "api-rest",
+            ) from error
 
 
 def _describe(answer: requests.Response) -> str:
@@ -233,9 +271,10 @@ def _unexpected(doing: str, answer: requests.Response) -> PlatformError:
     hints = {
         401: f"set {TOKEN} to a token that the ledger knows",
         403: f"set {TOKEN} to a token that may do this, by api-rest's TOKENS_FILE",
+        409: "see `./run inv freezes`, and end one by `./run inv unfreeze --environment NAME`",
     }
     return PlatformError(
-        f"cannot {doing}: it answered {answer.status_code}: {answer.text[:_QUOTED]}",
+        f"cannot {doing}: {_describe(answer)}",
         hint=hints.get(answer.status_code, "see `./run inv logs --service api-rest`"),
     )
 

@@ -24,6 +24,7 @@ from pydantic import BaseModel
 
 from delivery import cache
 from delivery.errors import DeliveryError
+from delivery.project.files import ROOT
 from delivery.records.events import SendResult
 
 __all__ = [
@@ -96,7 +97,7 @@ class _Content(BaseModel):
 
 
 def folder() -> Path:
-    """The folder in which events wait: DELIVERY_OUTBOX, else outside the cache; it is created."""
+    """The folder in which events wait, created: DELIVERY_OUTBOX in the clone, or outside it."""
     path = _folder()
     with _errors(f"make the outbox {path}"):
         path.mkdir(parents=True, exist_ok=True)
@@ -105,7 +106,7 @@ def folder() -> Path:
 
 def _folder() -> Path:
     requested = os.environ.get(_VARIABLE)
-    return Path(requested) if requested else _default()
+    return ROOT / requested if requested else _default()
 
 
 def _default() -> Path:

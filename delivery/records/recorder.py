@@ -6,14 +6,14 @@ Recording never fails what it records; a failure is printed as a warning on stan
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from delivery import process
-from delivery.errors import DeliveryError, DeployError, TerminatedError
+from delivery.errors import DeliveryError, DeployError, LeaseLostError, TerminatedError
 from delivery.machine import pipeline
 from delivery.project import files
 from delivery.project.declaration import Declaration
@@ -24,29 +24,40 @@ from delivery.records.events import Origin, Record, Run
 from delivery.records.ledger import find_address
 from delivery.release.released import Release
 
-__all__ = ["Recording", "deployment", "stage"]
+__all__ = ["Recording", "deployment", "note", "stage"]
 
 _FIRST_SECONDS = 3.0  # for a delivery before the work
 _LAST_SECONDS = 10.0  # for a delivery after it
 # The stage that a deployment is recorded as; a removal that fails is not a failed change.
 _STAGES = {Action.VERIFY: "verify", Action.REMOVE: "record"}
 _printed: set[str] = set()
+_current: list[Recording] = []  # of the stage that runs
 
 
 @contextmanager
 def stage(name: str, *, part: str = "", step: str = "", root: Path = ROOT) -> Iterator[None]:
-    """Record a stage of the pipeline; a run by hand is not recorded.
+    """Record a stage of the pipeline.
 
     part is the subproject that it is about, or the project's own name; by default all of them.
     """
-    if not pipeline():
-        yield
-        return
     recording = Recording(name, step, root)
     with recording.guard():
         recording.start_stage(part)
     with recording.until_the_end():
-        yield
+        _current.append(recording)
+        try:
+            yield
+        finally:
+            _current.remove(recording)
+
+
+def note(*, vulnerabilities: Mapping[str, Mapping[str, int]] = {}, unscanned: str = "") -> None:
+    """Add what a scan has found, by component, to the end of the stage that runs."""
+    for recording in _current:
+        if recording.run:
+            recording.run = replace(
+                recording.run, vulnerabilities=vulnerabilities, unscanned=unscanned
+            )
 
 
 @contextmanager
@@ -72,6 +83,7 @@ class Recording:
     declaration: Declaration | None = None
     ledger: str = ""  # the address of the ledger
     read_token: Callable[[], str] = str  # for the ledger, unless DELIVERY_LEDGER_TOKEN is set
+    override: str = ""  # why it goes on although the environment is frozen
     run: Run | None = None  # None: not started
     entered: datetime = field(init=False)  # when the task began
 
@@ -156,6 +168,7 @@ class Recording:
             chart=declaration.chart.folder,
             origin=origin,
             deployment=deployment,
+            override=self.override,
         )
         if deployment.action is not Action.REMOVE:
             self._keep(events.started(self.run))
@@ -196,8 +209,12 @@ class Recording:
 
 
 def _ended(deployment: Deployment, error: BaseException | None) -> Deployment:
-    """The deployment with its outcome, by the error unless it has ended."""
-    if deployment.outcome is not Outcome.STARTED:
+    """The deployment with its outcome, by the error unless it has ended.
+
+    What was deployed stays so if its soak is interrupted; only a failure of the soak takes it back.
+    """
+    is_failure = isinstance(error, DeployError) and not isinstance(error, LeaseLostError)
+    if deployment.outcome is not Outcome.STARTED and not is_failure:
         return deployment
     if error is None:
         return deployment.ended(Outcome.SUCCEEDED, at=_now())

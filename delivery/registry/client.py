@@ -40,6 +40,7 @@ __all__ = [
     "Manifest",
     "Referrer",
     "Registry",
+    "find",
     "is_reachable",
     "login",
     "missing_login",
@@ -54,6 +55,11 @@ _NO_REFERRERS_API = (400, 404, 405)
 _CHANGED = (
     "push again once nothing else writes to this tag; if nothing does, the registry is broken"
 )
+
+
+def find(address: str) -> Registry | None:
+    """The registry at an address, or None if it does not answer."""
+    return Registry(address) if is_reachable(address) else None
 
 
 @dataclass(frozen=True)
@@ -273,22 +279,30 @@ class Registry:
         *,
         mount_from: Sequence[str] = (),
     ) -> str:
-        """Push the image of an OCI layout; its digest.
+        """Push the image of an OCI layout, or the index of its platforms' images; its digest.
 
         The tag is put last, and then read back. A blob that a repository of mount_from has is
         mounted from that repository, and not sent.
         """
         image = oci_layout.read(layout)
-        for part in (*image.manifest["layers"], image.manifest["config"]):
-            digest, name = part["digest"], _layer(part["digest"])
+        parts = [oci_layout.read(layout, digest) for digest in image.platforms.values()]
+        blobs = {
+            blob["digest"]: int(blob["size"])
+            for part in parts or [image]
+            for blob in (*part.manifest["layers"], part.manifest["config"])
+        }
+        for digest, size in blobs.items():
+            name = _layer(digest)
             with cannot(f"push {repository}: {name}"):
                 if self._has_blob(repository, digest):
                     on_line(f"{name} exists")
                 elif sibling := self._mount(repository, digest, mount_from):
                     on_line(f"{name} mounted from {sibling}")
                 else:
-                    on_line(f"{name}, {part['size'] / 1e6:.1f} MB")
+                    on_line(f"{name}, {size / 1e6:.1f} MB")
                     self._upload(repository, digest, oci_layout.blob_file(layout, digest))
+        for part in parts:
+            self._put_manifest(repository, part.digest, part)
         self._put_manifest(repository, tag, image, overwrite=True)
         return image.digest
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from delivery import console
 from delivery.errors import EngineError, PortTakenError, Problem, RegistryError
@@ -50,18 +50,30 @@ def ensure(engine: Engine, declaration: Declaration) -> Registry:
 def connect(declaration: Declaration) -> Registry:
     """The declared registry, which answers; needs an engine only to start it."""
     address = declaration.registry.address
-    if client.is_reachable(address):
-        return Registry(address)
+    if registry := client.find(address):
+        return registry
     if not is_local(address):
         raise _unreachable(address)
     engine = engines.ensure()
-    upstreams.ensure(engine, declaration, "registry")
+    upstreams.ensure(engine, declaration, ["registry"])
     return ensure(engine, declaration)
 
 
-def pull_missing(engine: Engine, pinned: str, on_line: Callable[[str], None]) -> None:
-    """Pull an image, unless the engine has it, with the login that the environment gives."""
-    if engine.image_labels(pinned) is None:
+def pull_missing(
+    engine: Engine,
+    pinned: str,
+    on_line: Callable[[str], None],
+    *,
+    platforms: Sequence[str] = (),
+) -> None:
+    """Pull an image, unless the engine has it, with the login that the environment gives.
+
+    Of platforms each is pulled: the engine does not say which of them it has.
+    """
+    if platforms:
+        for platform in platforms:
+            engine.pull(pinned, on_line, login=client.login(pinned), platform=platform)
+    elif engine.image_labels(pinned) is None:
         engine.pull(pinned, on_line, login=client.login(pinned))
 
 
@@ -93,14 +105,20 @@ def _unreachable(address: str) -> RegistryError:
 
 def _start(engine: Engine, image: str, address: str, container: str) -> None:
     port = int(address.partition("/")[0].partition(":")[2] or "80")
-    published = engine.publishers().items()
-    if ports := [other for other, (name, _) in published if name == container]:
+    ports = [other for other, (name, _) in engine.publishers().items() if name == container]
+    if ports and port not in ports:
         raise RegistryError(
             f"cannot start a registry at {address}: this project's registry runs at "
             f"localhost:{ports[0]}, and other clones may use it",
             hint=f"set DELIVERY_REGISTRY=localhost:{ports[0]}; or run `./run inv down` first, "
             "which keeps its images; or set another COMPOSE_PROJECT_NAME, for a second registry",
         )
+    if not ports:  # else the engine has just started it, and it does not answer yet
+        _run(engine, image, port, container)
+    wait_until_ready(address, container, f"start a registry at {address}")
+
+
+def _run(engine: Engine, image: str, port: int, container: str) -> None:
     engine.remove(container)  # a stopped container; its images are in the volume
     try:
         engine.run(
@@ -115,12 +133,11 @@ def _start(engine: Engine, image: str, address: str, container: str) -> None:
         taken = ("port is already allocated", "address already in use")
         if any(reason in error.message for reason in taken):
             raise PortTakenError(
-                f"cannot start a registry at {address}: port {port} is taken",
+                f"cannot start a registry at localhost:{port}: port {port} is taken",
                 hint=f"free it (`ss -ltnp 'sport = :{port}'` names its process), or choose "
                 f"another: DELIVERY_REGISTRY=localhost:{port + 1} ./run inv up",
             ) from error
         raise
-    wait_until_ready(address, container, f"start a registry at {address}")
 
 
 def wait_until_ready(address: str, container: str, action: str) -> None:

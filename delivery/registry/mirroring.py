@@ -11,7 +11,7 @@ from delivery.project.declaration import Declaration, is_local
 from delivery.registry.client import Registry, login
 from delivery.retry import with_retries
 
-__all__ = ["IMAGES", "mirror", "push_from_engine"]
+__all__ = ["IMAGES", "mirror", "mirrored", "push_from_engine"]
 
 # The upstream images that the chart runs: key in its values → name in the declaration.
 IMAGES = {"kafka": "kafka", "database": "database", "proxy": "haproxy"}
@@ -29,13 +29,16 @@ def mirror(
         return {}
     mirrored: dict[str, tuple[str, str]] = {}
     pushed = []
+    images = {
+        key: declaration.upstream[name].image
+        for key, name in IMAGES.items()
+        if name in declaration.upstream
+    }
+    missing = [image for image in images.values() if engine.image_labels(image) is None]
+    names = [name for name, image in declaration.upstream.items() if image.image in missing]
+    upstreams.ensure(engine, declaration, names)
     with console.step("upstream images for the cluster") as step:
-        for key, name in IMAGES.items():
-            if name not in declaration.upstream:
-                continue
-            image = declaration.upstream[name].image
-            if engine.image_labels(image) is None:
-                upstreams.ensure(engine, declaration, name)
+        for key, image in images.items():
             if upstreams.RECIPE_KEY not in (engine.image_labels(image) or {}):
                 continue
             repository, _, tag = f"{registry.address}/{image}".rpartition(":")
@@ -51,6 +54,18 @@ def mirror(
             else f"{registry.address} holds every image that nodes cannot pull"
         )
     return mirrored
+
+
+def mirrored(declaration: Declaration, registry: Registry) -> dict[str, tuple[str, str]]:
+    """What `mirror` has pushed to this registry before; nothing is pushed."""
+    found = {}
+    for key, name in IMAGES.items() if is_local(registry.address) else ():
+        if name in declaration.upstream:
+            image = declaration.upstream[name].image
+            repository, _, tag = f"{registry.address}/{image}".rpartition(":")
+            if digest := registry.digest(repository, tag):
+                found[key] = (repository, digest)
+    return found
 
 
 def push_from_engine(

@@ -29,6 +29,13 @@ class Manifest:
     manifest: Mapping[str, Any]
     """The content, parsed."""
 
+    @property
+    def platforms(self) -> dict[str, str]:
+        """The digest of each platform's manifest; empty unless this is an index of images."""
+        entries = self.manifest.get("manifests") or ()
+        named = {_platform(entry.get("platform") or {}): entry["digest"] for entry in entries}
+        return {name: digest for name, digest in named.items() if name and "unknown" not in name}
+
 
 def digest(folder: Path) -> str:
     """The digest of the image of a layout; RegistryError unless the layout has a single image."""
@@ -39,9 +46,9 @@ def digest(folder: Path) -> str:
         raise _invalid(folder, f"it is not an OCI layout with an image ({error})") from error
 
 
-def read(folder: Path) -> Manifest:
-    """The manifest of the image of a layout, checked against its digest."""
-    expected = digest(folder)
+def read(folder: Path, named: str = "") -> Manifest:
+    """The manifest of the image of a layout, or the one with a digest, checked against it."""
+    expected = named or digest(folder)
     content = read_blob(folder, expected)
     try:
         manifest = json.loads(content)
@@ -63,6 +70,12 @@ def read_blob(folder: Path, named: str) -> bytes:
 def blob_file(folder: Path, named: str) -> Path:
     """The file of the blob with this digest."""
     return folder / "blobs" / "sha256" / named.partition(":")[2]
+
+
+def _platform(entry: Mapping[str, str]) -> str:
+    """A platform in Docker's notation; "" for an entry without one."""
+    parts = (entry.get(name, "") for name in ("os", "architecture", "variant"))
+    return "/".join(filter(None, parts))
 
 
 def _invalid(folder: Path, reason: str) -> RegistryError:

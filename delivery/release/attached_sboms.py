@@ -1,16 +1,44 @@
-"""The SBOM of each image in the registry: made from the layers of the image, attached once."""
+"""The SBOM of each image in the registry: made from the layers of the image, attached once.
+
+Of an image for several platforms, each platform's manifest has its own.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from dataclasses import replace
 from pathlib import Path
 
-from delivery.registry import layers
+from delivery.registry import layers, oci_layout
 from delivery.registry.client import Artifact, Blob, Registry
 from delivery.release import sbom
-from delivery.release.released import ReleasedPart
 from delivery.release.sbom import Image
 
-__all__ = ["artifact", "attach", "make", "read", "read_or_make", "reference"]
+__all__ = [
+    "artifact",
+    "attach",
+    "by_platform",
+    "document",
+    "make",
+    "read",
+    "read_ahead",
+    "read_or_make",
+    "reference",
+]
+
+# Images share layers, and a push that is scanned makes each SBOM twice.
+_RECORDS = layers.Reader(sbom.is_record)
+
+
+def by_platform(registry: Registry, image: Image, layout: Path | None = None) -> dict[str, Image]:
+    """The image of each platform, by platform; an image for a single one is under ""."""
+    if layout:
+        platforms = oci_layout.read(layout, image.digest).platforms
+    else:
+        manifest = registry.fetch(image.repository, image.digest)
+        platforms = manifest.platforms if manifest else {}
+    images = {name: replace(image, digest=digest) for name, digest in platforms.items()}
+    return images or {"": image}
 
 
 def attach(registry: Registry, image: Image, layout: Path | None) -> str:
@@ -23,9 +51,14 @@ def attach(registry: Registry, image: Image, layout: Path | None) -> str:
 
 def artifact(registry: Registry, image: Image, layout: Path | None) -> Artifact:
     """The artifact that an image's SBOM is attached as."""
-    title = {"org.opencontainers.image.title": f"{image.name}.cdx.json"}
-    blob = Blob(sbom.MEDIA_TYPE, make(registry, image, layout).encode(), title)
-    return Artifact(sbom.MEDIA_TYPE, [blob], subject=image.digest)
+    text = make(registry, image, layout)
+    return document(image, sbom.MEDIA_TYPE, f"{image.name}.cdx.json", text)
+
+
+def document(image: Image, media_type: str, title: str, text: str) -> Artifact:
+    """The artifact that a document is attached to an image as."""
+    blob = Blob(media_type, text.encode(), {"org.opencontainers.image.title": title})
+    return Artifact(media_type, [blob], subject=image.digest)
 
 
 def read(registry: Registry, repository: str, digest: str) -> str:
@@ -38,12 +71,12 @@ def read(registry: Registry, repository: str, digest: str) -> str:
     return registry.blob(repository, layer["digest"]).decode()
 
 
-def read_or_make(name: str, image: ReleasedPart) -> tuple[str, bool]:
-    """The SBOM that is attached to a released image, else made now; whether it is new."""
+def read_or_make(image: Image) -> tuple[str, bool]:
+    """The SBOM that is attached to the image of a platform, else made now; whether it is new."""
     registry = Registry(image.repository)
     if text := read(registry, image.repository, image.digest):
         return text, False
-    return make(registry, Image(name, image.version, image.repository, image.digest)), True
+    return make(registry, image), True
 
 
 def reference(registry: Registry, repository: str, digest: str) -> str:
@@ -56,10 +89,24 @@ def reference(registry: Registry, repository: str, digest: str) -> str:
     return f"{repository}@{min(digests)}" if digests else ""
 
 
+def read_ahead(layouts: Iterable[Path]) -> None:
+    """Read the images of OCI layouts, so that `make` need not read them again."""
+    for layout in layouts:
+        image = oci_layout.read(layout)
+        for digest in image.platforms.values() or (image.digest,):
+            _RECORDS.read_layout(layout, digest)
+
+
 def make(registry: Registry, image: Image, layout: Path | None = None) -> str:
-    """The SBOM of an image, from its layout if given, else from the registry."""
-    if layout:
-        files = layers.read_layout(layout, sbom.is_record)
-    else:
-        files = layers.read_registry(registry, image.repository, image.digest, sbom.is_record)
-    return sbom.render(image, sbom.packages_of_image(files))
+    """The SBOM of an image, from its layout if given, else from the registry.
+
+    Of an image for several platforms it lists the packages of each.
+    """
+    packages = []
+    for part in by_platform(registry, image, layout).values():
+        if layout:
+            files = _RECORDS.read_layout(layout, part.digest)
+        else:
+            files = _RECORDS.read_registry(registry, part.repository, part.digest)
+        packages += sbom.packages_of_image(files)
+    return sbom.render(image, packages)

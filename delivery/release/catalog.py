@@ -9,9 +9,11 @@ import semver
 
 from delivery.errors import DeclarationError
 from delivery.project.declaration import Declaration
-from delivery.registry.client import Artifact, Blob, Registry, is_reachable
+from delivery.registry import client
+from delivery.registry.client import Artifact, Blob, Registry
 from delivery.release import attached_sboms
 from delivery.release.released import Release, read_release
+from delivery.release.sbom import Image
 
 __all__ = [
     "CURRENT",
@@ -44,8 +46,8 @@ def versions(registry: Registry) -> list[str]:
 
 def newest(declaration: Declaration) -> list[str]:
     """The newest versions, for a prompt; none if the registry does not answer."""
-    address = declaration.registry.address
-    return versions(Registry(address))[:_SHOWN] if is_reachable(address) else []
+    registry = client.find(declaration.registry.address)
+    return versions(registry)[:_SHOWN] if registry else []
 
 
 def newest_first(tags: Iterable[str]) -> list[str]:
@@ -90,8 +92,11 @@ def artifact(release: Release) -> Artifact:
     )
 
 
-def require(declaration: Declaration, registry: Registry, version: str) -> Release:
-    """The release of a version; DeclarationError unless the registry holds it and all its parts."""
+def require(declaration: Declaration, registry: Registry, version: str, hint: str = "") -> Release:
+    """The release of a version; DeclarationError unless the registry holds it and all its parts.
+
+    hint: for a version that is not published, instead of the published ones.
+    """
     if not _TAG.fullmatch(version):
         raise DeclarationError(
             f"cannot deploy version {version!r}: it cannot be a tag",
@@ -101,7 +106,7 @@ def require(declaration: Declaration, registry: Registry, version: str) -> Relea
     if release is None:
         raise DeclarationError(
             f"cannot deploy version {version}: {registry.address} holds no such release",
-            hint=f"{choices(registry)}; --version {CURRENT} deploys this clone's sources",
+            hint=hint or f"{choices(registry)}; --version {CURRENT} deploys this clone's sources",
         )
     _check_complete(declaration, registry, release)
     return release
@@ -138,15 +143,24 @@ def check_file(
 
 
 def references(registry: Registry, release: Release) -> list[str]:
-    """All that is signed of a release, by digest: its parts, its SBOMs and the release itself."""
+    """All that is signed of a release, by digest: its parts, its SBOMs and the release itself.
+
+    Of an image for several platforms also each platform's.
+    """
     repository = f"{registry.address}/{REPOSITORY}"
-    sboms = [
-        attached_sboms.reference(registry, image.repository, image.digest)
-        for image in release.images.values()
+    images = [
+        part
+        for name, image in release.images.items()
+        for part in attached_sboms.by_platform(
+            registry, Image(name, image.version, image.repository, image.digest)
+        ).values()
     ]
+    sboms = (attached_sboms.reference(registry, each.repository, each.digest) for each in images)
     digest = registry.digest(repository, release.version)
     parts = (part.pinned for part in release.parts)
-    return [*parts, *filter(None, sboms), f"{repository}@{digest}"]
+    by_platform = (f"{each.repository}@{each.digest}" for each in images)
+    references = [*parts, *by_platform, *filter(None, sboms), f"{repository}@{digest}"]
+    return list(dict.fromkeys(references))
 
 
 def _check_complete(declaration: Declaration, registry: Registry, release: Release) -> None:
@@ -165,9 +179,8 @@ def _check_complete(declaration: Declaration, registry: Registry, release: Relea
             f"{action}: it names what is not of {registry.address}: {', '.join(foreign)}",
             hint="set DELIVERY_REGISTRY to the registry of the release",
         )
-    missing = [
-        part.pinned for part in release.parts if not registry.digest(part.repository, part.digest)
-    ]
+    digests = registry.digests((part.repository, part.digest) for part in release.parts)
+    missing = [part.pinned for part, known in zip(release.parts, digests, strict=True) if not known]
     if missing:
         raise DeclarationError(
             f"{action}: {registry.address} no longer holds {', '.join(missing)}",

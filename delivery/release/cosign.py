@@ -39,6 +39,10 @@ _SECONDS = 300
 _NO_SIGNATURE, _NO_MATCH = 10, 12
 # Asks no transparency log, nor for the keys of the public log.
 _WITHOUT_LOG = "--private-infrastructure=true"
+# Reads signatures that are attached as OCI 1.1 says; if there is none, those under a tag.
+_REFERRERS = "--experimental-oci11=true"
+# The roots that bundles are checked with: none, only the key counts.
+_NO_ROOTS = '{"mediaType": "application/vnd.dev.sigstore.trustedroot+json;version=0.1"}'
 
 
 class Verdict(Enum):
@@ -48,6 +52,7 @@ class Verdict(Enum):
     UNSIGNED = "is not signed"
     OTHER_KEY = "is signed, but with another key"
     OTHER_CONTENT = "has a signature of other content"
+    LAPTOP = "is signed by a laptop, where only the CI server's builds are deployed"
 
 
 def signing_key() -> str:
@@ -102,7 +107,7 @@ class Cosign:
         A signature has to have all annotations. cosign ends at the first bad
         reference without naming it, so then each is checked alone.
         """
-        argv = ["verify", _WITHOUT_LOG, "--output", "text", "--key", str(public_key)]
+        argv = ["verify", _WITHOUT_LOG, _REFERRERS, "--output", "text", "--key", str(public_key)]
         try:
             self._registry([*argv, *_annotated(annotations)], references, "check")
         except CommandError as error:
@@ -116,6 +121,40 @@ class Cosign:
             return {references[0]: _verdict(error)}
         return dict.fromkeys(references, Verdict.GOOD)
 
+    def attest(self, key: str, reference: str, kind: str, predicate: str) -> None:
+        """Sign a statement about a reference: a predicate of this kind."""
+        with tempfile.TemporaryDirectory(prefix="delivery-attest-") as folder:
+            file = Path(folder) / "predicate.json"
+            file.write_text(predicate, encoding="utf-8")
+            argv = ["attest", "--yes", "--tlog-upload=false", "--key", key, "--type", kind]
+            self._registry([*argv, "--predicate", str(file)], [reference], "attest")
+
+    def statements(self, public_key: Path, reference: str, kind: str) -> tuple[Verdict, list[str]]:
+        """The verdict on the statements of a kind about a reference, and the good ones.
+
+        cosign attaches them under a tag, or as bundles as OCI 1.1 says; both are read.
+        """
+        argv = ["verify-attestation", _WITHOUT_LOG, "--type", kind, "--key", str(public_key)]
+        with tempfile.TemporaryDirectory(prefix="delivery-roots-") as folder:
+            roots = Path(folder) / "roots.json"
+            roots.write_text(_NO_ROOTS, encoding="utf-8")
+            bundles = ["--new-bundle-format", "--trusted-root", str(roots)]
+            under_tag = self._statements(argv, reference)
+            if under_tag[0] is Verdict.GOOD:
+                return under_tag
+            attached = self._statements([*argv, *bundles], reference)
+        return under_tag if attached[0] is Verdict.UNSIGNED else attached
+
+    def _statements(self, argv: Sequence[str], reference: str) -> tuple[Verdict, list[str]]:
+        try:
+            output = self._registry(argv, [reference], "check the provenance of")
+        except CommandError as error:
+            if (verdict := _verdict_on_statements(error)) is None:
+                raise
+            return verdict, []
+        envelopes = [json.loads(line) for line in output.splitlines() if line.startswith("{")]
+        return Verdict.GOOD, [base64.b64decode(each["payload"]).decode() for each in envelopes]
+
     def public_half(self, key: str) -> str:
         """The public key of a private key, in PEM."""
         return self._run(["public-key", "--key", key], f"open the key of {KEY}", _password())
@@ -125,8 +164,8 @@ class Cosign:
         argv = ["generate-key-pair", "--output-key-prefix", str(prefix)]
         self._run(argv, "make a key pair", {PASSWORD: password})
 
-    def _registry(self, argv: Sequence[str], references: Sequence[str], verb: str) -> None:
-        """Run a command on references, with the logins of their registries; with retries."""
+    def _registry(self, argv: Sequence[str], references: Sequence[str], verb: str) -> str:
+        """The output of a command on references, with logins of their registries; with retries."""
         count = len(references)
         doing = f"{verb} {references[0] if count == 1 else f'{count} references'}"
         hosts = {reference.partition("/")[0] for reference in references}
@@ -136,7 +175,7 @@ class Cosign:
                 **_trust(hosts, Path(folder)),
                 **_login(hosts, Path(folder)),
             }
-            with_retries(
+            return with_retries(
                 lambda: self._run([*argv, *references], doing, environment), pause=self.pause
             )
 
@@ -206,6 +245,24 @@ def _verdict(error: CommandError) -> Verdict:
     return Verdict.OTHER_CONTENT if "digest in claim" in error.tail else Verdict.OTHER_KEY
 
 
+def _error_line(error: CommandError) -> str:
+    """The line that says what is wrong; some commands print others before it."""
+    lines = error.tail.splitlines() or [""]
+    wrong = next((line for line in lines if line.startswith("Error: ")), lines[0])
+    return wrong.removeprefix("Error: ")
+
+
+def _verdict_on_statements(error: CommandError) -> Verdict | None:
+    """The verdict that an error means; None for any other error."""
+    line = _error_line(error).strip()
+    if line in {"no matching attestations:", "no valid bundles exist in registry"}:
+        return Verdict.UNSIGNED
+    if not line.startswith("no matching attestations: "):
+        return None
+    is_moved = re.search("(subject|artifact) digest", line)
+    return Verdict.OTHER_CONTENT if is_moved else Verdict.OTHER_KEY
+
+
 _TEMPORARY = (
     r"status code (429|5\d\d)|connection re(fused|set)|i/o timeout|unexpected EOF|TOOMANYREQUESTS"
 )
@@ -260,7 +317,7 @@ def _known_error(error: CommandError, doing: str) -> DeliveryError | None:
     """The error that cosign's output means; None if it is unknown, or a verdict."""
     if error.returncode in {_NO_SIGNATURE, _NO_MATCH}:
         return None
-    line = error.tail.partition("\n")[0].removeprefix("Error: ")
+    line = _error_line(error)
     for pattern, kind, reason, hint in _MEANINGS:
         if re.search(pattern, line, re.IGNORECASE):
             message = f"cannot {doing}: {reason}: {line}"

@@ -11,11 +11,11 @@ from pathlib import Path
 from delivery.build import planning
 from delivery.build.plan import Plan, PlannedChart, PlannedImage
 from delivery.errors import DeliveryError, Problem, RegistryError
-from delivery.project import chart
+from delivery.project import chart, git
 from delivery.project.declaration import Declaration
 from delivery.project.files import ROOT
 from delivery.registry import local_registry
-from delivery.registry.client import Registry
+from delivery.registry.client import Registry, missing_login
 from delivery.release import catalog, problems, publishing, signing
 from delivery.release.released import Release, released_images
 
@@ -40,6 +40,7 @@ def checked_plan(
 ) -> Plan:
     """The plan of `build.planning`, with all problems that a build or push of it would meet.
 
+    Nothing else is checked while files are not committed.
     registry: None if it does not answer. A registry that refuses a request is a problem.
     """
     checks = _Checks()
@@ -53,6 +54,9 @@ def checked_plan(
         checks.add(Problem.from_error(error))
         reason = f"the registry {declaration.registry.address} refuses to answer"
         plan = planning.plan_checkout(declaration, None, branch, root, reason=reason)
+    if plan.problems and git.changes(root):
+        # Versions, content and chart are those of a commit that is still to be made.
+        return replace(plan, unchecked=("everything else: files are not committed",))
     if plan.decision.pushes:
         _check_files(declaration, plan, root, checks)
         if registry and not reason:
@@ -80,6 +84,8 @@ def _chart_problems(declaration: Declaration, plan: Plan, root: Path) -> list[Pr
         values = publishing.chart_text(folder, "values.yaml")
         if mistakes := chart.problems(metadata, values, repositories):
             return mistakes
+        if plan.chart.digest:  # it was packaged, and pushed
+            return []
         # Any digest does to see whether the chart can be packaged.
         images = released_images(plan.images, {image.name: "" for image in plan.images.missing})
         publishing.package_chart(declaration, plan, images, root)
@@ -93,7 +99,8 @@ def _check_registry(
 ) -> None:
     """Check for a missing login, and for versions that have other content."""
     try:
-        checks.add(local_registry.problem(declaration))
+        if error := missing_login(declaration.registry.address):
+            checks.add(Problem.from_error(error))
         published = catalog.find(registry, plan.version)
         # With a key, content of the registry is made here again, and compared then.
         signs = signing.has_key()

@@ -7,11 +7,13 @@ and its digest compared, unless a signature of our key names its sources.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Future
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from delivery import console
+from delivery import console, process
+from delivery.build import materials
 from delivery.build.plan import Images, Plan, PlannedImage
 from delivery.errors import DeclarationError
 from delivery.host.docker_api import Engine
@@ -23,12 +25,23 @@ from delivery.project.files import ROOT
 from delivery.registry import oci_layout
 from delivery.registry.client import Registry
 from delivery.registry.mirroring import push_from_engine
-from delivery.release import attached_sboms, catalog, chart_package, cosign, problems, signing
+from delivery.release import (
+    attached_sboms,
+    attesting,
+    catalog,
+    chart_package,
+    cosign,
+    problems,
+    provenance,
+    signing,
+)
+from delivery.release.provenance import Builder
 from delivery.release.released import Release, ReleasedPart, make_release, released_images
 from delivery.release.sbom import Image
 
 __all__ = [
     "Built",
+    "Check",
     "chart_text",
     "check_publishable",
     "package_chart",
@@ -40,6 +53,13 @@ __all__ = [
 ]
 
 
+Check = Callable[[Plan, Release, Mapping[str, Path]], dict[str, str]]
+"""Raises an error for a release that must not be published, given the layouts that are here.
+
+Returns what it has attached, to be signed: the digest of the image by the document's reference.
+"""
+
+
 @dataclass(frozen=True)
 class Built:
     """What was built here before a push."""
@@ -48,6 +68,8 @@ class Built:
     """The engine that built; None if nothing had to be built."""
     layouts: Mapping[str, Path] = field(default_factory=dict)
     """The OCI layouts of the missing and of the `untrusted` images, by name."""
+    check: Check = lambda _plan, _release, _layouts: {}
+    """What the release has to pass before it is signed and gets its version tags."""
 
 
 def push_images(registry: Registry, images: Images, built: Built) -> dict[str, str]:
@@ -75,7 +97,9 @@ def untrusted(
     existing = {image.pinned: image for image in plan.images.all if not image.missing}
     sources = {pinned: image.key for pinned, image in existing.items()}
     unsigned = signing.missing_signatures(declaration, sources, root)
-    return [existing[pinned].name for pinned in unsigned]
+    signed = {pinned: key for pinned, key in sources.items() if pinned not in unsigned}
+    unattested = attesting.missing(declaration, signed, root)
+    return [image.name for pinned, image in existing.items() if pinned in {*unsigned, *unattested}]
 
 
 def publish(
@@ -89,7 +113,11 @@ def publish(
     check_publishable(plan)
     publication = _Publication(registry, declaration, plan, built.layouts, root)
     publication.compare_images()
-    return publication.publish(push_images(registry, plan.images, built))
+    with process.side_by_side() as pool:
+        # Unpacking the images for their SBOMs takes as long as pushing them.
+        layouts = [layout for layout in built.layouts.values() if layout.is_dir()]
+        reading = pool.submit(attached_sboms.read_ahead, layouts)
+        return publication.publish(push_images(registry, plan.images, built), built.check, reading)
 
 
 def check_publishable(plan: Plan) -> None:
@@ -156,8 +184,11 @@ class _Publication:
     """The OCI layouts of the images that were built here, by name."""
     root: Path
 
-    def publish(self, pushed: Mapping[str, str]) -> Release:
-        """Publish the release, given the digests of the pushed images."""
+    def publish(self, pushed: Mapping[str, str], check: Check, reading: Future[None]) -> Release:
+        """Publish the release, given the digests of the pushed images, if it passes the check.
+
+        reading: reads the layouts.
+        """
         plan = self.plan
         chart = plan.chart.digest or self.push_chart(pushed)
         release = make_release(plan, pushed, chart, builder())
@@ -178,7 +209,11 @@ class _Publication:
             self.compare_release(release)
         if signing.has_key() and plan.chart.digest:
             self.compare_chart(pushed)
-        self.sign(release, self.attach_sboms(release))
+        images = self.images_by_platform(release)
+        sboms = self.attach_sboms(images, reading)
+        own = {f"{each.repository}@{each.digest}": key for each, key, _ in images}
+        self.sign(release, {**own, **sboms, **check(plan, release, self.layouts)})
+        self.attest(release)
         self.put_tags(release)
         if not plan.chart.tag:
             console.say(
@@ -199,13 +234,19 @@ class _Publication:
         return f"{self.registry.address}/{catalog.REPOSITORY}"
 
     def is_settled(self) -> bool:
-        """Whether nothing has to be signed: no key, a signed release, or that of another line."""
+        """Whether nothing has to be signed: no key, or a release of another line, or a signed one.
+
+        A signed one is settled if its images have provenance.
+        """
         if not signing.has_key():
             return True
         digest = self.registry.digest(self.release_repository, self.plan.version)
         if not digest or not self.plan.chart.tag:
             return bool(digest)
-        return not self.unsigned({f"{self.release_repository}@{digest}": ""})
+        if self.unsigned({f"{self.release_repository}@{digest}": ""}):
+            return False
+        existing = {image.pinned: image.key for image in self.plan.images.all if image.digest}
+        return not attesting.missing(self.declaration, existing, self.root)
 
     def unsigned(self, sources: Mapping[str, str]) -> list[str]:
         """The references without a signature of our key that names their source."""
@@ -247,7 +288,46 @@ class _Publication:
         ]
         signing.sign(self.declaration, list(sources), sources=sources, existing=existing)
 
-    def attach_sboms(self, release: Release) -> dict[str, str]:
+    def attest(self, release: Release) -> None:
+        """Attach provenance to the images that were built here; all others have it."""
+        built = {
+            release.images[image.name].pinned: image
+            for image in self.plan.images.all
+            if image.name in self.layouts
+        }
+        ours = {name: part.digest for name, part in release.images.items()}
+
+        def predicate(reference: str, by: Builder) -> str:
+            image = built[reference]
+            made_from = materials.load(self.declaration, image, ours, self.root)
+            return provenance.render(self.plan, image, made_from, by, builder())
+
+        keys = {reference: image.key for reference, image in built.items()}
+        attesting.attest(self.declaration, keys, predicate, self.root)
+
+    def images_by_platform(self, release: Release) -> list[tuple[Image, str, Path | None]]:
+        """The image of each platform, with its content key, and its layout if it is here."""
+        images = list[tuple[Image, str, Path | None]]()
+        for planned in self.plan.images.all:
+            name, part = planned.name, release.images[planned.name]
+            folder = self.layouts.get(name)
+            layout = folder if folder and folder.is_dir() else None
+            # The version in the image: the same image is a candidate first, then a release.
+            version = files.read_version(self.root / self.declaration.images[name].context)
+            image = Image(name, version, part.repository, part.digest)
+            if planned.is_index:
+                by_platform = attached_sboms.by_platform(self.registry, image, layout)
+                images += [
+                    (of_platform, planned.platforms.get(platform, planned.key), layout)
+                    for platform, of_platform in by_platform.items()
+                ]
+            else:
+                images.append((image, planned.key, layout))
+        return images
+
+    def attach_sboms(
+        self, images: Sequence[tuple[Image, str, Path | None]], reading: Future[None]
+    ) -> dict[str, str]:
         """Attach an SBOM to each image that has none; the digest of the image by its SBOM.
 
         With a signing key, an existing SBOM is compared with what the image gives.
@@ -255,12 +335,8 @@ class _Publication:
         sboms: dict[str, str] = {}
         existing: dict[str, tuple[Image, Path | None]] = {}
         with console.step("SBOMs") as step:
-            for name, part in release.images.items():
-                folder = self.layouts.get(name)
-                layout = folder if folder and folder.is_dir() else None
-                # The version in the image: the same image is a candidate first, then a release.
-                version = files.read_version(self.root / self.declaration.images[name].context)
-                image = Image(name, version, part.repository, part.digest)
+            reading.result()
+            for image, _, layout in images:
                 # Asked once: an SBOM that is attached later is neither compared nor signed.
                 sbom = attached_sboms.reference(self.registry, image.repository, image.digest)
                 if sbom:
@@ -269,7 +345,7 @@ class _Publication:
                     digest = attached_sboms.attach(self.registry, image, layout)
                     sbom = f"{image.repository}@{digest}"
                 sboms[sbom] = image.digest
-            step.done(f"attached to {', '.join(release.images)}")
+            step.done(f"attached to {', '.join(dict.fromkeys(each.name for each, *_ in images))}")
         self.compare_sboms(existing)
         return sboms
 
@@ -334,7 +410,17 @@ def _push(
             digest = registry.push_layout(
                 layout, image.repository, image.key, step.line, mount_from=siblings
             )
+            if image.is_index:
+                _put_platform_keys(registry, image, layout)
         else:
             digest = push_from_engine(engine, registry, image.tagged, step.line)
         step.done(f"{image.repository}@{digest[:19]}…, read back")
     return digest
+
+
+def _put_platform_keys(registry: Registry, image: PlannedImage, layout: Path) -> None:
+    """Let `inv up` find the images of an index, each under the content key of its platform."""
+    for platform, digest in oci_layout.read(layout).platforms.items():
+        key = image.platforms[platform]
+        if not registry.digest(image.repository, key):
+            registry.put_tag(image.repository, key, digest)

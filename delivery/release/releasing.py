@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
 
-from delivery import console
+from delivery import console, process
 from delivery.build import building, planning
 from delivery.build.plan import Plan
 from delivery.errors import EngineError
@@ -13,27 +14,43 @@ from delivery.host.docker_api import Engine
 from delivery.project.declaration import Declaration
 from delivery.registry import local_registry
 from delivery.registry.client import Registry
-from delivery.release import problems, publishing, signing
-from delivery.release.publishing import Built
+from delivery.release import problems, publishing, sbom, signing
+from delivery.release.publishing import Built, Check
 from delivery.release.released import Release, released_images
 
-__all__ = ["build", "ensure_images", "publish"]
+__all__ = ["build", "ensure_images", "publish", "push_images"]
 
 
 def ensure_images(engine: Engine, declaration: Declaration) -> Release:
     """Build and push the current images, without versions and a chart, and ensure upstream images.
 
-    Written as release.json, which `inv up` and `inv status` read.
+    They are for this machine's platform alone. Written as release.json, which `inv up` and
+    `inv status` read.
     """
     planning.content_keys(declaration)  # an unreadable file is an error before the long steps
     local_registry.check(declaration)
-    ensured = upstreams.ensure_all(engine, declaration)
+    ensured = upstreams.ensure(engine, declaration, upstreams.needed(declaration))
     registry = local_registry.ensure(engine, declaration)
     images = planning.plan_images(declaration, registry)
     if not images.missing:
         building.report_nothing_to_build(images)
         return publishing.write(Release(released_images(images, {})))
     built = Built(engine, building.build(engine, declaration, images, ensured=ensured))
+    pushed = publishing.push_images(registry, images, built)
+    return publishing.write(Release(released_images(images, pushed)))
+
+
+def push_images(declaration: Declaration, registry: Registry) -> Release:
+    """Build and push the current images that the registry lacks, by content key alone.
+
+    They are for every declared platform. It needs an engine only to build. Written as release.json.
+    """
+    platforms = planning.published_platforms(declaration)
+    images = planning.plan_images(declaration, registry, platforms=platforms)
+    built = Built()
+    if images.missing:
+        engine = engines.ensure()
+        built = Built(engine, building.build(engine, declaration, images))
     pushed = publishing.push_images(registry, images, built)
     return publishing.write(Release(released_images(images, pushed)))
 
@@ -46,14 +63,15 @@ def build(declaration: Declaration, plan: Plan) -> None:
     if error := problems.refusal(plan, "build"):
         raise error
     if plan.images.missing:
-        building.build(engines.ensure(), declaration, plan.images)
+        building.build(_engine(), declaration, plan.images)
     else:
         building.report_nothing_to_build(plan.images)
 
 
-def publish(declaration: Declaration, registry: Registry, plan: Plan) -> Release:
+def publish(declaration: Declaration, registry: Registry, plan: Plan, check: Check) -> Release:
     """Build the missing images that were not built before, and publish the plan's release.
 
+    check: what the release has to pass.
     With a signing key, images of the registry without our signature are built here again.
     """
     publishing.check_publishable(plan)
@@ -61,10 +79,19 @@ def publish(declaration: Declaration, registry: Registry, plan: Plan) -> Release
     untrusted = publishing.untrusted(declaration, registry, plan)
     images = plan.images.rebuilt(untrusted)
     if not images.missing:
-        return publishing.publish(registry, declaration, plan, Built())
-    engine = _engine_for(untrusted) if untrusted else engines.ensure()
-    built = Built(engine, building.build(engine, declaration, images))
+        return publishing.publish(registry, declaration, plan, Built(check=check))
+    engine = _engine_for(untrusted) if untrusted else _engine()
+    with process.side_by_side() as pool:
+        pool.submit(sbom.load_library)
+        layouts = building.build(engine, declaration, images)
+    built = Built(engine, layouts, check)
     return publishing.publish(registry, declaration, plan, built)
+
+
+@functools.cache
+def _engine() -> Engine:
+    """The engine of this run: `inv build push` looks for it once."""
+    return engines.ensure()
 
 
 def _engine_for(untrusted: Sequence[str]) -> Engine:
@@ -76,7 +103,7 @@ def _engine_for(untrusted: Sequence[str]) -> Engine:
     )
     action = f"cannot sign {names}: they have to be built again, since anyone may have pushed them"
     try:
-        engine = engines.ensure()
+        engine = _engine()
     except EngineError as error:
         raise EngineError(
             f"{action}, and no engine can do that: {error.reason}",

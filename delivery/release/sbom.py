@@ -6,9 +6,11 @@ The names in it: https://github.com/package-url/purl-spec
 
 from __future__ import annotations
 
+import io
 import json
 import re
 import uuid
+import zipfile
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from email.message import Message
@@ -22,6 +24,7 @@ __all__ = [
     "Image",
     "Package",
     "is_record",
+    "load_library",
     "packages_of_image",
     "parse",
     "render",
@@ -42,6 +45,8 @@ _RECORDS = re.compile(
     r"|(?P<system>usr/lib/os-release)"
     r"|(?P<python>(.*/)?([^/]+\.dist-info/METADATA|[^/]+\.egg-info(/PKG-INFO)?))"
     r"|(?P<vendored>(.*/)?[^/]+\.dist-info/sboms/[^/]+\.json)"
+    r"|(?P<alpine>lib/apk/db/installed)"
+    r"|(?P<java>(.*/)?[^/]+\.jar)"
 )
 
 
@@ -75,7 +80,7 @@ def is_record(path: str) -> bool:
 
 
 def packages_of_image(files: Mapping[str, bytes]) -> list[Package]:
-    """The packages that the files of an image record, sorted: Debian's, Python's, vendored ones.
+    """The packages that the files of an image record, sorted.
 
     An unreadable record raises DeliveryError: an incomplete SBOM is worse than none.
     """
@@ -92,18 +97,28 @@ def packages_of_image(files: Mapping[str, bytes]) -> list[Package]:
                 packages.add(_distribution(content))
             elif match["vendored"]:
                 packages.update(_vendored(content, path))
-        except (KeyError, ValueError, AttributeError, TypeError) as error:
+            elif match["alpine"]:
+                packages.update(_alpine(content, system))
+            elif match["java"]:
+                packages.update(_java(content, path))
+        except (KeyError, ValueError, AttributeError, TypeError, zipfile.BadZipFile) as error:
             raise DeliveryError(
                 f"cannot read the packages of the image: /{path} is not a record as Debian, "
-                f"Python or CycloneDX write it: {error!r}",
+                f"Alpine, Python, Maven or CycloneDX write it: {error!r}",
                 hint="correct the program that writes this file into the image",
             ) from error
     return _unique(packages)
 
 
+def load_library() -> None:
+    """Import what `render` needs, which takes a quarter of a second."""
+    import cyclonedx.model.bom
+    import cyclonedx.output
+    import cyclonedx.spdx  # noqa: F401  imported to be there
+
+
 def render(image: Image, packages: Iterable[Package]) -> str:
     """The SBOM as CycloneDX 1.6 JSON: the same image and packages give the same bytes."""
-    # The library takes a quarter of a second to import.
     from cyclonedx.model import HashAlgorithm, HashType, Property
     from cyclonedx.model.bom import Bom
     from cyclonedx.model.component import Component, ComponentType
@@ -223,6 +238,30 @@ def _debian(
             purl=_purl("deb", system[0], name, version, qualifiers),
             licences=_debian_licences(files.get(f"usr/share/doc/{name}/copyright", b"")),
         )
+
+
+def _alpine(content: bytes, system: tuple[str, str]) -> Iterator[Package]:
+    """The packages of apk's list: https://wiki.alpinelinux.org/wiki/Apk_spec."""
+    for paragraph in content.decode().strip().split("\n\n"):
+        fields = dict(line.split(":", 1) for line in paragraph.splitlines())
+        name, version, origin = fields["P"], fields["V"], fields.get("o", "")
+        qualifiers = {"arch": fields["A"], "distro": system[1], "upstream": origin}
+        purl = _purl("apk", system[0], name, version, qualifiers)
+        yield Package("apk", name, version, purl, licences=tuple(filter(None, [fields.get("L")])))
+
+
+def _java(content: bytes, path: str) -> list[Package]:
+    """The artifacts that Maven has put into a jar; for any other jar its file name."""
+    packages = []
+    with zipfile.ZipFile(io.BytesIO(content)) as jar:
+        for name in jar.namelist():
+            maven = re.fullmatch(r"META-INF/maven/([^/]+)/([^/]+)/pom\.properties", name)
+            lines = jar.read(name).decode() if maven else ""
+            if maven and (found := re.search(r"^version=(\S+)", lines, re.MULTILINE)):
+                purl = _purl("maven", maven[1], maven[2], found[1])
+                packages.append(Package("maven", maven[2], found[1], purl))
+    name, _, version = path.rpartition("/")[2].removesuffix(".jar").partition("-")
+    return packages or [Package("generic", name, version, _purl("generic", "", name, version))]
 
 
 def _source(fields: Message, name: str) -> str:

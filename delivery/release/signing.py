@@ -10,6 +10,7 @@ import os
 import tempfile
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 from delivery import console
@@ -21,14 +22,20 @@ from delivery.project.files import ROOT
 from delivery.registry.client import Registry
 from delivery.release import cosign
 from delivery.release.cosign import Cosign, Verdict
+from delivery.release.provenance import Builder
 
 __all__ = [
+    "OwnKey",
+    "builders_for",
     "check_equal",
     "check_key",
     "has_key",
+    "installed",
     "key_pair",
     "key_problem",
     "missing_signatures",
+    "own_key",
+    "public_keys",
     "sign",
     "verify",
 ]
@@ -41,7 +48,21 @@ _HINTS = {
     "rotation: it was signed with another key",
     Verdict.OTHER_CONTENT: "find out who may push to this repository, then build and push again: "
     "it has another image's signature",
+    Verdict.LAPTOP: "run the pipeline for its commit: only what the CI server signed is deployed "
+    "there",
 }
+
+
+@dataclass(frozen=True)
+class OwnKey:
+    """The signing key of this machine."""
+
+    program: Cosign
+    private: str
+    """As `cosign.signing_key` returns it."""
+    public: Path
+    builder: Builder
+    """Whose key it is."""
 
 
 def has_key() -> bool:
@@ -65,11 +86,12 @@ def key_problem(
                 return None, f"the signing key: a pipeline gives {cosign.KEY} only to `push`"
             raise _no_key(environment)
         if declaration.signing:
-            _public_key(declaration, root)
+            public_keys(declaration, root)
         program = programs.find("cosign")
         if program is None and programs.can_install("cosign"):
             return None, "the signing key: cosign, which opens it, is not installed yet"
-        _check_key(declaration, Cosign(program or programs.require("cosign")), key, root)
+        with own_key(declaration, root, Cosign(program or programs.require("cosign"))):
+            pass
     except DeliveryError as error:
         return Problem.from_error(error), ""
     return None, ""
@@ -77,9 +99,9 @@ def key_problem(
 
 def check_key(declaration: Declaration, environment: str, root: Path = ROOT) -> None:
     """Raise the problem of the key as an error, in a pipeline too; installs cosign if needed."""
-    key = cosign.signing_key()
-    if key:
-        _check_key(declaration, _cosign(), key, root)
+    if has_key():
+        with own_key(declaration, root):
+            pass
     elif _requires_key(declaration, environment):
         raise _no_key(environment)
 
@@ -92,14 +114,10 @@ def missing_signatures(
     sources: for each reference (REPOSITORY@sha256:…) the content key or image that its signature
     has to name, or "" if any signature of our key will do.
     """
-    key = cosign.signing_key()
-    if not key or not sources:
+    if not has_key() or not sources:
         return []
-    program = _cosign()
-    if declaration.signing:
-        return _unsigned(program, _public_key(declaration, root), sources)
-    with _public_half(program, key) as public:
-        return _unsigned(program, public, sources)
+    with own_key(declaration, root, only_checks=True) as key:
+        return _unsigned(key, sources)
 
 
 def check_equal(parts: Mapping[str, tuple[str, str]]) -> None:
@@ -135,15 +153,12 @@ def sign(
     sources: by reference, what its signature names as its source; a signature without it does not
     count. existing: references that were not made here, and are an error unless they are signed.
     """
-    key = cosign.signing_key()
-    if not key or not pinned:
+    if not has_key() or not pinned:
         return
-    program = _cosign()
     _check_existence(pinned)
     made = {reference: (sources or {}).get(reference, "") for reference in pinned}
-    with console.step("sign") as step, _public_half(program, key) as public:
-        _check_pair(declaration, public, root)
-        unsigned = _unsigned(program, public, made)
+    with console.step("sign") as step, own_key(declaration, root) as key:
+        unsigned = _unsigned(key, made)
         if lost := [reference for reference in unsigned if reference in existing]:
             raise SignatureError(
                 f"cannot sign {', '.join(lost)}: it was not made here, and has lost its signature",
@@ -152,27 +167,90 @@ def sign(
         if unsigned:
             named = [reference for reference in unsigned if made[reference]]
             annotations = {_digest(reference): made[reference] for reference in named}
-            program.sign(key, unsigned, annotations)
+            key.program.sign(key.private, unsigned, annotations)
         step.done(f"{len(unsigned)} signed, {len(pinned) - len(unsigned)} signed before")
 
 
-def verify(declaration: Declaration, pinned: Sequence[str], root: Path = ROOT) -> None:
-    """Raise SignatureError for references without a good signature for signing.public_key."""
-    public = _public_key(declaration, root)
+def verify(
+    declaration: Declaration,
+    pinned: Sequence[str],
+    root: Path = ROOT,
+    *,
+    builders: Collection[Builder] = tuple(Builder),
+) -> None:
+    """Raise SignatureError for references without a good signature of one of these builders."""
+    keys = public_keys(declaration, root)
     if not pinned:
         return
-    program = _cosign()
+    program = installed()
     with console.step("signatures") as step:
         _check_existence(pinned)
-        verdicts = program.verdicts(public, pinned)
-        bad = {
-            reference: verdict
-            for reference, verdict in verdicts.items()
-            if verdict is not Verdict.GOOD
-        }
-        if bad:
+        verdicts = program.verdicts(keys[Builder.CI], pinned)
+        others = [name for name, verdict in verdicts.items() if verdict is not Verdict.GOOD]
+        if others and Builder.LAPTOP in keys:
+            accepted = Verdict.GOOD if Builder.LAPTOP in builders else Verdict.LAPTOP
+            by_laptop = program.verdicts(keys[Builder.LAPTOP], others)
+            good = [name for name, verdict in by_laptop.items() if verdict is Verdict.GOOD]
+            verdicts |= dict.fromkeys(good, accepted)
+        if bad := {name: each for name, each in verdicts.items() if each is not Verdict.GOOD}:
             raise _refusal(bad, len(pinned))
         step.done(f"{len(pinned)} good")
+
+
+def builders_for(declaration: Declaration, environment: str) -> tuple[Builder, ...]:
+    """Whose builds an environment takes: that of the release line only those of the CI server."""
+    is_release = environment == declaration.gitflow.deploys.get("release")
+    return (Builder.CI,) if is_release else tuple(Builder)
+
+
+@contextmanager
+def own_key(
+    declaration: Declaration,
+    root: Path = ROOT,
+    program: Cosign | None = None,
+    *,
+    only_checks: bool = False,
+) -> Iterator[OwnKey]:
+    """Our signing key; SignatureError unless its public half is declared, if any is.
+
+    only_checks: nothing is signed, so that a single declared key is taken for ours, unopened.
+    """
+    program, private = program or installed(), cosign.signing_key()
+    if only_checks and declaration.signing:
+        (builder, declared), *others = public_keys(declaration, root).items()
+        if not others:
+            yield OwnKey(program, private, declared, builder)
+            return
+    with tempfile.TemporaryDirectory(prefix="delivery-sign-") as folder:
+        public = Path(folder) / "own.pub"
+        public.write_text(program.public_half(private), encoding="utf-8")
+        yield OwnKey(program, private, public, _builder_of(declaration, public, root))
+
+
+def public_keys(declaration: Declaration, root: Path = ROOT) -> dict[Builder, Path]:
+    """The files of the declared public keys, by the builder that has the private half."""
+    declared = declaration.signing
+    if declared is None:
+        raise DeclarationError(
+            "cannot check signatures: delivery.toml names no public key",
+            hint='add a table [signing] with public_key = "FILE"; '
+            "`./run inv signing.keys --to DIR` makes a key pair",
+        )
+    named = {Builder.CI: declared.public_key, Builder.LAPTOP: declared.laptop_public_key}
+    keys = {builder: root / name for builder, name in named.items() if name}
+    for builder, file in keys.items():
+        if not file.is_file() or not os.access(file, os.R_OK):
+            key = "public_key" if builder is Builder.CI else "laptop_public_key"
+            raise DeclarationError(
+                f"cannot check signatures: signing.{key}: {file} is not a readable file",
+                hint="commit the public half of the pair under that name",
+            )
+    return keys
+
+
+def installed() -> Cosign:
+    """cosign, installed if needed, and without a line of output otherwise."""
+    return Cosign(programs.find("cosign") or programs.ensure("cosign"))
 
 
 def key_pair(folder: Path, password: str) -> None:
@@ -185,7 +263,7 @@ def key_pair(folder: Path, password: str) -> None:
             f"cannot make a key pair: {' and '.join(existing)} {verb}",
             hint="name another folder; what a lost key signed has to be signed again",
         )
-    program = _cosign()
+    program = installed()
     folder.mkdir(parents=True, exist_ok=True)
     with console.step("key pair") as step:
         program.generate(prefix, password)
@@ -198,13 +276,9 @@ def key_pair(folder: Path, password: str) -> None:
     )
 
 
-def _check_key(declaration: Declaration, program: Cosign, key: str, root: Path) -> None:
-    with _public_half(program, key) as public:
-        _check_pair(declaration, public, root)
-
-
 def _requires_key(declaration: Declaration, environment: str) -> bool:
-    return bool(environment) and declaration.environments[environment].signed
+    declared = declaration.environment(environment)
+    return declared is not None and declared.signed
 
 
 def _no_key(environment: str) -> SignatureError:
@@ -215,16 +289,7 @@ def _no_key(environment: str) -> SignatureError:
     )
 
 
-@contextmanager
-def _public_half(program: Cosign, key: str) -> Iterator[Path]:
-    """A file with the public half of our signing key."""
-    with tempfile.TemporaryDirectory(prefix="delivery-sign-") as folder:
-        public = Path(folder) / "own.pub"
-        public.write_text(program.public_half(key), encoding="utf-8")
-        yield public
-
-
-def _unsigned(program: Cosign, public: Path, sources: Mapping[str, str]) -> list[str]:
+def _unsigned(key: OwnKey, sources: Mapping[str, str]) -> list[str]:
     """The references without a good signature that names their source, if any.
 
     All signatures of one call name the sources of all, each by the digest that it belongs to.
@@ -232,7 +297,7 @@ def _unsigned(program: Cosign, public: Path, sources: Mapping[str, str]) -> list
     unsigned = []
     for reference, source in sources.items():
         annotations = {_digest(reference): source} if source else None
-        verdicts = program.verdicts(public, [reference], annotations)
+        verdicts = key.program.verdicts(key.public, [reference], annotations)
         if verdicts[reference] is not Verdict.GOOD:
             unsigned.append(reference)
     return unsigned
@@ -240,11 +305,6 @@ def _unsigned(program: Cosign, public: Path, sources: Mapping[str, str]) -> list
 
 def _digest(reference: str) -> str:
     return reference.partition("@")[2]
-
-
-def _cosign() -> Cosign:
-    """cosign, installed if needed, and without a line of output otherwise."""
-    return Cosign(programs.find("cosign") or programs.ensure("cosign"))
 
 
 def _check_existence(pinned: Sequence[str]) -> None:
@@ -260,34 +320,20 @@ def _check_existence(pinned: Sequence[str]) -> None:
             )
 
 
-def _check_pair(declaration: Declaration, public: Path, root: Path) -> None:
-    """Raise SignatureError unless this public key is that of the declaration, if it has any."""
+def _builder_of(declaration: Declaration, public: Path, root: Path) -> Builder:
+    """Whose key this public key is; without a declared key there is only the CI server's."""
     if declaration.signing is None:
-        return
-    declared = _public_key(declaration, root)
-    if declared.read_text(encoding="utf-8").split() != public.read_text(encoding="utf-8").split():
-        raise SignatureError(
-            f"cannot sign: {cosign.KEY} is not the private half of "
-            f"{declaration.signing.public_key}, which deploys check signatures with",
-            hint=f"set {cosign.KEY} to the key of that pair, or change signing.public_key in "
-            "delivery.toml",
-        )
-
-
-def _public_key(declaration: Declaration, root: Path) -> Path:
-    if declaration.signing is None:
-        raise DeclarationError(
-            "cannot check signatures: delivery.toml names no public key",
-            hint='add a table [signing] with public_key = "FILE"; '
-            "`./run inv signing.keys --to DIR` makes a key pair",
-        )
-    file = root / declaration.signing.public_key
-    if not file.is_file() or not os.access(file, os.R_OK):
-        raise DeclarationError(
-            f"cannot check signatures: signing.public_key: {file} is not a readable file",
-            hint="commit the public half of the pair under that name",
-        )
-    return file
+        return Builder.CI
+    own = public.read_text(encoding="utf-8").split()
+    for builder, file in public_keys(declaration, root).items():
+        if file.read_text(encoding="utf-8").split() == own:
+            return builder
+    raise SignatureError(
+        f"cannot sign: {cosign.KEY} is not the private half of "
+        f"{declaration.signing.public_key}, which deploys check signatures with",
+        hint=f"set {cosign.KEY} to the key of that pair, or change signing.public_key in "
+        "delivery.toml",
+    )
 
 
 def _refusal(bad: Mapping[str, Verdict], count: int) -> SignatureError:

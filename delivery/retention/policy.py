@@ -45,6 +45,7 @@ class StoredManifest:
     tags: tuple[str, ...]
     belongs_to: frozenset[str]  # the digests that it is attached to, or the indexes it is part of
     blobs: Mapping[str, int]  # the size of each blob and of the manifest itself, by digest
+    members: frozenset[str] = frozenset()  # the digests of its images, if it is an index
 
     @property
     def pinned(self) -> str:
@@ -108,7 +109,10 @@ class PrunePlan:
 
     @property
     def removed(self) -> tuple[StoredManifest, ...]:
-        """The manifests to remove: a release before its images, a part before its whole."""
+        """The manifests to remove: a release before its images, an attachment before its subject.
+
+        An index before its members: what an interrupted run leaves is whole.
+        """
         return tuple(verdict.manifest for verdict in self.verdicts if verdict.is_removed)
 
     @property
@@ -242,22 +246,35 @@ class _Decision:
             return Verdict(manifest, whole.is_removed, reason, whole.is_unnamed)
         return Verdict(manifest, *own) if own else self._unnamed(manifest)
 
-    def removal_order(self, verdict: Verdict) -> tuple[bool, int, int, tuple[str, ...], str]:
-        """The removed manifests first, by repository, and a part before its whole."""
+    def removal_order(
+        self, verdict: Verdict
+    ) -> tuple[bool, int, tuple[int, int], tuple[str, ...], str]:
+        """The removed manifests first, by repository, an attachment before its subject."""
         manifest = verdict.manifest
         repository = self.contents.repositories.index(manifest.repository)
-        depth = self._depth(manifest)
-        return not verdict.is_removed, repository, -depth, manifest.tags, manifest.digest
+        rank = self._rank(manifest)
+        return not verdict.is_removed, repository, rank, manifest.tags, manifest.digest
 
     def _wholes(self, manifest: StoredManifest, parts: frozenset[str]) -> list[StoredManifest]:
         """The manifests of the registry that a manifest belongs to."""
         keys = [(manifest.repository, digest) for digest in sorted(manifest.belongs_to - parts)]
         return [self.manifests[key] for key in keys if key in self.manifests]
 
-    def _depth(self, manifest: StoredManifest, parts: frozenset[str] = frozenset()) -> int:
+    def _rank(
+        self, manifest: StoredManifest, parts: frozenset[str] = frozenset()
+    ) -> tuple[int, int]:
+        """A member ranks after its index, an attachment before its subject."""
         parts |= {manifest.digest}
-        wholes = self._wholes(manifest, parts)
-        return max((1 + self._depth(whole, parts) for whole in wholes), default=0)
+        indexes, subjects = list[tuple[int, int]](), list[tuple[int, int]]()
+        for whole in self._wholes(manifest, parts):
+            group = indexes if manifest.digest in whole.members else subjects
+            group.append(self._rank(whole, parts))
+        if indexes:
+            return max(indexes)[0] + 1, 0
+        if not subjects:
+            return 0, 0
+        level, rank = min(subjects)
+        return level, rank - 1
 
     def _own_reason(self, manifest: StoredManifest) -> _Reason | None:
         """What uses and releases say of a manifest, whatever it belongs to."""

@@ -9,8 +9,7 @@ from datetime import date
 from pathlib import Path
 
 from delivery import console
-from delivery.deploy import target
-from delivery.deploy.helm import Helm
+from delivery.deploy import previews, target
 from delivery.deploy.history import Revision
 from delivery.deploy.target import Target
 from delivery.errors import CommandError, DeclarationError, DeployError, RegistryError
@@ -186,6 +185,7 @@ def _read_repository(
             tuple(tags.get(digest, ())),
             frozenset(wholes.get(digest, ())),
             _blobs(manifest),
+            _members(manifest, tags.get(digest, ())),
         )
         for digest, manifest in manifests.items()
     ]
@@ -204,6 +204,13 @@ def _parts(
     if not subjects:
         for referrer in registry.referrers(repository, digest):
             yield referrer.digest, digest
+
+
+def _members(manifest: Manifest, tags: Iterable[str]) -> frozenset[str]:
+    """The digests of the images of an index; a list of referrers, by its tag, has none."""
+    if any(map(subject_of, tags)):
+        return frozenset()
+    return frozenset(entry["digest"] for entry in manifest.manifest.get("manifests") or ())
 
 
 def _blobs(manifest: Manifest) -> dict[str, int]:
@@ -270,6 +277,8 @@ def _environment_uses(declaration: Declaration, names: Sequence[str]) -> list[Us
         try:
             with console.step(f"ask {name} what it runs") as step:
                 revisions = _target_uses(name, targets, declaration.contexts(name))
+                if name == declaration.preview:
+                    revisions += _preview_uses(declaration, targets)
                 step.done(f"{len(revisions)} revisions that it runs or may roll back to")
         except DeployError as error:
             failures[name] = error
@@ -297,6 +306,18 @@ def _target_uses(name: str, targets: Sequence[Target], contexts: Sequence[str]) 
     return [use for each in targets for use in _revision_uses(each)]
 
 
+def _preview_uses(declaration: Declaration, targets: Sequence[Target]) -> list[Use]:
+    try:
+        made = [each for base in targets for each in previews.targets(declaration, base)]
+    except CommandError as error:
+        raise DeployError(
+            f"cannot ask previews what they run: {error.reason}",
+            details=error.details,
+            hint=f"allow to list namespaces, or {_pass_without(declaration.preview)}",
+        ) from error
+    return [use for each in made for use in _revision_uses(each)]
+
+
 def _pass_without(*names: str) -> str:
     flags = " ".join(f"--without {name}" for name in names)
     use = "it alone uses" if len(names) == 1 else "they alone use"
@@ -309,7 +330,7 @@ def _revision_uses(target: Target) -> list[Use]:
     try:
         target.kubernetes.reach()
         revisions = target.helm.history().revisions
-        return [_revision_use(user, target.helm, revision) for revision in revisions]
+        return [_revision_use(user, revision) for revision in revisions]
     except (CommandError, DeployError) as error:
         raise DeployError(
             f"cannot ask {user} what it runs: {error.reason}",
@@ -318,10 +339,10 @@ def _revision_uses(target: Target) -> list[Use]:
         ) from error
 
 
-def _revision_use(user: str, helm: Helm, revision: Revision) -> Use:
-    manifest = helm.manifest(revision.number)
+def _revision_use(user: str, revision: Revision) -> Use:
+    manifest = revision.manifest
     # The values have the images of this project, the manifest also those of the chart itself.
-    texts = (manifest.objects, manifest.hooks, json.dumps(helm.values(revision.number)))
+    texts = (manifest.objects, manifest.hooks, json.dumps(revision.values))
     digests = frozenset(digest for text in texts for digest in _DIGEST.findall(text))
     version = _CHART_VERSION.search(revision.chart)
     return Use(f"{user}, revision {revision.number}", digests, version[1] if version else "")

@@ -1,1 +1,1 @@
-"""Look for secrets."""
+"""Look for secrets, and for known vulnerabilities: scanning, gate, vulnerabilities."""

@@ -1,4 +1,4 @@
-"""`inv ci.check`: the checks that come before publishing."""
+"""`inv ci.check`, `ci.report`: the checks that come before publishing, and what they measured."""
 
 from __future__ import annotations
 
@@ -14,9 +14,10 @@ from delivery.tasks.decorator import task
 if TYPE_CHECKING:
     from delivery.project.declaration import Declaration
 
-__all__ = ["check"]
+__all__ = ["check", "report"]
 
 _LOCAL_REGISTRY = "localhost:5001"
+_REPORTS = ("coverage", "sonar")
 
 
 @task(
@@ -29,9 +30,8 @@ _LOCAL_REGISTRY = "localhost:5001"
 def check(_context: Context, of: str) -> None:
     """Run the nox sessions of a part, like a stage of the pipeline.
 
-    Tests push to a local registry: their code may not be reviewed yet.
+    Tests push to a local registry: their code may not be reviewed yet. Measures the coverage.
     """
-    from delivery import process
     from delivery.project import files
 
     declaration = files.load_declaration()
@@ -39,20 +39,40 @@ def check(_context: Context, of: str) -> None:
     if of not in parts:
         hint = did_you_mean(of, parts)
         raise DeclarationError(f"cannot check {of}: no such part", hint=hint)
-    environment = {"DELIVERY_REGISTRY": _registry(declaration)}
+    environment = {"DELIVERY_REGISTRY": _registry(declaration), "DELIVERY_COVERAGE": "1"}
     try:
-        argv = [sys.executable, "-m", "nox", "--tags", of]
-        process.stream(
-            argv,
-            doing=f"check {of}",
-            on_line=lambda line: console.say(line.rstrip("\n")),
-            options=process.Options(env=environment),
-        )
+        _nox(["--tags", of], f"check {of}", environment)
     except CommandError as error:
         raise TestError(
             f"cannot pass the checks of {of}: a session failed",
             hint=f"see above; `./run nox -t {of}` runs the same",
         ) from error
+
+
+@task(help={"of": "coverage: changed lines that no test has run; sonar: all of it to SonarQube"})
+def report(_context: Context, of: str) -> None:
+    """Report what `ci.check` has measured. No share of covered lines fails it."""
+    if of not in _REPORTS:
+        hint = did_you_mean(of, _REPORTS)
+        raise DeclarationError(f"cannot report {of}: no such report", hint=hint)
+    try:
+        _nox(["--session", of], f"report {of}", {})
+    except CommandError as error:
+        raise TestError(
+            f"cannot report {of}: the session failed",
+            hint=f"see above; `./run nox -s {of}` runs the same",
+        ) from error
+
+
+def _nox(arguments: list[str], doing: str, environment: dict[str, str]) -> None:
+    from delivery import process
+
+    process.stream(
+        [sys.executable, "-m", "nox", *arguments],
+        doing=doing,
+        on_line=lambda line: console.say(line.rstrip("\n")),
+        options=process.Options(env=environment),
+    )
 
 
 def _registry(declaration: Declaration) -> str:

@@ -15,6 +15,7 @@ from invoke.exceptions import Exit
 
 from delivery import console, process
 from delivery.errors import DeliveryError, TerminatedError
+from delivery.machine import pipeline
 
 __all__ = ["task"]
 
@@ -76,8 +77,8 @@ def task(
 def _recorded(
     stage: str, step: str, keywords: Mapping[str, Any], about: str, unless: str
 ) -> AbstractContextManager[None]:
-    if not stage or (unless and keywords.get(unless)):
-        return nullcontext()
+    if not stage or not pipeline() or (unless and keywords.get(unless)):
+        return nullcontext()  # a run by hand is not recorded
     from delivery.records import recorder
 
     part = str(keywords.get(about) or "") if about else ""

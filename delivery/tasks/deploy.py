@@ -1,13 +1,22 @@
-"""`inv deploy`, `rollback`, `undeploy`, `verify`: releases in environments."""
+"""`inv deploy`, `diff`, `drift`, `render`, `rollback`, `undeploy`, `verify`: releases."""
 
 from __future__ import annotations
 
+from pathlib import Path
+from typing import TYPE_CHECKING
+
 from invoke.context import Context
+from invoke.exceptions import Exit
 
 from delivery import console
 from delivery.tasks.decorator import task
 
-__all__ = ["deploy", "rollback", "undeploy", "verify"]
+if TYPE_CHECKING:
+    from delivery.deploy.comparison import Comparison
+
+__all__ = ["deploy", "diff", "drift", "render", "rollback", "undeploy", "verify"]
+
+_CHANGED = 3  # the exit code of a comparison that finds a difference
 
 _HELP = {
     "environment": "local, develop, staging or production; default: ask at a terminal",
@@ -16,18 +25,26 @@ _HELP = {
     "timeout": "how long to wait until everything is ready: 90s, 10m",
     "lock-timeout": "how long to wait for another deploy to finish",
 }
+# What is deployed, and where to.
+_REQUEST_HELP = {
+    "environment": "local (the default), develop, staging, production, preview or a preview's name",
+    "version": "X.Y.Z; for local also current (the sources) or deployed (what runs)",
+    "release": "a release.json; the registry must have this release",
+    "signed": "require signatures, even if the environment does not",
+    "plan": "the file of `inv plan --file FILE`: what it says, in the environment that it says",
+    "context": _HELP["context"],
+}
 
 
 @task(
     help={
         **_HELP,
-        "environment": "local (the default), develop, staging or production",
+        **_REQUEST_HELP,
         "platform": "kubernetes (the default) or docker",
-        "version": "X.Y.Z; for local also current (the sources) or deployed (what runs)",
-        "release": "a release.json; the registry must have this release",
-        "signed": "require signatures, even if the environment does not",
-        "plan": "the file of `inv plan --file FILE`: deploy what it says to where it says",
+        "soak": "how long to watch the new version, and roll it back for trouble: 10m, 0 for not",
         "rollback": "--no-rollback keeps a failed revision",
+        "dry-run": "change nothing: show what `inv diff` shows, with its exit code",
+        "override": "why to deploy although the environment is frozen; it is recorded",
     }
 )
 def deploy(
@@ -42,7 +59,10 @@ def deploy(
     yes: bool = False,
     timeout: str = "10m",
     lock_timeout: str = "30m",
+    soak: str = "",
     rollback: bool = True,
+    dry_run: bool = False,
+    override: str = "",
 ) -> None:
     """Deploy a version and wait until it is ready.
 
@@ -52,17 +72,115 @@ def deploy(
     from delivery.deploy import deploying, selection, target
     from delivery.project import files
 
-    options = target.parse_options(timeout, lock_timeout, rollback=rollback)
+    options = target.parse_options(timeout, lock_timeout, rollback=rollback, soak=soak)
     request = selection.DeployRequest(
-        environment, version, release, plan, context, signed=signed, yes=yes
+        environment, version, release, plan, context, signed=signed, yes=yes, override=override
     )
     declaration = files.load_declaration()
-    if selection.choose_platform(request, platform) == selection.DOCKER:
+    if dry_run:
+        from delivery.deploy import comparing
+
+        selection.check_comparable(platform)
+        comparison = comparing.compare(declaration, request)
+        console.diff(comparison.lines())
+        _exit(comparison)
+    elif selection.choose_platform(request, platform) == selection.DOCKER:
         from delivery.platform import startup
 
         startup.deploy(declaration, request).say()
     else:
         deploying.deploy(declaration, request, options)
+
+
+@task(
+    help={
+        **_REQUEST_HELP,
+        "to": "another environment: compare what both run",
+        "file": "also write it to this file, as text or (with --json) as JSON",
+    }
+)
+def diff(
+    _context: Context,
+    environment: str = "",
+    to: str = "",
+    version: str = "",
+    release: str = "",
+    plan: str = "",
+    signed: bool = False,
+    context: str = "",
+    file: str = "",
+    json_: bool = False,
+) -> None:
+    """Show what a deploy would change: versions, commits and objects; change nothing.
+
+    Exits with 3 if something would change. Asks the cluster by a dry run. Secrets are masked.
+    """
+    from delivery.deploy import comparing, selection
+    from delivery.project import files
+
+    request = selection.DeployRequest(environment, version, release, plan, context, signed=signed)
+    declaration = files.load_declaration()
+    if to:
+        comparison = comparing.compare_environments(declaration, request, to)
+    else:
+        comparison = comparing.compare(declaration, request)
+    if file:
+        files.write_text(Path(file), comparison.text(as_json=json_), "the comparison")
+    if json_:
+        console.data(comparison.to_json())
+    else:
+        console.diff(comparison.lines())
+    _exit(comparison)
+
+
+def _exit(comparison: Comparison) -> None:
+    """Exit with _CHANGED if something would change."""
+    if comparison.is_changed:
+        raise Exit(code=_CHANGED)
+
+
+@task(help={"environment": _HELP["environment"], "context": _HELP["context"]})
+def drift(_context: Context, environment: str = "", context: str = "", json_: bool = False) -> None:
+    """Show how live objects differ from what was deployed, who changed them, and when.
+
+    Exits with 3 if something differs. `inv deploy` sets back what was changed or deleted.
+    """
+    from dataclasses import asdict
+
+    from delivery.deploy import drifting, selection
+    from delivery.project import files
+
+    request = selection.DeployRequest(environment, context=context)
+    found = drifting.find_drift(files.load_declaration(), request)
+    if json_:
+        console.data([asdict(each) for each in found])
+    elif found:
+        console.table("drift", drifting.COLUMNS, drifting.rows(found))
+    if found:
+        raise Exit(code=_CHANGED)
+
+
+@task(help=_REQUEST_HELP)
+def render(
+    _context: Context,
+    environment: str = "",
+    version: str = "",
+    release: str = "",
+    plan: str = "",
+    signed: bool = False,
+    context: str = "",
+) -> None:
+    """Print the manifests that a deploy would apply, and change nothing.
+
+    Only they go to stdout. Hooks, such as the chart's tests, come last. Secrets are in them.
+    """
+    from delivery.deploy import comparing, selection
+    from delivery.project import files
+
+    request = selection.DeployRequest(environment, version, release, plan, context, signed=signed)
+    with console.to_stderr():
+        manifest = comparing.render(files.load_declaration(), request).manifest
+    console.data(f"{manifest.objects}\n{manifest.hooks}")
 
 
 @task(
@@ -138,6 +256,7 @@ def verify(
     from delivery.project import files
 
     options = target.parse_options(timeout, lock_timeout, rollback=rollback)
-    environment = selection.environment_to_verify(environment, plan)
-    verified = reverting.verify(files.load_declaration(), environment, context, options)
+    declaration = files.load_declaration()
+    environment = selection.environment_to_verify(declaration, environment, plan)
+    verified = reverting.verify(declaration, environment, context, options)
     console.say(f"{verified}: verified")

@@ -25,10 +25,13 @@ __all__ = ["build", "ensure", "plan", "push", "sizes"]
 
 _PLAN_HELP = "a plan that `inv plan --file FILE` wrote; fail unless it is unchanged"
 # By the value of --say, for a pipeline that chooses its stages.
-_FACTS: dict[str, Callable[[Decision], str]] = {
-    "pushes": lambda decision: str(decision.pushes).lower(),
-    "environment": lambda decision: decision.environment,
-    "approval": lambda decision: str("approval" in decision.gates).lower(),
+_FACTS: dict[str, Callable[[Decision, Declaration], str]] = {
+    "pushes": lambda decision, _: (
+        "images" if decision.pushes_images and not decision.pushes else str(decision.pushes).lower()
+    ),
+    # A pipeline has credentials by declared names: all previews share theirs.
+    "environment": lambda decision, declaration: declaration.declared_name(decision.environment),
+    "approval": lambda decision, _: str("approval" in decision.gates).lower(),
 }
 
 
@@ -37,7 +40,7 @@ _FACTS: dict[str, Callable[[Decision], str]] = {
     unless="say",
     help={
         "branch": "decide for this branch instead of the current branch",
-        "file": "also write it to this file, for --plan",
+        "file": "also write it to this file, for --plan: git ignores .delivery/plan.json",
         "say": f"print only a fact, without the registry: {', '.join(_FACTS)}",
     },
 )
@@ -51,17 +54,15 @@ def plan(
     """
     from delivery.build import planning
     from delivery.project import files
-    from delivery.registry.client import Registry, is_reachable
+    from delivery.registry import client
     from delivery.release import preflight, problems
 
     declaration = files.load_declaration()
     if say:
         _say(say, declaration, branch)
         return
-    address = declaration.registry.address
-    planned = preflight.checked_plan(
-        declaration, Registry(address) if is_reachable(address) else None, branch
-    )
+    registry = client.find(declaration.registry.address)
+    planned = preflight.checked_plan(declaration, registry, branch)
     if file:
         planning.write(planned, Path(file))
     if json_:
@@ -107,16 +108,22 @@ def build(_context: Context, plan: str = "") -> None:
 def push(_context: Context, plan: str = "") -> None:
     """Build what the registry lacks and publish: images, chart, version tags, release.
 
-    Writes .delivery/release.json. Does nothing on a branch that gitflow does not publish.
+    On the candidate and release lines, vulnerabilities with a fix block it. Writes
+    .delivery/release.json. For a preview it pushes images by content key alone. Does nothing on a
+    branch that gitflow does not publish.
     """
     from delivery.release import releasing
+    from delivery.scan import gate
 
     declaration, registry, planned = _checked_plan()
     _check_unchanged(plan, planned)
-    if not planned.decision.pushes:
+    if planned.decision.pushes:
+        check = gate.before_release(declaration, registry)
+        releasing.publish(declaration, registry, planned, check)
+    elif planned.decision.pushes_images:
+        releasing.push_images(declaration, registry)
+    else:
         console.say(f"nothing is pushed: {planned.decision.because}")
-        return
-    releasing.publish(declaration, registry, planned)
 
 
 def _say(fact: str, declaration: Declaration, branch: str) -> None:
@@ -125,24 +132,25 @@ def _say(fact: str, declaration: Declaration, branch: str) -> None:
     if fact not in _FACTS:
         hint = did_you_mean(fact, _FACTS)
         raise DeclarationError(f"cannot say {fact}: a plan has no such fact", hint=hint)
-    console.say(_FACTS[fact](gather.load_decision(declaration, files.ROOT, branch)))
+    decision = gather.load_decision(declaration, files.ROOT, branch)
+    console.say(_FACTS[fact](decision, declaration))
 
 
 @functools.cache
 def _checked_plan() -> tuple[Declaration, Registry, Plan]:
     """The plan of this run, made once: `inv build push` pushes what it has built."""
     from delivery.project import files
-    from delivery.registry import local_registry
-    from delivery.registry.client import is_reachable
+    from delivery.registry import client, local_registry
     from delivery.release import preflight, problems
 
     declaration = files.load_declaration()
-    if not is_reachable(declaration.registry.address):
+    registry = client.find(declaration.registry.address)
+    if registry is None:
         # A local registry is started, and maybe built, only for a plan without problems.
         error = problems.refusal(preflight.checked_plan(declaration, None), "publish")
         if error:
             raise error
-    registry = local_registry.connect(declaration)
+        registry = local_registry.connect(declaration)
     return declaration, registry, preflight.checked_plan(declaration, registry)
 
 
@@ -170,8 +178,9 @@ def sizes(_context: Context, json_: bool = False) -> None:
         )
     registry = Registry(files.load_declaration().registry.address)
     images = {
-        name: read_sizes(registry, image.repository, image.digest)
+        f"{name} {platform}".rstrip(): layers
         for name, image in release.images.items()
+        for platform, layers in read_sizes(registry, image.repository, image.digest).items()
     }
     if json_:
         console.data({name: [asdict(layer) for layer in layers] for name, layers in images.items()})

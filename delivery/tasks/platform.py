@@ -1,6 +1,8 @@
-"""`inv up`, `dev`, `down`, `status`, `logs`, `doctor`: the platform on this machine."""
+"""`inv up`, `dev`, `down`, `status`, `logs`, `open`, `doctor`: what runs here, or elsewhere."""
 
 from __future__ import annotations
+
+from typing import TYPE_CHECKING
 
 from invoke.context import Context
 
@@ -8,7 +10,16 @@ from delivery import console
 from delivery.errors import DeclarationError
 from delivery.tasks.decorator import task
 
-__all__ = ["dev", "doctor", "down", "logs", "status", "up"]
+if TYPE_CHECKING:
+    from delivery.platform.overview import Status
+    from delivery.project.declaration import Declaration
+
+__all__ = ["dev", "doctor", "down", "logs", "open_", "status", "up"]
+
+_ENVIRONMENT_HELP = {
+    "environment": "one of delivery.toml, on Kubernetes; default: the platform on this machine",
+    "context": "the kube context, of the environment's contexts; default: the current context",
+}
 
 
 @task(help={"monitoring": "also run Prometheus"})
@@ -74,50 +85,123 @@ def down(
     shutdown.down(files.load_declaration(), volumes=volumes, registry=registry, yes=yes)
 
 
-@task()
-def status(_context: Context, json_: bool = False) -> None:
-    """Show the engine, the images, the platform and the reachable environments.
+@task(help=_ENVIRONMENT_HELP)
+def status(
+    _context: Context, environment: str = "", context: str = "", json_: bool = False
+) -> None:
+    """Show the engine, the images, the platform and the reachable environments; or one of them.
 
-    Fails if a service of the platform is down or behind.
+    Fails if a service of the platform is down or behind, or a pod of the environment is not ready.
     """
-    from delivery.platform import overview
     from delivery.project import files
 
-    current = overview.load_status(files.load_declaration())
+    declaration = files.load_declaration()
+    if environment:
+        _show_environment(declaration, environment, context, as_json=json_)
+        return
+    from delivery.platform import overview
+
+    current = overview.load_status(declaration)
     if json_:
         console.data(current.to_json())
     else:
-        console.say(
-            f"platform: {current.name}, registry {current.registry}\nengine: {current.engine}"
-        )
-        if current.shared:
-            console.say(current.shared)
-        for title, columns, rows in current.tables():
-            console.say("")
-            console.table(title, columns, rows)
-        if current.ledger:
-            console.say(f"\nledger: {current.ledger}")
-        if not current.services:
-            console.say("\nnothing is up; `./run inv up` starts the platform")
+        _show_platform(current)
     current.check()
+
+
+def _show_environment(
+    declaration: Declaration, environment: str, context: str, *, as_json: bool
+) -> None:
+    from delivery.deploy import environments
+
+    deployed = environments.load(declaration, environment, context)
+    if as_json:
+        console.data(deployed.to_json())
+    else:
+        console.table("on Kubernetes", environments.COLUMNS, [deployed.row()])
+        console.say(f"\n{deployed.table}")
+    deployed.check()
+
+
+def _show_platform(current: Status) -> None:
+    console.say(f"platform: {current.name}, registry {current.registry}\nengine: {current.engine}")
+    if current.shared:
+        console.say(current.shared)
+    for title, columns, rows in current.tables():
+        console.say("")
+        console.table(title, columns, rows)
+    if current.ledger:
+        console.say(f"\nledger: {current.ledger}")
+    if not current.services:
+        console.say("\nnothing is up; `./run inv up` starts the platform")
 
 
 @task(
     help={
+        **_ENVIRONMENT_HELP,
         "service": "api-rest, async-worker, kafka, database or prometheus; may be repeated",
+        "component": "of the environment; default: all",
         "follow": "also print new lines until interrupted",
         "tail": "how many of the last lines to print",
     },
     iterable=["service"],
 )
-def logs(_context: Context, service: list[str], follow: bool = False, tail: int = 50) -> None:
-    """Show the logs of the platform's containers."""
-    from delivery.host import engines
-    from delivery.platform import lifecycle
+def logs(
+    _context: Context,
+    service: list[str],
+    environment: str = "",
+    component: str = "",
+    context: str = "",
+    follow: bool = False,
+    tail: int = 50,
+) -> None:
+    """Show the logs of the platform's containers, or of an environment's pods."""
     from delivery.project import files
 
-    project = lifecycle.compose(engines.require(), files.load_declaration(), lifecycle.released())
+    declaration = files.load_declaration()
+    if environment:
+        from delivery.deploy import environments, target
+
+        deployed = target.connect(declaration, environment, context)
+        environments.print_logs(deployed, component, follow=follow, tail=tail)
+        return
+    if component:
+        raise DeclarationError(
+            f"cannot show the logs of the component {component}: no environment is named",
+            hint=f"pass --environment, or --service {component} for the platform on this machine",
+        )
+    from delivery.host import engines
+    from delivery.platform import lifecycle
+
+    project = lifecycle.compose(engines.require(), declaration, lifecycle.released())
     lifecycle.logs(project, service, follow=follow, tail=tail)
+
+
+@task(
+    name="open",
+    help={
+        **_ENVIRONMENT_HELP,
+        "environment": "one of delivery.toml; default: local",
+        "component": "a component with TLS; default: api-rest, the ledger",
+        "port": "of this machine; default: any",
+    },
+)
+def open_(
+    _context: Context,
+    environment: str = "local",
+    component: str = "api-rest",
+    context: str = "",
+    port: int = 0,
+) -> None:
+    """Open an environment's ledger at a port of this machine, until Ctrl-C.
+
+    The connection to the pod is TLS, verified with the environment's CA; browsers need no
+    certificate.
+    """
+    from delivery.deploy import opening
+    from delivery.project import files
+
+    opening.open_component(files.load_declaration(), environment, context, component, port)
 
 
 @task()

@@ -1,4 +1,4 @@
-"""`inv scan.secrets`: look for secrets in the repository."""
+"""`inv scan.secrets` and `inv scan.vulnerabilities`."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from delivery.errors import ScanError
 from delivery.tasks.decorator import task
 from delivery.words import plural
 
-__all__ = ["secrets"]
+__all__ = ["secrets", "vulnerabilities"]
 
 
 @task(
@@ -36,3 +36,27 @@ def secrets(_context: Context, history: bool = False, json_: bool = False) -> No
         hint="revoke or replace them first, since every clone has them; then rewrite the history. "
         "Allow false positives in ops/gitleaks.toml (docs/supply-chain.md)",
     )
+
+
+@task(
+    stage="scan",
+    step="scan.vulnerabilities",
+    unless="version",
+    help={"version": "of a release; default: what is built from this clone"},
+)
+def vulnerabilities(_context: Context, version: str = "", json_: bool = False) -> None:
+    """Look for vulnerabilities in every image of a release, ours and upstream.
+
+    Writes .delivery/scan/: vulnerabilities.json, vulnerabilities.sarif, the SBOM of each image. On
+    the candidate and release lines, fails for those with a fix that block.
+    """
+    from delivery.scan import gate
+    from delivery.scan.vulnerabilities import table_row
+
+    result = gate.scan_release(version) if version else gate.scan_clone()
+    if json_:
+        console.data(gate.report())
+    if result.findings:
+        columns = ("image", "severity", "id", "package", "fixed in", "verdict")
+        console.table("vulnerabilities", columns, [table_row(item) for item in result.findings])
+    result.check(f"pass the scan of the {result.line} line")

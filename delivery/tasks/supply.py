@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import getpass
 import os
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,6 +17,7 @@ from delivery.tasks.decorator import task
 if TYPE_CHECKING:
     from delivery.registry.client import Registry
     from delivery.release.released import Release
+    from delivery.release.sbom import Image
 
 __all__ = ["keys", "sbom", "sign", "verify"]
 
@@ -27,6 +29,7 @@ _VERSION = "of a release; default: the last release of this clone"
     help={
         "image": "its name in delivery.toml",
         "version": _VERSION,
+        "platform": "of an image for several, such as linux/arm64; default: this machine's",
         "json": "print the CycloneDX document",
     }
 )
@@ -34,14 +37,16 @@ def sbom(
     _context: Context,
     image: str,
     version: str = "",
+    platform: str = "",
     json_: bool = False,
 ) -> None:
     """Show every package in an image.
 
     They come from the SBOM that the registry has for the image; else it is made.
     """
+    from delivery.registry.client import Registry
     from delivery.release import attached_sboms
-    from delivery.release.sbom import parse, table_rows
+    from delivery.release.sbom import Image, parse, table_rows
 
     known = _release("show an SBOM", _registry(), version).images
     if image not in known:
@@ -49,12 +54,34 @@ def sbom(
             f"cannot show an SBOM: {image} is no image of this project",
             hint=did_you_mean(image, known),
         )
-    text, made = attached_sboms.read_or_make(image, known[image])
+    part = known[image]
+    whole = Image(image, part.version, part.repository, part.digest)
+    shown = _of_platform(attached_sboms.by_platform(Registry(part.repository), whole), platform)
+    text, made = attached_sboms.read_or_make(shown)
     if json_:
         console.data(text)
         return
-    title = f"{known[image].pinned}{' (new: the registry has none)' if made else ''}"
+    title = f"{shown.repository}@{shown.digest}"
+    title += " (new: the registry has none)" if made else ""
     console.table(title, ("kind", "name", "version", "licences"), table_rows(parse(text)))
+
+
+def _of_platform(images: Mapping[str, Image], platform: str) -> Image:
+    """The image of a platform, by default of this machine's, else of the first."""
+    from delivery import machine
+
+    first = next(iter(images.values()))
+    if platform and "" in images:
+        raise DeclarationError(
+            f"cannot show an SBOM for {platform}: {first.name} is no image for several platforms",
+            hint="omit --platform",
+        )
+    if platform and platform not in images:
+        raise DeclarationError(
+            f"cannot show an SBOM: there is no {first.name} for {platform}",
+            hint=f"there is one for {', '.join(images)}",
+        )
+    return images.get(platform or machine.platform(), first)
 
 
 @task(help={"to": "the folder for the two files"})
@@ -70,29 +97,33 @@ def keys(_context: Context, to: str) -> None:
 
 @task(help={"version": _VERSION})
 def sign(_context: Context, version: str = "") -> None:
-    """Sign a release: its images, its chart and its release.json.
+    """Sign a release: its images with their provenance, its chart and its release.json.
 
-    Does not check provenance, which `inv push` does.
+    Does not check who built it, which `inv push` does.
     """
     from delivery.project import files
-    from delivery.release import cosign, signing
+    from delivery.release import attesting, cosign, signing
 
     if not cosign.signing_key():
         raise DeclarationError(
             f"cannot sign: {cosign.KEY} is not set",
             hint="set it to a private key or its file; see `./run inv signing.keys`",
         )
-    signing.sign(files.load_declaration(), _references("sign", version))
+    declaration, release = files.load_declaration(), _release("sign", _registry(), version)
+    signing.sign(declaration, _references(release))
+    attesting.renew(declaration, release.images.values())
 
 
 @task(help={"version": _VERSION})
 def verify(_context: Context, version: str = "", json_: bool = False) -> None:
-    """Check the signatures of a release with the key in delivery.toml."""
+    """Check the signatures and the provenance of a release with the keys in delivery.toml."""
     from delivery.project import files
-    from delivery.release import signing
+    from delivery.release import attesting, signing
 
-    references = _references("verify signatures", version)
-    signing.verify(files.load_declaration(), references)
+    release = _release("verify signatures", _registry(), version)
+    declaration, references = files.load_declaration(), _references(release)
+    signing.verify(declaration, references)
+    attesting.verify(declaration, release.images.values())
     if json_:
         console.data({"signed": references})
 
@@ -118,14 +149,12 @@ def _release(doing: str, registry: Registry, version: str) -> Release:
     return release
 
 
-def _references(doing: str, version: str) -> list[str]:
+def _references(release: Release) -> list[str]:
     """The signed references of a release; of a local release its images."""
     from delivery.release import catalog
 
-    registry = _registry()
-    release = _release(doing, registry, version)
     return (
-        catalog.references(registry, release)
+        catalog.references(_registry(), release)
         if release.version
         else [image.pinned for image in release.images.values()]
     )

@@ -13,14 +13,12 @@ from delivery.project.files import ROOT
 from ops.bench import delivery as module
 from ops.bench.delivery import (
     AGAIN,
-    FAILED,
     HEAD,
     IMAGES,
     OURS,
     Run,
     Sources,
     contenders,
-    main,
     steps,
     table,
 )
@@ -79,10 +77,6 @@ def test_peers_build_the_same_images_each_in_its_own_path() -> None:
     baked = (ROOT / module.PEERS / "docker-bake.hcl").read_text()
     assert 'targets = ["base-image", "api-rest", "async-worker"]' in baked
     assert len({contender.path for contender in contenders()}) == len(contenders())
-
-
-def test_the_changed_file_is_a_source_of_api_rest() -> None:
-    assert (ROOT / module.CHANGED).is_file()
 
 
 @pytest.fixture
@@ -152,30 +146,6 @@ def test_a_contender_has_no_variables_of_a_ci_server(
         "COMPOSE_PROJECT_NAME=delivery-bench",
         "ITS=own",
     } <= set(printed)
-
-
-@pytest.mark.parametrize(
-    "arguments", [["--rounds", "0"], ["--changes", "-1"], ["--rounds", "many"]]
-)
-def test_wrong_numbers_are_refused(
-    arguments: list[str], capsys: pytest.CaptureFixture[str]
-) -> None:
-    with pytest.raises(SystemExit) as ended:
-        main(arguments)
-    assert ended.value.code == 2
-    assert "--rounds" in capsys.readouterr().err
-
-
-def test_a_missing_bundle_is_an_error(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    monkeypatch.setenv("BUILD_CA", "/nowhere/bundle.crt")
-    monkeypatch.setattr(module, "need", lambda *_: None)
-    assert main([]) == FAILED
-    refusal = (
-        "bench cannot find a bundle of CAs: /nowhere/bundle.crt is missing; BUILD_CA names one"
-    )
-    assert capsys.readouterr().err == f"{refusal}\n"
 
 
 def test_only_this_runs_images_are_removed(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,13 +1,12 @@
 """The command line of wrk, and its figures."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
 
 from ops.bench import http
-from ops.bench.http import Load, first_200, load
-from ops.bench.stack import BenchError
+from ops.bench.http import Load, load
 
 # wrk prints lines before that of report.lua.
 PRINTED = """Running 2s test @ http://10.0.0.2:8000/health
@@ -34,25 +33,3 @@ def test_wrk_gets_the_address_and_its_figures_are_read(
     monkeypatch.setenv("WRK", variable)
     seen = load("10.0.0.2", "/deployments", script=script, connections=64, seconds=5)
     assert seen == Load(answers=3000, rate=1500, p50=0.0015, p99=0.04, errors=321)
-
-
-def test_a_server_that_is_not_up_yet_is_retried(monkeypatch: pytest.MonkeyPatch) -> None:
-    answers: Iterator[Exception | tuple[int, None]] = iter(
-        [ConnectionRefusedError(), (503, None), (200, None)]
-    )
-
-    def request(*_: object, **__: object) -> tuple[int, None]:
-        answer = next(answers)
-        if isinstance(answer, Exception):
-            raise answer
-        return answer
-
-    monkeypatch.setattr(http, "request", request)
-    assert first_200("10.0.0.2", "/ready") > 0
-    assert list(answers) == []
-
-
-def test_a_server_without_a_200_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(http, "request", lambda *_, **__: (503, None))
-    with pytest.raises(BenchError, match=r"wait for /ready at 10\.0\.0\.2: no 200 within 0 s"):
-        first_200("10.0.0.2", "/ready", timeout=0.01)

@@ -123,26 +123,3 @@ def test_every_byte_is_counted_and_a_half_closed_client_gets_its_answer() -> Non
             assert client.recv(4096) == answered
         taken = between.take()
     assert (taken.sent, taken.received) == (len(PUT), len(answered))
-
-
-def test_a_missing_registry_ends_the_connection() -> None:
-    with socket.create_server(("127.0.0.1", 0)) as gone:
-        port = gone.getsockname()[1]
-    with relay(port) as between, connect(between.port) as client:
-        assert client.recv(10) == b""
-
-
-def test_the_end_of_the_relay_ends_its_connections(caplog: pytest.LogCaptureFixture) -> None:
-    reached = threading.Event()
-
-    def wait(connection: socket.socket) -> None:
-        reached.set()
-        assert connection.recv(10) == b""
-
-    with upstream(wait) as port:
-        with relay(port) as between:
-            client = connect(between.port)
-            assert reached.wait(10)
-        with client:
-            assert client.recv(10) == b""
-    assert caplog.messages == []

@@ -1,4 +1,4 @@
-"""The processor time of a container, the images, and the required tools."""
+"""The processor time of a container."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from ops.bench import stack as module
-from ops.bench.stack import BenchError, Container, Images, need, run
+from ops.bench.stack import BenchError, Container
 
 CONTAINER = Container("api", 42, "10.0.0.2")
 OLD = "3:memory:/docker/abc\n4:cpu,cpuacct:/docker/abc\n0::/\n"
@@ -52,32 +52,3 @@ def test_a_machine_without_processor_times_is_an_error(
     machine(NONE)
     with pytest.raises(BenchError, match="read the processor time of api"):
         CONTAINER.cpu_seconds()
-
-
-def test_the_environment_names_the_images() -> None:
-    variables = {"BASE_IMAGE": "b@1", "API_REST_IMAGE": "a@2", "ASYNC_WORKER_IMAGE": "w@3"}
-    assert Images.of(variables) == Images("b@1", "a@2", "w@3", "ledger-bench-twins")
-
-
-def test_all_missing_tools_are_named_with_their_packages(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    (tmp_path / "existing").write_text("")
-    (tmp_path / "existing").chmod(0o755)
-    monkeypatch.setenv("PATH", str(tmp_path))
-    need({"existing": "existing-cli"}, ("json",))
-    with pytest.raises(
-        BenchError, match=r"^find docker, wrk; on Debian: apt-get install docker-cli wrk$"
-    ):
-        need({"existing": "existing-cli", "docker": "docker-cli", "wrk": "wrk"}, ("json",))
-    with pytest.raises(BenchError, match=r"import no_such_module; .*nox -s bench"):
-        need({}, ("json", "no_such_module"))
-
-
-def test_a_command_gets_variables_and_reports_its_failure(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setenv("BENCH_ONE", "1")
-    assert run("sh", "-c", "echo $BENCH_ONE $BENCH_TWO", env={"BENCH_TWO": "2"}) == "1 2\n"
-    with pytest.raises(BenchError, match=r"^sh -c echo no >&2; exit 3: exit 3: no$"):
-        run("sh", "-c", "echo no >&2; exit 3", "more")

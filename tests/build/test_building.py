@@ -9,7 +9,7 @@ import pytest
 
 from delivery.build import building
 from delivery.build.plan import Images, make_images
-from delivery.errors import BuildError
+from delivery.errors import BuildError, EngineError
 from delivery.host import buildx, upstreams
 from delivery.host.buildx import Target
 from delivery.host.docker_api import Engine
@@ -64,6 +64,21 @@ def test_the_build_gets_the_declared_arguments_and_the_version(
     }
 
 
+PLATFORMS = {
+    "base-image": {"linux/amd64": "k1-amd64", "linux/arm64": "k1-arm64"},
+    "api-rest": {"linux/amd64": "k2-amd64", "linux/arm64": "k2-arm64"},
+}
+
+
+def test_an_image_is_built_for_each_planned_platform(
+    declaration: Declaration, sample: Path
+) -> None:
+    images = make_images(declaration, KEYS, {}, platforms=PLATFORMS)
+    for target in building.targets(declaration, images, images.missing, sample):
+        assert target.platforms == ("linux/amd64", "linux/arm64")
+    assert [target.platforms for target in targets(declaration, sample)] == [(), ()]
+
+
 class Builder:
     """An engine that writes layouts, or keeps images; `built` has the names of each bake."""
 
@@ -71,10 +86,17 @@ class Builder:
         self.oci_layouts = oci_layouts
         self.built: list[list[str]] = []
         self.images: set[str] = set()
+        self.pulled: list[tuple[str, str]] = []
         self.fails = False
 
     def image_labels(self, reference: str) -> dict[str, str] | None:
         return {} if reference in self.images else None
+
+    def image_digest(self, reference: str) -> str:
+        return f"sha256:{reference}"
+
+    def pull(self, reference: str, _on_line: object, *, platform: str, **_: object) -> None:
+        self.pulled.append((reference, platform))
 
     def bake(self, _engine: object, graph: list[Target], **_: object) -> None:
         self.built.append([target.name for target in graph])
@@ -103,7 +125,9 @@ def build(declaration: Declaration, sample: Path, monkeypatch: pytest.MonkeyPatc
         monkeypatch.setattr(
             upstreams,
             "ensure",
-            lambda _engine, _declaration, name, _root: builder.built.append([name]),
+            lambda _engine, _declaration, names, _root: builder.built.extend(
+                [name] for name in names
+            ),
         )
         return building.build(cast("Engine", builder), declaration, images, sample, ensured=ensured)
 
@@ -136,6 +160,16 @@ def test_an_image_is_built_once(
     assert len(builder.built) == 2
     if oci_layouts:
         assert oci_layout.digest(first["api-rest"]) == "sha256:api-rest-2"
+
+
+def test_an_image_of_unknown_materials_is_built_again(
+    build: Build, declaration: Declaration, sample: Path
+) -> None:
+    builder, images = Builder(), make_images(declaration, KEYS, {})
+    build(builder, images)
+    (sample / ".delivery" / "materials" / "api-rest@k2").unlink()
+    build(builder, images)
+    assert builder.built[-1] == ["base-image", "api-rest"]
 
 
 def test_changed_sources_are_built_and_the_old_layout_is_removed(
@@ -179,3 +213,39 @@ def test_an_interrupted_build_is_repeated(build: Build, declaration: Declaration
     layouts = build(builder, make_images(declaration, KEYS, {}))
     assert (layouts["base-image"] / "index.json").exists()
     assert builder.built[-1] == ["base-image", "api-rest"]
+
+
+def test_each_platform_of_a_base_in_the_registry_is_pulled(
+    build: Build, declaration: Declaration
+) -> None:
+    builder = Builder()
+    build(builder, make_images(declaration, KEYS, {"base-image": DIGEST}, platforms=PLATFORMS))
+    base = f"localhost:5001/base-image@{DIGEST}"
+    assert builder.pulled == [(base, "linux/amd64"), (base, "linux/arm64")]
+
+
+def test_builds_for_this_machine_and_for_declared_platforms_stand_side_by_side(
+    build: Build, declaration: Declaration
+) -> None:
+    builder = Builder()
+    own = make_images(declaration, KEYS, {})
+    declared = make_images(
+        declaration, {"base-image": "i1", "api-rest": "i2"}, {}, platforms=PLATFORMS
+    )
+    for images in (own, declared, own, declared):
+        for layout in build(builder, images).values():
+            assert layout.is_dir()
+    assert builder.built == [["debian"], ["base-image", "api-rest"]] * 2
+
+
+def test_the_classic_image_store_cannot_keep_several_platforms(
+    build: Build, declaration: Declaration
+) -> None:
+    builder = Builder(oci_layouts=False)
+    with pytest.raises(EngineError, match="classic image store") as caught:
+        build(builder, make_images(declaration, KEYS, {}, platforms=PLATFORMS))
+    assert "containerd-snapshotter" in caught.value.hint
+    assert builder.built == []
+    alone = {name: {"linux/arm64": key} for name, key in KEYS.items()}
+    build(builder, make_images(declaration, KEYS, {}, platforms=alone))
+    assert builder.built

@@ -265,3 +265,13 @@ def test_its_release_names_what_was_pushed_and_its_origin(declaration: Declarati
     assert release == Release(
         images, "0.4.1-dev.3", chart, "develop", "develop", "c0ffee", "me@here"
     )
+
+
+def test_a_plan_for_declared_platforms_names_them(declaration: Declaration) -> None:
+    single = plan(declaration)
+    assert not [line for line in single.sentences() if line.startswith("images for")]
+    keys = {name: {"linux/amd64": "a", "linux/arm64": "b"} for name in KEYS}
+    images = make_images(declaration, KEYS, {}, platforms=keys)
+    both = dataclasses.replace(single, images=images)
+    assert both.sentences()[-1] == "images for linux/amd64, linux/arm64"
+    assert read_plan(both.to_json(), file="plan.json") == both

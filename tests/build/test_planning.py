@@ -38,6 +38,57 @@ def test_another_upstream_image_changes_the_key(declaration: Declaration, sample
     )
 
 
+def with_platforms(declaration: Declaration, *platforms: str) -> Declaration:
+    build = declaration.build.model_copy(update={"platforms": platforms})
+    return declaration.model_copy(update={"build": build})
+
+
+BOTH = ("linux/amd64", "linux/arm64")
+
+
+@pytest.mark.parametrize("platform", BOTH)
+def test_an_index_has_the_key_of_each_platforms_own_image(
+    declaration: Declaration, sample: Path, monkeypatch: pytest.MonkeyPatch, platform: str
+) -> None:
+    images = planning.plan_images(declaration, None, sample, platforms=BOTH).all
+    monkeypatch.setattr(planning, "platform", lambda: platform)
+    own = planning.content_keys(declaration, sample)
+    assert {image.name: image.platforms[platform] for image in images} == own
+    assert not {image.key for image in images} & {*own.values()}
+
+
+def test_a_plan_is_for_the_declared_platforms_and_current_images_for_this_machines(
+    declaration: Declaration, clone: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(planning, "platform", lambda: "linux/amd64")
+    both = with_platforms(declaration, *BOTH)
+    planned = planning.plan_checkout(both, None, root=clone).images.all
+    assert [list(image.platforms) for image in planned] == [[*BOTH], [*BOTH]]
+    current = planning.plan_images(both, None, clone).all
+    assert [(image.platforms, image.is_index) for image in current] == [({}, False)] * 2
+    assert {image.name: image.key for image in current} == planning.content_keys(both, clone)
+
+
+def test_this_machines_platform_alone_changes_nothing(
+    declaration: Declaration, clone: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(planning, "platform", lambda: "linux/arm64")
+    declared = planning.plan_checkout(with_platforms(declaration, "linux/arm64"), None, root=clone)
+    assert declared == planning.plan_checkout(declaration, None, root=clone)
+
+
+def test_an_image_for_another_platform_alone_has_that_platforms_key(
+    declaration: Declaration, clone: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(planning, "platform", lambda: "linux/arm64")
+    keys = planning.content_keys(declaration, clone)
+    monkeypatch.setattr(planning, "platform", lambda: "linux/amd64")
+    declared = with_platforms(declaration, "linux/arm64")
+    for image in planning.plan_checkout(declared, None, root=clone).images.all:
+        assert (image.key, image.is_index) == (keys[image.name], False)
+        assert image.platforms == {"linux/arm64": keys[image.name]}
+
+
 def test_one_request_for_each_image(declaration: Declaration, sample: Path) -> None:
     registry = FakeRegistry()
     keys = planning.content_keys(declaration, sample)

@@ -48,6 +48,8 @@ def test_the_declared_cluster_becomes_kinds_configuration(declaration: Declarati
         {"role": "worker", "labels": {"shipay.com.br/capacity-type": "spot"}},
         {"role": "worker", "labels": {}},
     ]
+    (patch,) = map(json.loads, config["kubeadmConfigPatches"])
+    assert patch["featureGates"] == {"ControlPlaneKubeletLocalMode": False}
 
 
 def test_node_names_are_kinds(declaration: Declaration) -> None:

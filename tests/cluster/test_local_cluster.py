@@ -159,7 +159,9 @@ def host(monkeypatch: pytest.MonkeyPatch) -> FakeHost:
     monkeypatch.setattr(client, "is_reachable", lambda _address: True)
     monkeypatch.setattr(local_registry, "ensure", lambda *_: None)
     monkeypatch.setattr(
-        upstreams, "ensure", lambda _engine, _declaration, name: made.done.append(f"have {name}")
+        upstreams,
+        "ensure",
+        lambda _engine, _declaration, names: made.done.append(f"have {', '.join(names)}"),
     )
     for name in ("create", "delete", "export"):
         monkeypatch.setattr(Kind, name, getattr(made, name))

@@ -2,6 +2,7 @@
 
 import json
 import time
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, cast
@@ -37,11 +38,17 @@ class Cluster:
         self.rendered = NEW
         self.fails: dict[str, CommandError | follow.RolloutError] = {}  # once, by command
         self.live_objects: list[dict[str, Any]] = []
+        self.applied: list[dict[str, Any]] = []  # what a dry run returns; else a Service
+        self.previews: list[bool] = []  # whether each was for an upgrade
+        self.managers: list[str] = []  # the field managers of the dry runs
+        self.field_manager = "helm"
         self.created: dict[tuple[str, str], dict[str, Any]] = {}
         self.left: dict[str, list[str]] = {}  # by kind, what an uninstall leaves
         self.namespaces: dict[str, dict[str, Any]] = {
             "platform": labelled("pod-security.kubernetes.io/enforce")
         }
+        self.lease: dict[str, Any] | None = None
+        self.claims: list[dict[str, Any]] = []
         self.dead_holder: leases.Holder | None = None
         self.lock = Lock("platform-deploy", None)
         self.namespace = "platform"
@@ -62,12 +69,16 @@ class Cluster:
 
     # Helm
     def history(self) -> History:
-        return History(tuple(self.revisions))
+        return History(tuple(map(self._stored, self.revisions)))
 
-    def manifest(self, revision: int) -> Manifest:
-        return self.manifests[revision]
+    def _stored(self, revision: Revision) -> Revision:
+        number = revision.number
+        deployed = {"components": {**self.deployed_images, "other": {}}}
+        values = self.values_of.get(number, deployed)
+        return replace(revision, manifest=self.manifests[number], values=values)
 
-    def preview(self, _files: ChartFiles) -> Manifest:
+    def preview(self, _files: ChartFiles, *, is_upgrade: bool) -> Manifest:
+        self.previews.append(is_upgrade)
         self._may_fail("preview")
         return self.rendered
 
@@ -109,11 +120,17 @@ class Cluster:
         return "Say hello."
 
     def values(self, revision: int) -> dict[str, Any]:
-        default = {"components": {**self.deployed_images, "other": {}}}
-        return self.values_of.get(revision, default)
+        return {**self.values_of.get(revision, {}), "more": {}}
 
     # Kubernetes
+    def within(self, _seconds: float) -> "Cluster":
+        return self
+
     def find(self, kind: str, name: str) -> dict[str, Any] | None:
+        if kind == "Lease":
+            return self.lease
+        if name == "platform-token":
+            return None
         if kind == "secret":  # of helm's last revision
             assert name == f"sh.helm.release.v1.platform.v{self.revisions[-1].number}"
             return {"metadata": {"creationTimestamp": self.revisions[-1].updated.isoformat()}}
@@ -136,16 +153,30 @@ class Cluster:
             assert names == [f"sh.helm.release.v1.platform.v{self.revisions[-1].number}"]
             self.revisions.pop()
 
-    def dry_run(self, _manifest: str, _manager: str) -> list[dict[str, Any]]:
+    def dry_run(
+        self, _manifest: str, manager: str, *, validate: bool = True
+    ) -> list[dict[str, Any]]:
+        del validate
+        self._may_fail("dry run")
+        self.managers.append(manager)
+        if self.applied:
+            return self.applied
         metadata = {"name": "web", "creationTimestamp": LONG_AGO.isoformat()}
         return [{"kind": "Service", "metadata": metadata}]
 
-    def live(self, manifest: str) -> list[dict[str, Any]]:
+    def live(self, manifest: str, *, managed: bool = False) -> list[dict[str, Any]]:
+        del managed
         created = [self.created[key] for key in objects(manifest) if key in self.created]
         return [*self.live_objects, *created]
 
     def all(self, kind: str, _selector: str = "") -> list[dict[str, Any]]:
+        if kind == "persistentvolumeclaims" and self.claims:
+            return self.claims
         return [{"metadata": {"name": name}} for name in self.left.get(kind, [])]
+
+    def patch(self, kind: str, name: str, change: dict[str, Any]) -> None:
+        self.done.append(f"patch {kind} {name} {json.dumps(change)}")
+        self._may_fail("patch")
 
     def _may_fail(self, command: str) -> None:
         if error := self.fails.pop(command, None):
@@ -168,8 +199,24 @@ class Terminal:
         return self.left.pop(0)
 
 
+def with_small_claim(cluster: Cluster) -> Cluster:
+    """The cluster, with a StatefulSet that is rendered with a larger size than its claim has."""
+    metadata = "{name: platform-kafka, annotations: {platform/claim-data: 10Gi}}"
+    cluster.rendered = Manifest(f"kind: StatefulSet\nmetadata: {metadata}\n", "")
+    requests = {"storage": "8Gi"}
+    claim = {"metadata": {"name": "data-platform-kafka-0"}, "spec": {}}
+    cluster.claims = [{**claim, "spec": {"resources": {"requests": requests}}}]
+    return cluster
+
+
 def labelled(*labels: str) -> dict[str, Any]:
     return {"metadata": {"labels": dict.fromkeys(labels, "restricted")}}
+
+
+def lease(holder: str) -> dict[str, Any]:
+    """The Lease of the lock, with this holder."""
+    metadata = {"name": "platform-deploy", "resourceVersion": "1"}
+    return {"kind": "Lease", "metadata": metadata, "spec": {"holderIdentity": holder}}
 
 
 def failed(tail: str = "Error: UPGRADE FAILED: oh no", returncode: int = 1) -> CommandError:

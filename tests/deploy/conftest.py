@@ -29,6 +29,7 @@ def cluster(monkeypatch: pytest.MonkeyPatch) -> Cluster:
     made = Cluster()
     made.add("deployed", OLD)
     made.live_objects = made.dry_run("", "")
+    made.managers.clear()
 
     @contextmanager
     def acquire(*_arguments: object, **_options: object) -> Iterator[Lock]:

@@ -1,24 +1,32 @@
 """A deploy selects what is requested, deploys it, and records the outcome."""
 
+import json
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from delivery.deploy import deploying, inventory
+from delivery.deploy import deploying, freezing, inventory, previews, requested
 from delivery.deploy.locked_target import lock_target
 from delivery.deploy.selection import DeployRequest
+from delivery.deploy.soaking import Soak
 from delivery.deploy.target import Options, Target
-from delivery.errors import DeclarationError, DeployError
+from delivery.errors import (
+    DeclarationError,
+    DeployError,
+    FrozenError,
+    LeaseLostError,
+    TerminatedError,
+)
 from delivery.host import engines
 from delivery.project.declaration import Declaration
 from delivery.records import outbox
 from delivery.records.deployment import Deployment, Outcome
-from delivery.registry import mirroring
-from delivery.release import catalog, chart_package, releasing, signing
+from delivery.registry import local_registry, mirroring
+from delivery.release import attesting, catalog, chart_package, releasing, signing
 from delivery.release.released import Release, ReleasedPart
-from tests.deploy.cluster import OLD, Cluster, Terminal, failed, packed, target
+from tests.deploy.cluster import OLD, Cluster, Terminal, failed, lease, packed, target
 from tests.recorded import recorded
 
 A, B, C, D = (f"sha256:{letter * 64}" for letter in "abcd")
@@ -84,7 +92,10 @@ def deploy(
     )
     monkeypatch.setattr(catalog, "references", lambda _registry, release: [release.version])
     monkeypatch.setattr(catalog, "newest", lambda _declaration: ["1.0.0", "0.9.0"])
-    monkeypatch.setattr(signing, "verify", lambda _declaration, pins: made.verified.append(pins))
+    monkeypatch.setattr(
+        signing, "verify", lambda _declaration, pins, **_: made.verified.append(pins)
+    )
+    monkeypatch.setattr(attesting, "verify", lambda *_, **__: None)
     monkeypatch.setattr(chart_package, "fetch", lambda *_: chart)
     monkeypatch.setattr(
         inventory, "_next_versions", lambda _declaration: {"api-rest": "2.1.0-dev.3"}
@@ -97,6 +108,24 @@ def test_without_a_terminal_the_sources_are_deployed_to_local(deploy: Deploys) -
     assert (done.environment, done.outcome, deploy.digest) == ("local", Outcome.SUCCEEDED, B)
     assert done.contents.versions["api-rest"] == "2.1.0-dev.3+cd38d5a"
     assert deploy.cluster.chart == deploy.root / "platform-chart"
+
+
+def test_a_preview_is_of_images_by_key_with_the_charts_sources(
+    deploy: Deploys, with_previews: Declaration, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """No engine is needed where the registry has the images."""
+    done: list[str] = []
+    deploy.declaration = with_previews
+    monkeypatch.setattr(engines, "ensure", lambda: pytest.fail("no engine is needed"))
+    monkeypatch.setattr(previews, "mark", lambda _, made: done.append(made.name))
+    monkeypatch.setattr(local_registry, "connect", lambda _: "the registry")
+    monkeypatch.setattr(releasing, "push_images", lambda _declaration, _registry: SOURCES)
+    monkeypatch.setattr(requested, "is_local", lambda _address: False)
+    name = "preview-feature-x-123456"
+    deployed = deploy(name)
+    assert (done, deployed.environment, deploy.digest) == ([name], name, B)
+    assert deployed.contents.versions["api-rest"] == "2.1.0-dev.3+cd38d5a"
+    assert set(recorded("environment")) == {(name,)}
 
 
 def test_a_release_brings_its_own_chart(deploy: Deploys) -> None:
@@ -190,6 +219,8 @@ def test_an_unchanged_deploy_is_recorded_as_no_change(deploy: Deploys) -> None:
     deploy.cluster.rendered = OLD
     assert deploy(version="1.0.0").outcome is Outcome.UNCHANGED
     assert recorded("status", "changed")[2:] == [("succeeded", False)] * 2
+    written = json.loads((deploy.root / ".delivery" / "deployment.json").read_text())
+    assert (written["outcome"], written["revision"], written["previous"]) == ("unchanged", 1, 1)
 
 
 def test_a_failed_deploy_is_recorded(deploy: Deploys) -> None:
@@ -199,6 +230,43 @@ def test_a_failed_deploy_is_recorded(deploy: Deploys) -> None:
     assert [status for (status,) in recorded("status")] == ["started"] * 2 + ["failed"] * 2 + [
         "rolled-back"
     ] * 2
+
+
+@pytest.mark.parametrize(
+    ("found", "statuses", "error"),
+    [
+        (
+            DeployError("A fires; revision 1 is deployed again", hint="", rolled_back=True),
+            ["failed", "rolled-back"],
+            "A fires; revision 1 is deployed again",
+        ),
+        (
+            DeployError("A fires; nothing is rolled back", hint=""),
+            ["failed"],
+            "A fires; nothing is rolled back",
+        ),
+        # It serves on.
+        (KeyboardInterrupt(), ["succeeded"], None),
+        (TerminatedError("SIGTERM"), ["succeeded"], None),
+        (LeaseLostError("another has it", hint=""), ["succeeded"], None),
+    ],
+)
+def test_a_soak_that_finds_trouble_is_recorded_with_the_reason(
+    deploy: Deploys,
+    monkeypatch: pytest.MonkeyPatch,
+    found: BaseException,
+    statuses: list[str],
+    error: str | None,
+) -> None:
+    def watch(_soak: Soak, deployment: Deployment) -> None:
+        assert deployment.outcome is Outcome.SUCCEEDED
+        raise found
+
+    monkeypatch.setattr(Soak, "watch", watch)
+    with pytest.raises(type(found)):
+        deploy("staging", version="1.0.0")
+    expected = [(status, error) for status in statuses for _ in range(2)]
+    assert recorded("status", "error")[2:] == expected
 
 
 def test_a_failure_to_name_the_contents_does_not_stop_a_deploy(
@@ -232,7 +300,7 @@ def test_the_previous_version_is_read_under_the_lock(
         return lock_target(*arguments, **options)
 
     monkeypatch.setattr(deploying, "lock_target", another)
-    deploy.cluster.rendered = OLD
+    deploy.cluster.rendered, deploy.cluster.lease = OLD, lease("another")
     done = deploy("staging", version="1.0.0")
     assert (done.outcome, done.unchanged) == (Outcome.UNCHANGED, {"api-rest", "platform-chart"})
     assert recorded("component", "status", "changed") == [
@@ -240,3 +308,31 @@ def test_the_previous_version_is_read_under_the_lock(
         ("api-rest", "succeeded", False),
         ("platform-chart", "succeeded", False),
     ]
+
+
+def test_a_frozen_environment_is_not_touched(
+    deploy: Deploys, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[str] = []
+
+    def check(_declaration: Declaration, name: str, override: str, _target: Target) -> str:
+        asked.append(override)
+        if name == "staging" and not override:
+            raise FrozenError("cannot deploy to staging: it is frozen", hint="wait")
+        return override
+
+    monkeypatch.setattr(freezing, "check", check)
+    with pytest.raises(FrozenError):
+        deploy("staging", version="1.0.0")
+    assert deploy.cluster.done == []
+    deploy("staging", version="1.0.0", override="an outage")
+    assert set(recorded("environment", "override")) == {("staging", "an outage")}
+    assert asked == ["", "an outage"]
+    again = deploy("staging", version="1.0.0", override="an outage")
+    assert again.outcome is Outcome.UNCHANGED
+    assert recorded("environment", "override")[-1] == ("staging", "an outage")
+    assert asked.pop() == "an outage"  # without the lock
+    deploy.cluster.rendered = OLD
+    deploy()
+    assert asked[2:] == ["", ""]  # before anything, and with the lock
+    assert recorded("environment", "override")[-1] == ("local", None)

@@ -93,6 +93,24 @@ def test_a_rollout_that_cannot_succeed_is_an_error() -> None:
         watched.check()
 
 
+def test_the_label_that_a_node_lacks_is_named_at_once_and_once(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    cluster = Cluster(ready=False)
+    expression = {"key": "capacity", "operator": "In", "values": ["ondemand"]}
+    terms = {"nodeSelectorTerms": [{"matchExpressions": [expression]}]}
+    affinity = {"requiredDuringSchedulingIgnoredDuringExecution": terms}
+    condition = {"type": "PodScheduled", "status": "False", "message": "node(s) didn't match"}
+    cluster.pod["spec"] = {"affinity": {"nodeAffinity": affinity}}
+    cluster.pod["status"] = {"phase": "Pending", "conditions": [condition]}
+    watched, _ = watch(cluster)
+    for _ in range(2):
+        assert not watched.check()
+    printed = capsys.readouterr().out
+    assert printed.count("kubectl label node NODE capacity=ondemand") == 1
+    assert "values-any-cluster.yaml" in printed
+
+
 def test_a_pod_that_was_unhealthy_before_gets_time(monkeypatch: pytest.MonkeyPatch) -> None:
     clock = [1000.0]
     monkeypatch.setattr(time, "monotonic", lambda: clock[0])

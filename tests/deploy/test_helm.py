@@ -1,6 +1,10 @@
 """The exact command lines of helm 3 and 4, and how their output is read."""
 
+import base64
+import gzip
+import itertools
 import json
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -10,11 +14,25 @@ from pytest_subprocess import FakeProcess
 from delivery import process
 from delivery.deploy.helm import ChartFiles, Helm, Watcher, probe
 from delivery.deploy.history import History
+from delivery.deploy.kubectl import Kubernetes
+from delivery.deploy.manifests import Manifest
 from delivery.errors import CommandError, DeployError
 
 SCOPE = ["--namespace=platform", "--kube-context=kind-sample"]
-THREE = Helm("helm", (3, 18), "kind-sample", "platform")
-FOUR = Helm("helm", (4, 1), "kind-sample", "platform")
+CLUSTER = Kubernetes("kubectl", "kind-sample", "platform")
+THREE = Helm("helm", (3, 18), CLUSTER)
+FOUR = Helm("helm", (4, 1), CLUSTER)
+SERVICE = "---\n# Source: platform/templates/a.yaml\nkind: Service\nmetadata: {name: a}"
+# An object that has a hook, and is none.
+NOTE = """---
+# Source: platform/templates/b.yaml
+kind: ConfigMap
+metadata: {name: b}
+data:
+  note: |
+    ---
+    # Source: helm.sh/hook"""
+POD = "kind: Pod\nmetadata:\n  name: p\n  annotations: {helm.sh/hook: test}"
 QUIET = Watcher(on_line=lambda _: None, tick=lambda: None)
 
 
@@ -80,6 +98,22 @@ def test_a_tick_that_raises_keeps_helm_from_starting(fp: FakeProcess) -> None:
     assert len(fp.calls) == 0
 
 
+def test_a_tick_that_raises_ends_helm(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("delivery.deploy.helm.TICK_SECONDS", 0.01)
+    program, ticks = tmp_path / "helm", itertools.count()
+    program.write_text("#!/bin/sh\nexec sleep 5\n")
+    program.chmod(0o755)
+
+    def tick() -> None:
+        if next(ticks):
+            raise DeployError("the lease is lost")
+
+    with pytest.raises(DeployError, match="the lease is lost"):
+        replace(FOUR, program=str(program)).uninstall(
+            seconds=90, watcher=Watcher(lambda _: None, tick)
+        )
+
+
 @pytest.mark.parametrize(("helm", "wait"), [(THREE, "--wait"), (FOUR, "--wait=legacy")])
 def test_uninstalls_and_waits(helm: Helm, wait: str, fp: FakeProcess) -> None:
     line = ["helm", "uninstall", "platform", "--cascade=foreground", wait, "--timeout=90s", *SCOPE]
@@ -96,53 +130,82 @@ def test_tests_and_passes_on_the_output(fp: FakeProcess) -> None:
     assert [line.strip() for line in lines] == ["Phase: Succeeded"]
 
 
-def test_reads_the_history(fp: FakeProcess) -> None:
-    revision = {
-        "revision": 2,
-        "updated": "2026-11-21T11:54:50.436507495-03:00",
-        "status": "deployed",
-        "chart": "platform-0.1.0",
-        "description": "Upgrade complete",
-    }
-    fp.register(
-        ["helm", "history", "platform", "--output=json", *SCOPE], stdout=[json.dumps([revision])]
+def secret(number: int, status: str, **release: object) -> dict[str, object]:
+    """A Secret in which helm keeps a revision."""
+    info = {"status": status, "last_deployed": "2026-11-21T11:54:50.436507495-03:00"}
+    chart = {"metadata": {"name": "platform", "version": "0.1.0"}, "templates": []}
+    stored = {"version": number, "info": info, "chart": chart, "manifest": "", **release}
+    packed = base64.b64encode(gzip.compress(json.dumps(stored).encode()))
+    return {"kind": "Secret", "data": {"release": base64.b64encode(packed).decode()}}
+
+
+def register_history(fp: FakeProcess, *secrets: dict[str, object]) -> None:
+    path = "/api/v1/namespaces/platform/secrets?labelSelector=owner%3Dhelm%2Cname%3Dplatform"
+    command = ["kubectl", "--context=kind-sample", "--namespace=platform", "--request-timeout=20s"]
+    printed = json.dumps({"kind": "SecretList", "items": secrets})
+    fp.register([*command, "get", "--raw", path], stdout=[printed])
+
+
+def test_reads_the_history_of_its_secrets(fp: FakeProcess) -> None:
+    values: dict[str, object] = {"components": {}}
+    register_history(
+        fp, secret(10, "deployed", config=values), secret(9, "superseded", config=None)
     )
-    (read,) = FOUR.history().revisions
-    assert (read.number, read.status, read.chart) == (2, "deployed", "platform-0.1.0")
+    old, new = FOUR.history().revisions
+    assert (old.number, old.status, old.values) == (9, "superseded", {})
+    assert (new.number, new.status, new.chart, new.values) == (
+        10,
+        "deployed",
+        "platform-0.1.0",
+        values,
+    )
     updated = datetime(2026, 11, 21, 14, 54, 50, tzinfo=UTC)
-    assert read.updated.astimezone(UTC).replace(microsecond=0) == updated
+    assert new.updated.astimezone(UTC).replace(microsecond=0) == updated
 
 
 def test_a_missing_release_has_an_empty_history_but_a_failure_is_an_error(fp: FakeProcess) -> None:
-    history = ["helm", "history", "platform", "--output=json", *SCOPE]
-    fp.register(history, returncode=1, stderr=["Error: release: not found"])
-    fp.register(history, returncode=1, stderr=["Error: Kubernetes cluster unreachable"])
+    register_history(fp)
     assert FOUR.history() == History()
+    fp.register(["kubectl", fp.any()], returncode=1, stderr=["error: cluster unreachable"])
     with pytest.raises(CommandError):
         FOUR.history()
 
 
+@pytest.mark.parametrize("stored", ["", "bm8=", "H4sI", "e30="])
+def test_a_damaged_secret_is_named(fp: FakeProcess, stored: str) -> None:
+    encoded = base64.b64encode(stored.encode()).decode()
+    name = "sh.helm.release.v1.platform.v3"
+    register_history(fp, {"metadata": {"name": name}, "data": {"release": encoded}})
+    with pytest.raises(DeployError, match=f"cannot read the revision in the Secret {name}"):
+        FOUR.history()
+
+
 def test_a_preview_equals_the_manifest_of_the_same_revision(fp: FakeProcess) -> None:
-    hook = {"path": "platform/templates/test.yaml", "manifest": "kind: Pod\n"}
-    rendered = {"manifest": "---\nkind: Service\n", "hooks": [hook]}
-    upgrade = ["helm", "upgrade", "platform", "chart", "--install", "--values=a.yaml"]
-    upgrade += ["--dry-run=server", "--output=json", *SCOPE]
-    fp.register(upgrade, stdout=[json.dumps(rendered)])
-    fp.register(
-        ["helm", "get", "manifest", "platform", "--revision=3", *SCOPE],
-        stdout=["---", "kind: Service", ""],
-    )
-    hooks = ["---", "# Source: platform/templates/test.yaml", "kind: Pod"]
-    fp.register(["helm", "get", "hooks", "platform", "--revision=3", *SCOPE], stdout=hooks)
-    assert FOUR.preview(ChartFiles(Path("chart"), (Path("a.yaml"),))) == FOUR.manifest(3)
+    hook = {"path": "platform/templates/test.yaml", "manifest": f"{POD}\n"}
+    rendered = {"manifest": f"{SERVICE}\n{NOTE}\n", "hooks": [hook]}
+    template = ["helm", "template", "platform", "chart", "--values=a.yaml", "--dry-run=server"]
+    template += ["--disable-openapi-validation", "--is-upgrade", *SCOPE]
+    source = f"---\n# Source: platform/templates/test.yaml\n{POD}"
+    fp.register(template, stdout=f"{SERVICE}\n{NOTE}\n{source}\n")
+    register_history(fp, secret(3, "deployed", **rendered))
+    preview = FOUR.preview(ChartFiles(Path("chart"), (Path("a.yaml"),)), is_upgrade=True)
+    assert FOUR.history().revisions[0].manifest == preview
+    assert preview == Manifest(f"{SERVICE}\n{NOTE}", source)
+
+
+def test_a_preview_of_helm_3_asks_what_the_cluster_supports(fp: FakeProcess) -> None:
+    template = ["helm", "template", "platform", "chart", "--dry-run=server"]
+    fp.register([*template, "--disable-openapi-validation", "--validate", *SCOPE], stdout=SERVICE)
+    preview = THREE.preview(ChartFiles(Path("chart"), ()), is_upgrade=False)
+    assert preview == Manifest(SERVICE, "")
 
 
 def test_reads_values_and_notes(fp: FakeProcess) -> None:
-    values = ["helm", "get", "values", "platform", "--revision=3", "--output=json", *SCOPE]
-    fp.register(values, stdout=['{"components": {}}'])
+    values = ["helm", "get", "values", "platform", "--revision=3", "--all", "--output=json", *SCOPE]
+    fp.register(values, stdout=['{"all": 1}'])
     fp.register(values, stdout=["null"])
     fp.register(["helm", "get", "notes", "platform", *SCOPE], stdout=["NOTES:", "Say hello."])
-    assert FOUR.values(3) == {"components": {}}
+    assert FOUR.values(3) == {"all": 1}
     assert FOUR.values(3) == {}
     assert FOUR.notes() == "Say hello."
 
@@ -154,7 +217,7 @@ def test_the_users_helm_driver_has_no_effect(
     program = tmp_path / "helm"
     program.write_text('#!/bin/sh\necho "$HELM_DRIVER"\n')
     program.chmod(0o755)
-    assert Helm(str(program), (4, 1), "kind-sample", "platform").notes() == "secret"
+    assert replace(FOUR, program=str(program)).notes() == "secret"
 
 
 def test_a_values_file_may_have_a_comma_in_its_path(fp: FakeProcess) -> None:
@@ -173,13 +236,13 @@ def test_decrypted_values_come_by_its_standard_input(
 
     def run(argv: list[str], *, options: process.Options, **_: object) -> str:
         runs.append((argv, options.text))
-        return json.dumps({"manifest": ""})
+        return ""
 
     monkeypatch.setattr(process, "capture", run)
     monkeypatch.setattr(process, "stream", run)
     files = ChartFiles(Path("chart"), (Path("a.yaml"),), "password: secret\n")
     if command == "preview":
-        FOUR.preview(files)
+        FOUR.preview(files, is_upgrade=True)
     else:
         FOUR.upgrade(files, description="", seconds=90, watcher=QUIET)
     ((argv, text),) = runs

@@ -44,14 +44,16 @@ class Helm:
                     AT,
                     chart,
                     "".join(description),
+                    values=values(digest),
                 )
-                for number, (chart, _, *description) in enumerate(self.revisions, start=1)
+                for number, (chart, digest, *description) in enumerate(self.revisions, start=1)
             )
         )
 
-    def values(self, revision: int) -> dict[str, Any]:
-        image = {"repository": "localhost:5001/api-rest", "digest": self.revisions[revision - 1][1]}
-        return {"components": {"api-rest": {"image": image}}}
+
+def values(digest: str) -> dict[str, Any]:
+    image = {"repository": "localhost:5001/api-rest", "digest": digest}
+    return {"components": {"api-rest": {"image": image}}}
 
 
 def target(*revisions: tuple[str, ...], environment: str = "staging") -> Target:
@@ -126,12 +128,14 @@ def test_unreleased_images_are_named_by_the_next_version_and_their_key(
 
 
 @pytest.mark.usefixtures("clone")
-def test_unchanged_bytes_keep_their_name(
-    declaration: Declaration, next_versions: dict[str, str]
+def test_unchanged_bytes_keep_their_name_without_git(
+    declaration: Declaration, next_versions: dict[str, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     previous = inventory.contents_of_clone(declaration, images())
     next_versions |= {"api-rest": "0.1.0-dev.27", "platform-chart": "0.1.0-dev.31"}
-    assert inventory.contents_of_clone(declaration, images(), previous) == previous
+    with monkeypatch.context() as without_git:
+        without_git.setattr(inventory, "_next_versions", None)
+        assert inventory.contents_of_clone(declaration, images(), previous) == previous
     by_digest = Contents(versions={"api-rest": A[:19]}, digests={"api-rest": A})
     named = inventory.contents_of_clone(declaration, images(), by_digest)
     assert named.versions["api-rest"] == "0.1.0-dev.27+cd38d5a"

@@ -1,6 +1,9 @@
 """The exact command lines of kubectl, and how its output is read."""
 
 import json
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -47,6 +50,29 @@ def test_another_kubeconfig(fp: FakeProcess) -> None:
     fp.register(line, stdout=["{}"])
     Kubernetes("kubectl", "kind-sample", "platform", Path("other")).reach()
     assert fp.call_count(line) == 1
+
+
+def test_a_port_of_this_machine_leads_to_a_pod(monkeypatch: pytest.MonkeyPatch) -> None:
+    lines: list[list[str]] = []
+
+    @contextmanager
+    def running(
+        argv: list[str], *, doing: str, ready: re.Pattern[str]
+    ) -> Iterator[re.Match[str] | None]:
+        assert doing.startswith("forward a port to ")
+        lines.append(argv)
+        yield ready.search("Forwarding from 127.0.0.1:41123 -> 8001")
+
+    monkeypatch.setattr(process, "running", running)
+    with CLUSTER.forwarded("pod/web", "management") as port:
+        assert port == 41123
+    with CLUSTER.forwarded("service/web", 443, 8443):
+        pass
+    shown = [" ".join(line[3:]) for line in lines]
+    assert shown == [
+        "port-forward pod/web :management --address=127.0.0.1",
+        "port-forward service/web 8443:443 --address=127.0.0.1",
+    ]
 
 
 def test_a_command_and_each_of_its_requests_have_a_limit(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -105,6 +131,13 @@ def test_creates_and_replaces_the_given_object(tmp_path: Path, verb: str) -> Non
     assert (tmp_path / "line").read_text().split() == line
 
 
+def test_merges_a_change_into_an_object(fp: FakeProcess) -> None:
+    line = [*START, "patch", "pod", "web", "--type=merge", '--patch={"spec": {"a": 1}}']
+    fp.register(line, stdout=["pod/web patched"])
+    CLUSTER.patch("pod", "web", {"spec": {"a": 1}})
+    assert fp.call_count(line) == 1
+
+
 def test_deletes_by_name_and_runs_nothing_without_names(fp: FakeProcess) -> None:
     # A delete has to end before another deploy may have the lease.
     start = [*START[:-1], f"--request-timeout={STOP_SECONDS}s"]
@@ -125,6 +158,9 @@ def test_compares_a_manifest_with_the_cluster(fp: FakeProcess) -> None:
     fp.register([*START, *apply, "--filename=-", "--output=json"], stdout=[json.dumps(POD)])
     assert CLUSTER.live("kind: Pod") == [POD, POD]
     assert CLUSTER.dry_run("kind: Pod", "us") == [POD]
+    apply.insert(-1, "--validate=false")
+    fp.register([*START, *apply, "--filename=-", "--output=json"], stdout=[json.dumps(POD)])
+    assert CLUSTER.dry_run("kind: Pod", "us", validate=False) == [POD]
 
 
 def test_nothing_live_is_an_empty_list(fp: FakeProcess) -> None:
@@ -140,3 +176,32 @@ def test_a_missing_log_gives_the_reason(fp: FakeProcess) -> None:
     )
     assert CLUSTER.log("web-1", "web") == "started\n"
     assert CLUSTER.log("web-1", "web", previous=True) == "(previous terminated container not found)"
+
+
+def test_logs_are_passed_on_line_by_line(fp: FakeProcess, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(process, "_kill_with_parent", tuple)
+    argv = ["kubectl", "--context=kind-sample", "--namespace=platform", "logs", "--selector=a=b"]
+    argv += ["--all-containers", "--prefix", "--tail=5", "--ignore-errors"]
+    argv += ["--max-log-requests=100"]
+    fp.register([*argv, "--follow"], stdout=["[pod/a/b] one", "[pod/a/b] two"])
+    fp.register(argv, stdout=["three"])
+    lines: list[str] = []
+    CLUSTER.logs("a=b", lines.append, follow=True, tail=5)
+    CLUSTER.logs("a=b", lines.append, follow=False, tail=5)
+    assert lines == ["[pod/a/b] one\n", "[pod/a/b] two\n", "three\n"]
+
+
+def test_a_namespace_is_deleted_only_as_it_was_read(tmp_path: Path) -> None:
+    program = tmp_path / "kubectl"
+    program.write_text(f'#!/bin/sh\necho "$*" > {tmp_path}/line\ncat > {tmp_path}/body\n')
+    program.chmod(0o755)
+    namespace = {"metadata": {"name": "a", "resourceVersion": "5"}}
+    Kubernetes(str(program), "kind-sample", "platform").delete_namespace(namespace)
+    line = [*START[1:-1], f"--request-timeout={STOP_SECONDS}s", "delete"]
+    line += ["--raw=/api/v1/namespaces/a", "--filename=-"]
+    assert (tmp_path / "line").read_text().split() == line
+    options = json.loads((tmp_path / "body").read_text())
+    assert (options["kind"], options["preconditions"]) == (
+        "DeleteOptions",
+        {"resourceVersion": "5"},
+    )

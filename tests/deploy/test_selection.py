@@ -1,5 +1,6 @@
 """A deploy is of the requested release, if the environment allows it."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,8 @@ from delivery.deploy.selection import DOCKER, DeployRequest, choose_platform, en
 from delivery.errors import DeclarationError, SignatureError
 from delivery.project.declaration import Declaration
 from delivery.project.gitflow import Line
-from delivery.release import catalog, signing
+from delivery.release import attesting, catalog, signing
+from delivery.release.provenance import Builder
 from delivery.release.released import Release, ReleasedPart
 from tests.deploy.cluster import Terminal
 from tests.project.examples import checkout, decision, version
@@ -23,18 +25,27 @@ PUBLISHED = Release(
 )
 
 
+REQUIRE = catalog.require
+
+
 @pytest.fixture(autouse=True)
 def verified(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """The versions whose signatures were verified; the registry has every version."""
     versions: list[str] = []
 
-    def require(_declaration: object, _registry: object, version: str) -> Release:
+    def require(_declaration: object, _registry: object, version: str, _hint: str = "") -> Release:
         return replace(PUBLISHED, version=version)
 
     monkeypatch.setattr(catalog, "require", require)
     monkeypatch.setattr(catalog, "check_file", lambda *arguments: arguments[2])
     monkeypatch.setattr(catalog, "references", lambda _registry, release: release.version)
-    monkeypatch.setattr(signing, "verify", lambda _declaration, version: versions.append(version))
+
+    def verify(_: object, references: object, *, builders: Sequence[Builder]) -> None:
+        name = references if isinstance(references, str) else "provenance"
+        versions.append(f"{name} by {' or '.join(builders)}")
+
+    monkeypatch.setattr(signing, "verify", verify)
+    monkeypatch.setattr(attesting, "verify", verify)
     return versions
 
 
@@ -82,6 +93,31 @@ def test_only_local_takes_an_unreleased_version_and_never_signed(
         find(declaration, "local", version, signed=True)
 
 
+PREVIEW = "preview-feature-x-123456"
+
+
+def test_a_preview_takes_the_sources_unless_a_version_is_given(
+    with_previews: Declaration, terminal: Terminal
+) -> None:
+    terminal.answer()  # nothing is asked
+    assert selection.choose_version(with_previews, PREVIEW, {}, ask=True) == "current"
+    assert find(with_previews, PREVIEW, "current") is None
+    assert find(with_previews, PREVIEW, "1.0.0")
+    with pytest.raises(DeclarationError, match="signatures are required"):
+        find(with_previews, PREVIEW, "current", signed=True)
+
+
+def test_the_plan_of_a_preview_needs_no_release(
+    with_previews: Declaration, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    plan = planned(with_previews, Line.PREVIEW, PREVIEW)
+    monkeypatch.setattr(planning, "plan_checkout", lambda *_: plan)
+    file = tmp_path / "plan.json"
+    file.write_text(plan.to_json())
+    request = DeployRequest(plan=str(file))
+    assert selection.resolve(with_previews, request) == (PREVIEW, None)
+
+
 @pytest.mark.parametrize(
     ("environment", "version", "allowed"),
     [
@@ -108,9 +144,12 @@ def test_signatures_are_verified_on_request(
     find(declaration, "staging", "1.0.0")
     assert verified == []
     find(declaration, "staging", "1.2.0", signed=True)
-    assert verified == ["1.2.0"]
+    assert verified == ["1.2.0 by ci or laptop", "provenance by ci or laptop"]
+    verified.clear()
+    find(declaration, "production", "1.2.0", signed=True)
+    assert verified == ["1.2.0 by ci", "provenance by ci"]
 
-    def refuse(*_: object) -> None:
+    def refuse(*_: object, **__: object) -> None:
         raise SignatureError("unsigned")
 
     monkeypatch.setattr(signing, "verify", refuse)
@@ -163,6 +202,20 @@ def test_a_plan_names_the_environment_and_the_release(
         selection.resolve(declaration, DeployRequest("develop", plan=str(file)))
 
 
+def test_a_plan_that_is_not_published_yet_is_refused_with_the_command_that_does_it(
+    declaration: Declaration, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plan = planned(declaration, Line.CANDIDATE, "staging")
+    monkeypatch.setattr(planning, "plan_checkout", lambda *_: plan)
+    monkeypatch.setattr(catalog, "require", REQUIRE)
+    monkeypatch.setattr(catalog, "find", lambda *_: None)
+    file = tmp_path / "plan.json"
+    file.write_text(plan.to_json())
+    with pytest.raises(DeclarationError, match="holds no such release") as caught:
+        selection.resolve(declaration, DeployRequest(plan=str(file)))
+    assert caught.value.hint == "publish it by `./run inv build push`"
+
+
 @pytest.mark.parametrize(
     ("written", "current", "message"),
     [
@@ -205,7 +258,11 @@ def test_the_environment_to_verify_is_given_or_planned(
     file = tmp_path / "plan.json"
     if plan:
         file.write_text(planned(declaration, *plan).to_json())
-    with pytest.raises(DeclarationError, match=message):
-        environment_to_verify(environment, str(file) if plan else "")
+    with pytest.raises(DeclarationError, match=message) as error:
+        environment_to_verify(declaration, environment, str(file) if plan else "")
+    if not plan:
+        names = ", ".join(declaration.environments)
+        assert error.value.hint == f"pass --environment with one of {names}, or --plan"
     file.write_text(planned(declaration, Line.CANDIDATE, "staging").to_json())
-    assert environment_to_verify("", str(file)) == environment_to_verify("staging", "") == "staging"
+    assert environment_to_verify(declaration, "", str(file)) == "staging"
+    assert environment_to_verify(declaration, "staging", "") == "staging"

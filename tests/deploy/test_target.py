@@ -4,7 +4,14 @@ import pytest
 
 from delivery.deploy import helm, kubectl
 from delivery.deploy.kubectl import Kubernetes
-from delivery.deploy.target import Options, connect, find_environment, parse_options, reachable
+from delivery.deploy.target import (
+    Options,
+    connect,
+    connect_beside,
+    find_environment,
+    parse_options,
+    reachable,
+)
 from delivery.errors import DeclarationError
 from delivery.host import programs
 from delivery.project.declaration import Declaration, Environment
@@ -50,7 +57,11 @@ def test_the_ledgers_token_is_in_the_release(
     contexts += ["minikube"]
     existing = {("secret", "platform-token"): secret}
     monkeypatch.setattr(Kubernetes, "find", lambda _self, kind, name: existing[kind, name])
-    assert connect(declared, "local").ledger_token() == token
+    target = connect(declared, "local")
+    assert target.ledger_token() == token
+    if token:  # else the deploy may bring it
+        existing.clear()
+    assert target.ledger_token() == token
 
 
 @pytest.mark.parametrize(
@@ -100,10 +111,37 @@ def test_only_the_hint_for_local_names_the_local_cluster(
     assert "cluster.up" not in caught.value.hint
 
 
+@pytest.mark.usefixtures("contexts")
+def test_the_hint_for_a_preview_names_what_is_declared(with_previews: Declaration) -> None:
+    with pytest.raises(DeclarationError) as caught:
+        connect(with_previews, "preview-feature-x-1a2b3c")
+    assert caught.value.hint.endswith(
+        "your context to environments.preview.contexts in delivery.toml"
+    )
+
+
 def test_an_environment_that_is_not_declared_is_an_error(declared: Declaration) -> None:
     with pytest.raises(DeclarationError, match="the environment nowhere") as caught:
         find_environment(declared, "nowhere")
     assert "local, develop, staging, production" in caught.value.hint
+
+
+def test_a_second_environment_is_in_the_same_context_if_it_may_be(
+    declared: Declaration, contexts: list[str]
+) -> None:
+    contexts += ["minikube", "staging", "other"]
+    both = Environment(contexts=("other", "minikube"), namespace="preview", values="v")
+    declared = declared.model_copy(update={"environments": {**declared.environments, "both": both}})
+    local = connect(declared, "local")
+    assert str(connect_beside(declared, "both", local)) == "both (minikube, namespace preview)"
+    assert (
+        str(connect_beside(declared, "staging", local)) == "staging (staging, namespace platform)"
+    )
+    with pytest.raises(DeclarationError, match="the kubeconfig has no context develop"):
+        connect_beside(declared, "develop", local)
+    with pytest.raises(DeclarationError, match="cannot find the environment nowhere") as error:
+        connect_beside(declared, "nowhere", local)
+    assert "--to takes one of" in error.value.hint
 
 
 def test_each_context_of_the_kubeconfig_is_a_target(
@@ -120,6 +158,11 @@ def test_each_context_of_the_kubeconfig_is_a_target(
 @pytest.mark.parametrize(("text", "seconds"), [("90", 90), ("90s", 90), ("10m", 600), ("1h", 3600)])
 def test_reads_durations(text: str, seconds: int) -> None:
     assert parse_options(text, "30m", rollback=False) == Options(seconds, 1800, rollback=False)
+
+
+@pytest.mark.parametrize(("text", "seconds"), [("", None), ("0", 0), ("2m", 120)])
+def test_a_soak_may_be_left_out_or_forbidden(text: str, seconds: int | None) -> None:
+    assert parse_options("10m", "30m", soak=text).soak == seconds
 
 
 @pytest.mark.parametrize("text", ["soon", "", "-5", "0", "1.5m", "10 m"])

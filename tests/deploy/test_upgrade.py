@@ -5,6 +5,7 @@ import time
 from contextlib import nullcontext
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -28,6 +29,7 @@ from tests.deploy.cluster import (
     lose_lease,
     packed,
     target,
+    with_small_claim,
 )
 
 
@@ -45,6 +47,15 @@ def deploy(
     deployment = local.deployment(Action.DEPLOY, contents or Contents(), Contents())
     with lock_target(local, Options(rollback=rollback)) as locked:
         return upgrade(locked, deployment, inputs, root)
+
+
+def test_a_chart_is_rendered_for_an_upgrade_once_it_has_a_revision(
+    cluster: Cluster, root: Path
+) -> None:
+    cluster.revisions = []
+    deploy(cluster, root)
+    deploy(cluster, root)
+    assert cluster.previews == [False, True]
 
 
 def test_a_new_version_is_deployed_and_tested(
@@ -96,14 +107,6 @@ def test_an_unchanged_release_that_is_not_ready_is_an_error_without_a_new_revisi
     assert cluster.done == ["report"]
 
 
-def test_values_that_the_chart_refuses_change_nothing(cluster: Cluster, root: Path) -> None:
-    cluster.fails["preview"] = failed("Error: execution error at validate.yaml: tls takes …")
-    with pytest.raises(DeployError, match="the chart refuses the values") as caught:
-        deploy(cluster, root)
-    assert "tls takes" in caught.value.details
-    assert cluster.done == []
-
-
 def test_a_first_install_that_the_chart_refuses_says_why(cluster: Cluster, root: Path) -> None:
     cluster.revisions = []
     cluster.fails["preview"] = failed(
@@ -117,45 +120,70 @@ def test_a_first_install_that_the_chart_refuses_says_why(cluster: Cluster, root:
     assert cluster.done == []
 
 
+@pytest.fixture
+def growing(cluster: Cluster) -> Cluster:
+    return with_small_claim(cluster)
+
+
+def test_claims_are_enlarged_before_the_upgrade(growing: Cluster, root: Path) -> None:
+    deploy(growing, root)
+    change = '{"spec": {"resources": {"requests": {"storage": "10Gi"}}}}'
+    patch = f"patch persistentvolumeclaim data-platform-kafka-0 {change}"
+    assert growing.done == [patch, "upgrade"]
+
+
+def test_a_class_that_enlarges_no_claim_ends_the_deploy(growing: Cluster, root: Path) -> None:
+    growing.fails["patch"] = failed("only dynamically provisioned pvc can be resized")
+    with pytest.raises(DeployError, match="only dynamically provisioned pvc") as caught:
+        deploy(growing, root)
+    assert "8Gi again" in caught.value.hint
+    assert "upgrade" not in growing.done
+
+
+REPAIRED = "delete secret sh.helm.release.v1.platform.v2"
+AGAIN = ".*; revision 1 is deployed again"
+BY_HAND = r"nothing is rolled back; `\./run inv rollback --environment local --revision 1`"
+
+
 @pytest.mark.parametrize(
-    ("error", "message"),
+    ("error", "message", "done"),
     [
-        (failed(), "UPGRADE FAILED: oh no"),
-        (failed("Error: UPGRADE FAILED: context deadline exceeded"), "not ready after 600 s"),
-        (follow.RolloutError("web-1 restarted 3 times"), "web-1 restarted 3 times"),
+        (failed(), f"UPGRADE FAILED: oh no{AGAIN}", ["rollback 1"]),
+        (
+            failed("Error: context deadline exceeded"),
+            f"not ready after 600 s{AGAIN}",
+            ["rollback 1"],
+        ),
+        (follow.RolloutError("web-1 restarted"), f"web-1 restarted{AGAIN}", ["rollback 1"]),
+        # The revision of a killed helm is pending.
+        (failed(returncode=-9), f"ended by signal 9{AGAIN}", [REPAIRED, "rollback 1"]),
     ],
 )
 def test_a_failure_is_reported_and_then_rolled_back(
-    cluster: Cluster, root: Path, error: CommandError | follow.RolloutError, message: str
+    cluster: Cluster,
+    root: Path,
+    error: CommandError | follow.RolloutError,
+    message: str,
+    done: list[str],
 ) -> None:
     cluster.fails["upgrade"] = error
-    with pytest.raises(DeployError, match=f"{message}.*; revision 1 is deployed again") as caught:
+    with pytest.raises(DeployError, match=message) as caught:
         deploy(cluster, root)
-    assert cluster.done == ["upgrade", "report", "rollback 1"]
+    assert cluster.done == ["upgrade", "report", *done]
     assert caught.value.exit_code == 8
+    assert "run the same command again" in caught.value.hint
 
 
-def test_a_failed_revision_stays_with_no_rollback(cluster: Cluster, root: Path) -> None:
-    cluster.fails["upgrade"] = failed()
-    message = r"nothing is rolled back; `\./run inv rollback --environment local --revision 1`"
-    with pytest.raises(DeployError, match=message):
-        deploy(cluster, root, rollback=False)
-    assert cluster.done == ["upgrade", "report"]
-
-
-def test_a_first_install_that_fails_stays(cluster: Cluster, root: Path) -> None:
-    cluster.revisions = []
-    cluster.fails["upgrade"] = failed()
-    with pytest.raises(DeployError, match="nothing was deployed before"):
-        deploy(cluster, root)
-    assert cluster.done == ["upgrade", "report"]
-
-
-def test_a_version_that_fails_its_test_is_rolled_back(cluster: Cluster, root: Path) -> None:
+def test_a_failure_stays_with_no_rollback_and_without_an_earlier_revision(
+    cluster: Cluster, root: Path
+) -> None:
     cluster.fails["test"] = failed()
-    with pytest.raises(DeployError, match="the chart's tests failed; revision 1 is deployed again"):
+    with pytest.raises(DeployError, match=BY_HAND):
+        deploy(cluster, root, rollback=False, test=True)
+    cluster.revisions, cluster.fails["test"] = [], failed()
+    with pytest.raises(DeployError, match="nothing was deployed before"):
         deploy(cluster, root, test=True)
-    assert cluster.done == ["upgrade", "test", "report", "rollback 1"]
+    assert cluster.done == ["upgrade", "test", "report"] * 2
 
 
 NOT_RESTORED = (
@@ -221,16 +249,6 @@ def test_a_lost_lease_is_reported_once(
     assert cluster.done == ["upgrade"]
 
 
-def test_the_pending_revision_of_a_killed_helm_is_removed(cluster: Cluster, root: Path) -> None:
-    cluster.fails["upgrade"] = failed(returncode=-9)
-    message = "helm was ended by signal 9; revision 1 is deployed again"
-    with pytest.raises(DeployError, match=message) as caught:
-        deploy(cluster, root)
-    assert cluster.done == ["upgrade", "report", REPAIRED, "rollback 1"]
-    assert "run the same command again" in caught.value.hint
-
-
-REPAIRED = "delete secret sh.helm.release.v1.platform.v2"
 SECRET = "kind: Secret\nmetadata:\n  name: platform-data\n"
 
 
@@ -302,12 +320,15 @@ def test_a_foreign_helm_is_waited_for(
 def test_a_deploy_that_lost_the_lease_deletes_no_revision(
     cluster: Cluster, root: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def manifest(_revision: int) -> Manifest:
-        lose_lease(monkeypatch)
-        return NEW
+    find = cluster.find
+
+    def find_late(kind: str, name: str) -> dict[str, Any] | None:
+        if kind == "secret":
+            lose_lease(monkeypatch)
+        return find(kind, name)
 
     cut_off(cluster, NEW.objects)
-    monkeypatch.setattr(cluster, "manifest", manifest)
+    monkeypatch.setattr(cluster, "find", find_late)
     with pytest.raises(DeployError, match="cannot keep the lease platform-deploy"):
         deploy(cluster, root)
     assert cluster.done == []

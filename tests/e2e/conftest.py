@@ -7,7 +7,10 @@ from collections.abc import Callable, Generator, Iterator
 
 import pytest
 
+from delivery.cluster import local_cluster, routes
+from delivery.cluster.subnets import not_blocked
 from delivery.host import engines, programs
+from delivery.project import files
 from tests.e2e.cluster import Cluster
 from tests.e2e.platform import (
     DEPLOY,
@@ -17,6 +20,7 @@ from tests.e2e.platform import (
     Platform,
     copy_checkout,
     output_of,
+    raise_limits,
 )
 from tests.e2e.traffic import client_pod
 
@@ -31,15 +35,17 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         help="keep the cluster and the platform for the next run",
     )
     group.addoption("--previous", help="the Git revision of the chart to upgrade from")
-    group.addoption("--load", type=float, help="requests a second (200); fewer on a busy machine")
+    group.addoption("--load", type=float, help="requests a second (50); fewer on a busy machine")
 
 
 # Tests of an unchanged platform come first, tests that kill it last.
 ORDER = (
-    "test_cluster",  # tests/integration: a cluster of its own, removed before the next one
     "test_install",
     "test_security",
     "test_deploys",  # before anything but inv deploy changes the platform
+    "test_environment",
+    "test_guards",
+    "test_soak",
     "test_placement",
     "test_component",
     "test_pipeline",
@@ -49,12 +55,22 @@ ORDER = (
     "test_deploy",  # tests/integration, on the same cluster
     "test_rights",
     "test_crashes",
+    "test_cluster",
 )
+# A container that ends at once is started again after a second, not after 10, 20, 40, …
+RESTARTS = r"""
+file=/var/lib/kubelet/config.yaml
+grep -q 'maxContainerRestartPeriod: 1s' $file && exit
+sed -i 's/^crashLoopBackOff: {}$/crashLoopBackOff: {maxContainerRestartPeriod: 1s}/' $file
+grep -q 'maxContainerRestartPeriod: 1s' $file
+echo 'featureGates: {KubeletCrashLoopBackOffMax: true}' >> $file
+systemctl restart kubelet
+"""
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     # A file that is not in ORDER runs after the platform is there and before it is killed.
-    unknown = len(ORDER) - 1.5
+    unknown = ORDER.index("test_crashes") - 0.5
     items.sort(key=lambda item: ORDER.index(item.path.stem) if item.path.stem in ORDER else unknown)
 
 
@@ -62,7 +78,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 def rate(pytestconfig: pytest.Config) -> float:
     """Requests a second; pytest knows the option only if the command line names this folder."""
     rate = pytestconfig.getoption("load", default=None)
-    return 200.0 if rate is None else float(rate)
+    return 50.0 if rate is None else float(rate)
 
 
 @pytest.fixture(scope="session")
@@ -74,24 +90,56 @@ def checkout(
     checkout = copy_checkout(folder, engines.require().environment)
     yield checkout
     if not pytestconfig.getoption("keep", default=False):
-        output_of(checkout.inv("cluster.down"))
+        remove_cluster(checkout)
+
+
+def remove_cluster(checkout: Checkout) -> None:
+    """Remove the cluster; nothing of it is left: no node, route, note or context."""
+    declaration = files.load_declaration(checkout.folder)
+    cluster = local_cluster.open_cluster(engines.require(), declaration)
+    output_of(checkout.inv("cluster.down"))
+    assert cluster.engine.labelled(f"io.x-k8s.kind.cluster={cluster.name}") == []
+    left = not_blocked(cluster.subnets, routes.read(cluster.engine, cluster.image))
+    assert left == cluster.subnets
+    assert cluster.engine.read_note(cluster.note) is None
+    assert cluster.context not in checkout.kubeconfig.read_text()
 
 
 @pytest.fixture(scope="session")
-def platform(checkout: Checkout, say: Say) -> Platform:
-    """The cluster and the platform, made by the tasks of a user."""
+def platform(pytestconfig: pytest.Config, checkout: Checkout, say: Say) -> Platform:
+    """The cluster and the platform, made by the tasks of a user.
+
+    It comes up with the CPU limits of values-local.yaml, which are raised then: tests start pods
+    often. With --keep they are raised before, since the platform may be there.
+    """
+    values = checkout.folder / "platform-chart" / "values-local.yaml"
+    keep = pytestconfig.getoption("keep", default=False)
+    if keep:
+        raise_limits(values)
+    tools = {name: programs.ensure(name) for name in ("kubectl", "helm")}
+    cluster = Cluster(
+        checkout.kubeconfig, "platform", programs=tools, environment=checkout.environment
+    )
     seconds: dict[str, float] = {}
     outputs: dict[str, str] = {}
+    say("inv cluster.up compiles the node image first if it is missing: 8 to 30 min")
     for name, task in (("cluster", ["cluster.up"]), ("deploy", DEPLOY)):
         since = time.monotonic()
         outputs[name] = output_of(checkout.inv(*task))
         seconds[name] = time.monotonic() - since
         say(f"inv {' '.join(task)}: {seconds[name]:.0f} s")
-    tools = {name: programs.ensure(name) for name in ("kubectl", "helm")}
-    cluster = Cluster(
-        checkout.kubeconfig, "platform", programs=tools, environment=checkout.environment
-    )
+        if name == "cluster":
+            restart_at_once(cluster)
+    if not keep:
+        raise_limits(values)
+        output_of(checkout.inv(*DEPLOY))
     return Platform(cluster, checkout, seconds, outputs)
+
+
+def restart_at_once(cluster: Cluster) -> None:
+    """Have the kubelets start a container again at once, whatever the number of its crashes."""
+    for node in cluster.get("nodes"):
+        cluster.shell(node["metadata"]["name"], "sh", "-euc", RESTARTS)
 
 
 @pytest.fixture(scope="session")

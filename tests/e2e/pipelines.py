@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 import subprocess
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,7 +14,7 @@ from typing import Any
 import requests
 
 from delivery.platform import lifecycle
-from delivery.project.facts import parse_ref
+from delivery.project.facts import Ref, parse_ref
 from delivery.project.files import ROOT
 from tests.e2e.cluster import Cluster
 from tests.integration import small
@@ -28,6 +29,7 @@ __all__ = [
     "Webhook",
     "machine_variables",
     "make_project",
+    "table",
     "upstream_base",
     "use_base",
 ]
@@ -42,6 +44,11 @@ _OF_THE_MACHINE = (
     "SSL_CERT_FILE",
     "XDG_CACHE_HOME",
 )
+# Of the table: stages, then the tasks of the deploy.
+_ROWS = (
+    *("prepare", "checks", "coverage", "plan", "build", "scan", "push", "push images", "diff"),
+    *("deploy", "verify", "ci.deliver", "ci.notify"),
+)
 _PROJECT = "delivery-platform"  # its name in the Jenkinsfile
 _PARTS = ("base-image", "apps", "platform-chart", _PROJECT)
 # Sessions with the tags of the real noxfile, and a check that fails for a wrong commit.
@@ -55,7 +62,22 @@ def unit(session, part):
     wrong = [str(file) for file in pathlib.Path().glob("*/file") if "wrong" in file.read_text()]
     if wrong:
         session.error("wrong: " + ", ".join(wrong))
+
+@nox.session(venv_backend="none")
+def coverage(session):
+    session.log("measured nothing")
 """
+# Previews of feature/*, beside develop.
+_PREVIEWS = {
+    "[gitflow]\n": '[gitflow]\npreview = ["feature/*"]\n',
+    "[gitflow.deploys]\n": '[gitflow.deploys]\npreview = "preview"\n',
+    "[environments.develop]\n": """[environments.preview]
+contexts = ["{context}"]
+namespace = "pipeline-preview"
+values = "values-develop.yaml"
+[environments.develop]
+""",
+}
 # The real `run` makes an environment from locks first; other tests cover that.
 _RUN = """#!/bin/sh
 PATH="{programs}:$PATH"
@@ -83,12 +105,21 @@ class PipelineRun:
 
     build: Run
     folder: Path
+    seconds: float = 0.0
 
     def archived(self, name: str) -> dict[str, Any]:
         """A JSON file that the run archived."""
         return dict(
             json.loads((self.folder / "artifacts" / ".delivery" / name).read_text(encoding="utf-8"))
         )
+
+    @property
+    def version(self) -> str:
+        """The version that the run planned, or "-"."""
+        try:
+            return str(self.archived("plan.json")["chart"]["version"])
+        except FileNotFoundError:
+            return "-"
 
     @property
     def url(self) -> str:
@@ -106,14 +137,26 @@ class Pipelines:
     environment: Mapping[str, str]
     credentials: Mapping[str, Credential]
     say: Callable[[str], None]
+    # The newest run of each branch.
+    done: dict[str, PipelineRun] = field(default_factory=dict)
 
     def run(self, branch: str, *, approved_by: str = "") -> PipelineRun:
         """Run the pipeline for the head of a branch."""
+        done = self._perform("Jenkinsfile", parse_ref(branch), branch, approved_by)
+        self.done[branch] = done
+        return done
+
+    def reap(self) -> PipelineRun:
+        """Run the nightly job, which no branch belongs to."""
+        return self._perform("ops/jenkins/previews.Jenkinsfile", Ref("", ""), "develop")
+
+    def _perform(self, file: str, ref: Ref, commit: str, approved_by: str = "") -> PipelineRun:
         number = len(list(self.folder.glob("build-*"))) + 1
+        began = time.monotonic()
         build = perform(
-            (ROOT / "Jenkinsfile").read_text(encoding="utf-8"),
+            (ROOT / file).read_text(encoding="utf-8"),
             Case(
-                ref=parse_ref(branch),
+                ref=ref,
                 credentials=self.credentials,
                 approval=Approval(approved_by) if approved_by else None,
                 # A kept ledger has the builds of earlier runs: the job has another name each time.
@@ -122,13 +165,13 @@ class Pipelines:
             ),
             Clones(
                 self.project.folder,
-                self.project.git("rev-parse", branch),
+                self.project.git("rev-parse", commit),
                 self.folder / f"build-{number}",
                 self.environment,
             ),
             on_line=self.say,
         )
-        return PipelineRun(build, self.folder / f"build-{number}")
+        return PipelineRun(build, self.folder / f"build-{number}", time.monotonic() - began)
 
     def deployed(self, environment: str) -> dict[str, set[str]]:
         """The digests of the ready containers in an environment, by component."""
@@ -169,6 +212,23 @@ class Pipelines:
         }
 
 
+def table(runs: Mapping[str, PipelineRun]) -> list[str]:
+    """The table of these runs, by branch, for docs/pipeline.md ("Measured")."""
+    rows = [
+        ("seconds of", *runs),
+        ("---", *("---:" for _ in runs)),
+        ("result", *(run.build.result.lower() for run in runs.values())),
+        ("version", *(run.version for run in runs.values())),
+        ("agents", *(str(len(run.build.of("agent"))) for run in runs.values())),
+    ]
+    durations = [run.build.durations for run in runs.values()]
+    for name in _ROWS:
+        cells = (f"{of[name]:.1f}" if name in of else "-" for of in durations)
+        rows.append((name, *cells))
+    rows.append(("all", *(f"{run.seconds:.0f}" for run in runs.values())))
+    return [f"| {' | '.join(row)} |" for row in rows]
+
+
 def make_project(
     folder: Path, registry: str, base: str, context: str, environment: Mapping[str, str]
 ) -> small.Small:
@@ -190,6 +250,9 @@ def make_project(
     use_base(folder, base)
     file = folder / "delivery.toml"
     text = file.read_text().replace('name = "small"', f'name = "{_PROJECT}"', 1)
+    for old, new in _PREVIEWS.items():
+        assert text.count(old) == 1
+        text = text.replace(old, new.format(context=context))
     # The last environment is production.
     file.write_text(text + 'signed = true\n[signing]\npublic_key = "cosign.pub"\n')
     project.commit("build: sign, and use a base with Python")

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import base64
 import os
+import re
 import shutil
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import trustme
 
+from delivery.process import csv_line
 from delivery.project.files import ROOT
 from tests.e2e.cluster import Cluster, Pod
 
@@ -29,6 +31,7 @@ __all__ = [
     "Platform",
     "copy_checkout",
     "output_of",
+    "raise_limits",
 ]
 
 DEPLOY = ["deploy", "--environment", "local", "--platform", "kubernetes", "--yes"]
@@ -64,7 +67,7 @@ class Checkout:
         """The kubeconfig of the cluster, not the user's."""
         return Path(self.environment["KUBECONFIG"])
 
-    def inv(self, *arguments: str, timeout: float = 900) -> subprocess.CompletedProcess[str]:
+    def inv(self, *arguments: str) -> subprocess.CompletedProcess[str]:
         """Run a task; its output has both streams, as in a terminal."""
         return subprocess.run(
             [sys.executable, "-m", "invoke", *arguments],
@@ -74,7 +77,7 @@ class Checkout:
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
-            timeout=timeout,
+            timeout=3600,  # a busy machine compiles the node image for half of it
             check=False,
         )
 
@@ -99,8 +102,16 @@ def copy_checkout(folder: Path, environment: Mapping[str, str]) -> Checkout:
     variables = {
         "KUBECONFIG": os.environ.get("E2E_KUBECONFIG") or str(folder.parent / "kubeconfig"),
         "CI": "true",
+        "PYTHONDONTWRITEBYTECODE": "",  # as a user's Python, which does not compile in each task
     }
     return Checkout(folder, {**os.environ, **environment, **variables})
+
+
+def raise_limits(values: Path) -> None:
+    """Let pods use more CPU than by values-local.yaml, with which each start takes long."""
+    text, count = re.subn(r"limits: {cpu: \w+", "limits: {cpu: 1", values.read_text())
+    assert count, values
+    values.write_text(text)
 
 
 def output_of(task: subprocess.CompletedProcess[str]) -> str:
@@ -152,9 +163,10 @@ class Platform:
         }
         return str(containers[component])
 
-    def upgrade(self, *values: str) -> None:
-        """Upgrade to a new revision with these values, and wait for it."""
+    def upgrade(self, *values: str, files: Sequence[Path] = ()) -> None:
+        """Upgrade to a new revision with these values and values files, and wait for it."""
         options = [option for value in values for option in ("--set", value)]
+        options += [f"--values={csv_line(file)}" for file in files]
         if not self.cluster.helm("version", "--short").startswith("v3"):
             # As `inv deploy` does: tests also scale by kubectl.
             options += ["--server-side=true", "--force-conflicts"]

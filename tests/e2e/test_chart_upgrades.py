@@ -1,4 +1,4 @@
-"""Upgrades of the chart under load, and what an upgrade refuses.
+"""The published chart, by plain Helm as its README says: an upgrade under load, other nodes.
 
 The upgrade starts from the last published chart: that of the newest version tag or, without one,
 that before the last 20 changes; `--previous REVISION` names another.
@@ -6,44 +6,47 @@ that before the last 20 changes; `--previous REVISION` names another.
 
 from __future__ import annotations
 
-import base64
 import io
 import json
 import subprocess
 import tarfile
-import time
 import uuid
 from collections.abc import Iterator
+from dataclasses import dataclass, replace
 from pathlib import Path
-from threading import Event, Thread
-from typing import Any, Self
+from typing import Any
 
 import pytest
 import trustme
 import yaml
 
-from delivery.project.files import ROOT
+from delivery.project import files
+from delivery.project.chart import with_images
+from delivery.registry.client import Registry
+from delivery.release import chart_package
+from tests import yaml_strict
 from tests.e2e.cluster import Cluster, wait_for
 from tests.e2e.conftest import Say
 from tests.e2e.ledger import compare
-from tests.e2e.platform import API, DATABASE, DEPLOY, KAFKA, WORKER, Authority, Platform, output_of
-from tests.e2e.traffic import Traffic, traffic
+from tests.e2e.platform import (
+    API,
+    DATABASE,
+    KAFKA,
+    WORKER,
+    Authority,
+    Platform,
+    raise_limits,
+)
+from tests.e2e.traffic import traffic
 from tests.load.recording import failures, summarise, table
 
 pytestmark = [pytest.mark.engine, pytest.mark.cluster]
 
 RATE = "20"
 TOKEN = "the-token-of-this-test"
-VALUES = "platform-chart/values-local.yaml"
-# Repeats in a pod until the database accepts its login.
-LOGIN = """
-import os, pymysql
-names = {"host": "HOST", "database": "DATABASE", "user": "USERNAME", "password": "PASSWORD"}
-login = {key: os.environ["DB_" + name] for key, name in names.items()}
-connection = pymysql.connect(**login, port=int(os.environ["DB_PORT"]), connect_timeout=5)
-connection.cursor().execute("SELECT COUNT(*) FROM deployments")
-print("logged in")
-"""
+VALUES = "values-local.yaml"
+WAIT = ("--wait", "--timeout", "300s")
+WITHOUT_LABEL = "capacityTypeLabel=example.org/no-node-has-it"
 
 
 @pytest.fixture(autouse=True)
@@ -52,7 +55,9 @@ def _settled(platform: Platform) -> None:
 
 
 def git(*arguments: str) -> bytes:
-    return subprocess.run(["git", *arguments], cwd=ROOT, capture_output=True, check=True).stdout
+    return subprocess.run(
+        ["git", *arguments], cwd=files.ROOT, capture_output=True, check=True
+    ).stdout
 
 
 @pytest.fixture
@@ -66,152 +71,125 @@ def previous(pytestconfig: pytest.Config, tmp_path: Path) -> Path:
     packed = git("archive", revision or (tags[0] if tags else earlier), "platform-chart")
     with tarfile.open(fileobj=io.BytesIO(packed)) as archive:
         archive.extractall(tmp_path, filter="data")
+    raise_limits(tmp_path / "platform-chart" / VALUES)
     return tmp_path / "platform-chart"
 
 
-def load(platform: Platform, authority: Authority, name: str) -> Any:
-    """A load with a run of its own; the API's limits in values-local.yaml carry it."""
-    run = f"{name}-{uuid.uuid4().hex[:8]}"
-    return run, traffic(platform, authority, name, "--run", run, "--rate", RATE)
+@dataclass(frozen=True)
+class Published:
+    """The chart in the registry, unpacked from it, and the images of the platform."""
+
+    cluster: Cluster
+    reference: tuple[str, ...]
+    folder: Path
+    images: Path
+
+    def upgrade(self, file: str) -> None:
+        """Upgrade to the chart with one of its values files."""
+        values = (f"--values={self.folder / file}", f"--values={self.images}")
+        arguments = ("upgrade", self.cluster.release, *self.reference, *values)
+        self.cluster.helm(*arguments, *WAIT, timeout=360)
 
 
-def check(platform: Platform, running: Traffic, run: str, say: Say, interrupted: str = "") -> None:
-    """No request failed, but in a phase that interrupts; every accepted event is stored once."""
-    recording = running.finish()
-    say(table(summarise(recording, running.phases)))
-    failed = failures(recording, running.phases)
-    assert [str(failure) for failure in failed if failure.phase != interrupted] == []
-    verdict = compare(platform.cluster, recording, run)
-    assert verdict.findings == (), verdict.describe()
-
-
-def test_an_upgrade_from_the_published_chart_fails_no_request_and_keeps_all_data(
-    platform: Platform, authority: Authority, previous: Path, tmp_path: Path, say: Say
-) -> None:
+def given_images(platform: Platform) -> dict[str, Any]:
+    """The images that the platform's release was given, as values."""
     cluster = platform.cluster
     given = json.loads(cluster.helm("get", "values", cluster.release, "--output", "json"))
-    images: dict[str, Any] = {
-        key: {"image": given[key]["image"]} for key in (KAFKA, DATABASE, "proxy") if key in given
+    images = {key: {"image": given[key]["image"]} for key in (KAFKA, DATABASE, "proxy")}
+    components = {name: {"image": given["components"][name]["image"]} for name in (API, WORKER)}
+    return {**images, "components": components}
+
+
+def publish(components: dict[str, Any]) -> tuple[str, ...]:
+    """Publish this chart with these images as `inv push` does; Helm's arguments for it."""
+    folder = files.ROOT / "platform-chart"
+    images = {name: value["image"] for name, value in components.items()}
+    named = {
+        name: (image["repository"], "1.0.0", image["digest"]) for name, image in images.items()
     }
-    images["components"] = {
-        name: {"image": given["components"][name]["image"]} for name in (API, WORKER)
-    }
-    file = tmp_path / "images.yaml"
+    values = with_images((folder / "values.yaml").read_text(encoding="utf-8"), named)
+    packed = chart_package.package(
+        folder, files.chart_files(folder), {"values.yaml": values}, epoch=0
+    )
+    version = yaml_strict.load(chart_package.read_file(packed, "Chart.yaml") or "")["version"]
+    registry = Registry(
+        f"{files.load_declaration().registry.address}/published-{uuid.uuid4().hex[:8]}"
+    )
+    repository = f"{registry.address}/platform-chart"
+    chart_package.push(registry, repository, version, packed)
+    return (f"oci://{repository}", f"--version={version}", "--plain-http")
+
+
+@pytest.fixture
+def published(platform: Platform, tmp_path: Path) -> Published:
+    images = given_images(platform)
+    reference = publish(images.pop("components"))
+    file = tmp_path / "published.yaml"
     file.write_text(yaml.safe_dump(images))
-    values = ("--values", str(previous / Path(VALUES).name), "--values", str(file))
-    wait = ("--wait", "--timeout", "300s")
-    cluster.helm("upgrade", cluster.release, str(previous), *values, *wait, timeout=360)
+    platform.cluster.helm("pull", *reference, "--untar", f"--untardir={tmp_path / 'published'}")
+    folder = tmp_path / "published" / "platform"
+    raise_limits(folder / VALUES)
+    return Published(platform.cluster, reference, folder, file)
+
+
+def test_on_nodes_without_labels_it_needs_one_more_values_file(published: Published) -> None:
+    elsewhere = replace(published.cluster, namespace="default")
+
+    def install(*files: str) -> str:
+        values = [f"--values={file}" for file in (*map(published.folder.joinpath, files), images)]
+        arguments = ("install", "elsewhere", *published.reference, *values)
+        return elsewhere.helm(*arguments, "--set", WITHOUT_LABEL, "--dry-run=server")
+
+    images = published.images
+    with pytest.raises(AssertionError, match=r"values-any-cluster\.yaml"):
+        install(VALUES)
+    output = install(VALUES, "values-any-cluster.yaml")
+    assert "kind: StatefulSet" in output
+    assert "requiredDuringScheduling" not in output
+
+
+def test_an_upgrade_from_an_earlier_chart_fails_no_request_and_keeps_all_data(
+    platform: Platform,
+    authority: Authority,
+    previous: Path,
+    published: Published,
+    tmp_path: Path,
+    say: Say,
+) -> None:
+    cluster = platform.cluster
+    file = tmp_path / "images.yaml"
+    file.write_text(yaml.safe_dump(given_images(platform)))
+    values = ("--values", str(previous / VALUES), "--values", str(file))
+    cluster.helm("upgrade", cluster.release, str(previous), *values, *WAIT, timeout=360)
     cluster.settle()
     backends = {cluster.pod(name).uid for name in (KAFKA, DATABASE)}
 
-    run, running = load(platform, authority, "upgrade")
-    with running as generator:
-        with generator.phase("upgrade"):
-            output = output_of(platform.checkout.inv(*DEPLOY))
-            assert "✓ upgrade: " in output, output
+    run = f"upgrade-{uuid.uuid4().hex[:8]}"
+    with traffic(platform, authority, "upgrade", "--run", run, "--rate", RATE) as running:
+        with running.phase("upgrade"):
+            published.upgrade(VALUES)
             cluster.settle()
-        # With one of each, requests fail while a chart that changes its pod restarts it.
-        restarted = backends != {cluster.pod(name).uid for name in (KAFKA, DATABASE)}
-        check(platform, generator, run, say, "upgrade" if restarted else "")
-
-
-class Watched:
-    """The lowest numbers of pods of the API that were seen."""
-
-    def __init__(self, platform: Platform) -> None:
-        self.platform, self.over = platform, Event()
-        self.wanted: list[int] = []
-        self.ready: list[int] = []
-
-    def __enter__(self) -> Self:
-        self.thread = Thread(target=self.watch, daemon=True)
-        self.thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.over.set()
-        self.thread.join()
-
-    def watch(self) -> None:
-        while not self.over.wait(0.3):
-            live = self.platform.cluster.get_one("deployment", self.platform.name(API))
-            self.wanted.append(int(live["spec"]["replicas"]))
-            self.ready.append(int(live["status"].get("readyReplicas", 0)))
-
-
-@pytest.fixture
-def _two_pods_again(platform: Platform) -> Iterator[None]:
-    yield
-    component = f"components.{API}"
-    platform.upgrade(f"{component}.scaling.enabled=false", f"{component}.replicas=2")
-    platform.cluster.settle()
-
-
-@pytest.mark.usefixtures("_two_pods_again")
-def test_enabling_the_autoscaler_drops_no_pod_and_no_request(
-    platform: Platform, authority: Authority, say: Say
-) -> None:
-    component = f"components.{API}"
-    platform.upgrade(f"{component}.replicas=4")
-    platform.cluster.settle()
-    scaling = [f"{component}.scaling.{setting}" for setting in ("enabled=true", "min=2", "max=6")]
-    run, running = load(platform, authority, "scaling")
-    with running as generator, Watched(platform) as seen:
-        for name, change in (
-            ("enabled", scaling),
-            ("a later upgrade", [f"{component}.config.A=b"]),
-        ):
-            with generator.phase(name):
-                platform.upgrade(*change)
-                platform.cluster.settle()
-                time.sleep(20)  # the autoscaler acts every 15 s
-        say(f"pods: {min(seen.wanted)} wanted and {min(seen.ready)} ready at least")
-        assert min(seen.wanted) == 4
-        assert min(seen.ready) == 4
-        check(platform, generator, run, say)
-
-
-@pytest.fixture
-def _own_password(platform: Platform) -> Iterator[None]:
-    yield
-    platform.upgrade("database.password=")
-    platform.cluster.settle()
-
-
-@pytest.mark.usefixtures("_own_password")
-def test_another_password_is_refused_until_the_secret_has_it(platform: Platform) -> None:
-    cluster, secret = platform.cluster, platform.name(DATABASE)
-    pods, new = cluster.uids(), f"pw-{uuid.uuid4().hex}"
-    with pytest.raises(AssertionError, match=rf"differs from the Secret {secret}") as caught:
-        platform.upgrade(f"database.password={new}")
-    assert new not in str(caught.value).partition("exit code")[2]
-    assert cluster.uids() == pods
-
-    # README, "Change a password".
-    cluster.kubectl(
-        "patch", "secret", secret, "--patch", json.dumps({"stringData": {"password": new}})
-    )
-    cluster.kubectl("rollout", "restart", f"statefulset/{secret}")
-    cluster.kubectl("rollout", "status", f"statefulset/{secret}", "--timeout=150s")
-    cluster.kubectl("rollout", "restart", f"deployment/{platform.name(WORKER)}")
-    cluster.settle()
-    platform.upgrade(f"database.password={new}")
-    cluster.settle()
-    worker = ["exec", cluster.pod(WORKER).name, "--container", WORKER, "--"]
-    assert cluster.kubectl(*worker, "/usr/bin/python3", "-c", LOGIN).strip() == "logged in"
-    data = cluster.get_one("secret", secret)["data"]
-    assert base64.b64decode(data["password"]).decode() == new
+        recording = running.finish()
+    say(table(summarise(recording, running.phases)))
+    # With one of each, requests fail while a chart that changes its pod restarts it.
+    restarted = backends != {cluster.pod(name).uid for name in (KAFKA, DATABASE)}
+    interrupted = "upgrade" if restarted else ""
+    failed = failures(recording, running.phases)
+    assert [str(failure) for failure in failed if failure.phase != interrupted] == []
+    verdict = compare(cluster, recording, run)
+    assert verdict.findings == (), verdict.describe()
+    cluster.helm("test", cluster.release, "--timeout=120s", timeout=150)
 
 
 @pytest.fixture
 def elsewhere(platform: Platform) -> Iterator[Cluster]:
-    """A namespace of its own."""
+    """A namespace of its own, without pods: they would cost time and prove nothing here."""
     cluster = platform.cluster
     name = f"gitops-{uuid.uuid4().hex[:8]}"
     cluster.kubectl("create", "namespace", name)
-    yield Cluster(
-        cluster.kubeconfig, name, programs=cluster.programs, environment=cluster.environment
-    )
+    elsewhere = replace(cluster, namespace=name)
+    elsewhere.kubectl("create", "quota", "no-pods", "--hard=pods=0")
+    yield elsewhere
     cluster.kubectl("delete", "namespace", name, "--wait=false")
 
 
@@ -227,6 +205,12 @@ def certificate(authority: trustme.CA, *names: str) -> dict[str, str]:
         "tls.key": issued.private_key_pem.bytes().decode(),
         "ca.crt": authority.cert_pem.bytes().decode(),
     }
+
+
+def observed(workload: dict[str, Any]) -> bool:
+    """Whether its controller has seen it."""
+    generation = workload["metadata"]["generation"]
+    return bool(workload["status"].get("observedGeneration") == generation)
 
 
 def logins(*passwords: str) -> dict[str, str]:
@@ -255,6 +239,8 @@ def test_what_is_applied_twice_changes_nothing(platform: Platform, elsewhere: Cl
     first = elsewhere.kubectl("apply", "--filename", "-", stdin=objects()).splitlines()
     assert first
     assert all(line.endswith(" created") for line in first)
-    wait_for("the pods to be made", lambda: bool(elsewhere.get("pods")), seconds=60)
+    wait_for(
+        "the controllers", lambda: all(map(observed, elsewhere.get("deployments"))), seconds=60
+    )
     # "configured" also tells of patches that change nothing: this asks the API server.
     assert elsewhere.kubectl("diff", "--filename", "-", stdin=objects()) == ""

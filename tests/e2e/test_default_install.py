@@ -10,6 +10,7 @@ import uuid
 
 import pytest
 
+from delivery.project.files import ROOT
 from tests.e2e.conftest import Say
 from tests.e2e.ledger import compare
 from tests.e2e.platform import Authority, Platform
@@ -24,6 +25,8 @@ SECONDS = 300
 def test_no_request_fails_and_every_event_is_stored_once(
     platform: Platform, authority: Authority, rate: float, say: Say
 ) -> None:
+    platform.upgrade(files=[ROOT / "platform-chart" / "values-local.yaml"])
+    platform.cluster.settle()
     run = f"default-{uuid.uuid4().hex[:8]}"
     options = ("--run", run, "--rate", str(rate), "--slow-every", "0")
     with traffic(platform, authority, "default-load", *options) as running:

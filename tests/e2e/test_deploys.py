@@ -5,6 +5,7 @@ tests/integration covers interrupted and concurrent deploys, with a sample chart
 
 from __future__ import annotations
 
+import re
 import time
 import uuid
 from collections.abc import Iterator
@@ -71,7 +72,7 @@ def test_a_broken_image_is_reported_by_its_log_while_the_old_version_serves(
     say(table(summarise(recording, running.phases)))
     assert task.returncode == EXIT_CODE, f"{broken} must break it"
     assert 0 < output.find(ERROR) < output.find("✓ roll back to revision")
-    assert "restarted 3 times" in output
+    assert max(map(int, re.findall(r"restarted (\d+) times", output))) >= 3
     assert "is deployed again" in output
     assert [str(failure) for failure in failures(recording, running.phases)] == []
     assert platform.image(API) == image

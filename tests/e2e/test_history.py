@@ -1,7 +1,6 @@
 """The ledger's records of several deploys, a rollback, a crash and a removal.
 
 Images, helm and the ledger are real: an image has the same version in all records.
-tests/tasks/test_deployment_events.py does the same with a fake helm.
 """
 
 from __future__ import annotations

@@ -43,27 +43,3 @@ def test_every_pod_is_ready_and_was_not_restarted(platform: Platform) -> None:
     restarts = {pod.name: pod.restarts for pod in platform.cluster.pods()}
     assert {pod.component for pod in platform.cluster.pods()} >= {API, WORKER, "kafka", "database"}
     assert {name: counts for name, counts in restarts.items() if any(counts.values())} == {}
-
-
-def test_the_limits_fit_two_processors_and_four_gibibytes(platform: Platform) -> None:
-    containers = [
-        container
-        for pod in platform.cluster.pods()
-        # The Job that makes the topics ends by itself, maybe during this test.
-        if pod.manifest["metadata"]["ownerReferences"][0]["kind"] != "Job"
-        for container in [
-            *pod.manifest["spec"]["containers"],
-            *pod.manifest["spec"].get("initContainers", ()),
-        ]
-    ]
-    limits = [container["resources"]["limits"] for container in containers]
-    assert sum(processors(limit["cpu"]) for limit in limits) <= 2
-    assert sum(mebibytes(limit["memory"]) for limit in limits) <= 4096
-
-
-def processors(text: str) -> float:
-    return float(text[:-1]) / 1000 if text.endswith("m") else float(text)
-
-
-def mebibytes(text: str) -> float:
-    return float(text[:-2]) * {"Ki": 1 / 1024, "Mi": 1, "Gi": 1024}[text[-2:]]

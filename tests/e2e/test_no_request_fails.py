@@ -1,8 +1,8 @@
-"""200 requests a second while the platform changes in every ordinary way: no request fails.
+"""A load while the platform changes in every ordinary way: no request fails.
 
-A busy machine may not carry that load: pods then refuse requests because too many are waiting,
-whatever the change. Such a run is ended and repeated at half the rate; at the lowest rate every
-failure counts.
+`--load 200` makes it a storm. A busy machine may not carry the load: pods then refuse requests
+because too many are waiting, whatever the change. Such a run is ended and repeated at half the
+rate; at the lowest rate every failure counts.
 """
 
 from __future__ import annotations
@@ -14,6 +14,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
+from threading import Event, Thread
+from typing import Self
 
 import pytest
 
@@ -26,18 +28,21 @@ from tests.load.recording import Phase, Recording, Summary, failures, serials, s
 
 pytestmark = [pytest.mark.engine, pytest.mark.cluster]
 
-HALVINGS = 3  # 200, 100, 50, 25 a second
-QUIET_SECONDS = 10
-# The 250 millicores of values-local.yaml do not carry this load: pods would be throttled.
-CAPACITY = [
-    f"components.{API}.resources.limits.cpu=1",
-    "database.resources.limits.cpu=1",
-    "proxy.resources.limits.cpu=1",
+COMPONENT = f"components.{API}"
+LOWEST_RATE = 25
+# As before the changes.
+UNCHANGED = [
+    *(f"{COMPONENT}.{value}" for value in ("replicas=2", "scaling.enabled=false")),
+    f"{COMPONENT}.config.LOG_LEVEL=INFO",
 ]
-# How long a phase lasts at least, so that each has slow requests.
-REST_SECONDS = 6
+# How long a phase lasts at least, so that each has slow requests: at 25 a second one in 1.6 s.
+REST_SECONDS = 3
+SLOW_EVERY = 40
 
-PHASES = ("nothing", "rollout restart", "upgrade", "drain", "scale in", "certificate rotation")
+PHASES = (
+    *("nothing", "upgrade", "drain", "scale out", "autoscaler", "scale in"),
+    "certificate rotation",
+)
 
 
 @dataclass(frozen=True)
@@ -50,11 +55,35 @@ class Result:
     phases: list[Phase]
     summaries: dict[str, Summary]
     new_serial: str
+    watched: Watched
+
+
+class Watched:
+    """The numbers of pods of the API that were seen while the body ran."""
+
+    def __init__(self, platform: Platform) -> None:
+        self.platform, self.over = platform, Event()
+        self.wanted: list[int] = []
+        self.ready: list[int] = []
+
+    def __enter__(self) -> Self:
+        self.thread = Thread(target=self.watch, daemon=True)
+        self.thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.over.set()
+        self.thread.join()
+
+    def watch(self) -> None:
+        while not self.over.wait(0.3):
+            live = self.platform.cluster.get_one("deployment", self.platform.name(API))
+            self.wanted.append(int(live["spec"]["replicas"]))
+            self.ready.append(int(live["status"].get("readyReplicas", 0)))
 
 
 def rest(_platform: Platform) -> None:
     """No change: the baseline of the other phases."""
-    time.sleep(QUIET_SECONDS)
 
 
 @contextmanager
@@ -70,16 +99,10 @@ def replacing_pods(platform: Platform) -> Iterator[None]:
     )
 
 
-def restart(platform: Platform) -> None:
-    """Replace every pod of the API."""
-    with replacing_pods(platform):
-        platform.cluster.kubectl("rollout", "restart", "deployment", platform.name(API))
-
-
 def upgrade(platform: Platform) -> None:
-    """Deploy a revision with another configuration."""
+    """Deploy a revision with another configuration, which replaces every pod of the API."""
     with replacing_pods(platform):
-        platform.upgrade(f"components.{API}.config.LOG_LEVEL=WARNING")
+        platform.upgrade(f"{COMPONENT}.config.LOG_LEVEL=WARNING")
 
 
 def drain(platform: Platform) -> None:
@@ -99,21 +122,41 @@ def drain(platform: Platform) -> None:
         cluster.kubectl("uncordon", node)
 
 
+def scale_out(platform: Platform) -> None:
+    """Add a pod."""
+    platform.upgrade(f"{COMPONENT}.replicas=3")
+    platform.cluster.settle()
+
+
+def autoscale(platform: Platform) -> Watched:
+    """Leave the number of pods to an autoscaler, and upgrade again."""
+    scaling = f"{COMPONENT}.scaling"
+    with Watched(platform) as watched:
+        platform.upgrade(f"{scaling}.enabled=true", f"{scaling}.min=2", f"{scaling}.max=6")
+        platform.upgrade(f"{scaling}.max=5")
+        before = acts(platform)
+        wait_for("the autoscaler to act", lambda: acts(platform) > before)
+    return watched
+
+
+def acts(platform: Platform) -> int:
+    """How often the autoscaler acted; without metrics each time is an event."""
+    kind = "involvedObject.kind=HorizontalPodAutoscaler"
+    events = platform.cluster.get("events", "--field-selector", kind)
+    return sum(int(event.get("count") or 1) for event in events)
+
+
 def scale_in(platform: Platform) -> None:
-    """Add a pod, and remove it again."""
-    cluster, deployment = platform.cluster, platform.name(API)
-    replicas = int(cluster.get_one("deployment", deployment)["spec"]["replicas"])
-    for count in (replicas + 1, replicas):
-        cluster.kubectl("scale", "deployment", deployment, f"--replicas={count}")
-        cluster.settle()
+    """Remove a pod again, and the autoscaler."""
+    platform.upgrade(*UNCHANGED[:2])
+    platform.cluster.settle()
 
 
 CHANGES: dict[str, Callable[[Platform], None]] = {
     "nothing": rest,
-    "rollout restart": restart,
     "upgrade": upgrade,
     "drain": drain,
-    "scale in": scale_in,
+    "scale out": scale_out,
 }
 
 
@@ -159,7 +202,7 @@ def result(
 ) -> Result:
     """All changes, one after the other, under a load that this machine carries."""
     setting = Setting(platform, authority, client, say)
-    for _ in range(HALVINGS):
+    while rate > LOWEST_RATE:
         if (result := run_at(rate, setting, may_end=True)) is not None:
             return result
         say(f"this machine does not carry {rate:g} requests a second: retry with {rate / 2:g}")
@@ -172,16 +215,20 @@ def result(
 def run_at(rate: float, setting: Setting, *, may_end: bool) -> Result | None:
     """All changes under load at a rate; None if the load was too much for the machine."""
     platform, say = setting.platform, setting.say
-    platform.upgrade(*CAPACITY, f"components.{API}.config.LOG_LEVEL=INFO")
+    platform.upgrade(*UNCHANGED)
     platform.cluster.settle()
+    watched: list[Watched] = []
     rotated: list[str] = []
     # A kept platform has the keys of earlier runs: each run has its own.
     run = f"load-{uuid.uuid4().hex[:8]}"
     changes: dict[str, Callable[[], None]] = {
         **{name: partial(change, platform) for name, change in CHANGES.items()},
+        "autoscaler": lambda: watched.append(autoscale(platform)),
+        "scale in": lambda: scale_in(platform),
         "certificate rotation": lambda: rotated.append(rotate(setting)),
     }
-    with traffic(platform, setting.authority, "load", "--run", run, "--rate", str(rate)) as running:
+    options = ("--run", run, "--rate", str(rate), "--slow-every", str(SLOW_EVERY))
+    with traffic(platform, setting.authority, "load", *options) as running:
         for name, change in changes.items():
             with running.phase(name):
                 change()
@@ -197,7 +244,7 @@ def run_at(rate: float, setting: Setting, *, may_end: bool) -> Result | None:
     say(f"the generator used {recording.cpu:.0f} s of CPU and was {late:.0f} ms late at most")
     for failure in failures(recording, running.phases)[:20]:
         say(str(failure))
-    return Result(run, rate, recording, running.phases, summaries, rotated[0])
+    return Result(run, rate, recording, running.phases, summaries, rotated[0], watched[0])
 
 
 def test_the_generator_itself_did_not_fail(result: Result) -> None:
@@ -234,6 +281,12 @@ def test_the_new_certificate_replaces_the_old_one(result: Result) -> None:
     after = serials(result.recording, rotation.until - REST_SECONDS, rotation.until)
     assert result.new_serial not in before
     assert set(after) == {result.new_serial}
+
+
+def test_the_autoscaler_drops_no_pod(result: Result, say: Say) -> None:
+    seen = result.watched
+    say(f"pods: {min(seen.wanted)} wanted and {min(seen.ready)} ready at least")
+    assert min(seen.wanted) == min(seen.ready) == 3
 
 
 def test_every_accepted_event_is_stored_once(result: Result, platform: Platform, say: Say) -> None:

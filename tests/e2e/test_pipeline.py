@@ -15,6 +15,7 @@ import pytest
 
 from delivery.host import programs
 from delivery.project import files
+from delivery.project.gitflow import preview_name
 from tests.e2e.cluster import wait_for
 from tests.e2e.conftest import Say
 from tests.e2e.pipelines import (
@@ -25,6 +26,7 @@ from tests.e2e.pipelines import (
     Webhook,
     machine_variables,
     make_project,
+    table,
     upstream_base,
 )
 from tests.e2e.platform import API, CONTEXT, Platform
@@ -33,7 +35,10 @@ from tests.registries import serving
 
 pytestmark = [pytest.mark.engine, pytest.mark.cluster]
 
-STAGES = ("prepare", "test", "plan", "build", "scan", "push", "deploy", "verify", "record")
+# The stage scan has two steps: secrets and vulnerabilities.
+STAGES = ("prepare", "test", "plan", "build", "scan", "scan", "push", "deploy", "verify", "record")
+BRANCH = "feature/x"
+PREVIEW = preview_name("preview", BRANCH)
 PASSWORD = "only-for-tests"  # of a key made by this test
 
 
@@ -72,7 +77,10 @@ def pipelines(
             "delivery-signing-password": Credential(value=PASSWORD),
             "delivery-ledger-token": Credential(value=platform.token),
             "delivery-webhook": Credential(value=f"http://{address}/services/T0/B0/xyz"),
-            **{f"delivery-kubeconfig-{name}": kubeconfig for name in ENVIRONMENTS},
+            "delivery-git": Credential(
+                "usernamePassword", username="git", password="unused-git-password"
+            ),
+            **{f"delivery-kubeconfig-{name}": kubeconfig for name in (*ENVIRONMENTS, "preview")},
         }
         environment = {
             "DELIVERY_REGISTRY": registry,
@@ -80,8 +88,11 @@ def pipelines(
             "DELIVERY_OUTBOX": str(folder / "outbox"),
             **machine_variables(variables),
         }
-        yield Pipelines(project, platform.cluster, folder, environment, credentials, say)
-    namespaces = [f"pipeline-{name}" for name in ENVIRONMENTS]
+        made = Pipelines(project, platform.cluster, folder, environment, credentials, say)
+        yield made
+    for line in table(made.done):
+        say(line)
+    namespaces = [f"pipeline-{name}" for name in (*ENVIRONMENTS, PREVIEW)]
     platform.cluster.kubectl(
         "delete", "namespace", *namespaces, "--ignore-not-found", "--wait=false"
     )
@@ -137,10 +148,37 @@ def test_a_push_is_delivered_and_recorded(
     )
     assert stages(pipelines, run.url, "api-rest", environment) == expected
     assert pipelines.versions(environment)["platform-chart"] == version
+    changes = run.folder / "artifacts" / ".delivery" / "diff.txt"
+    assert changes.exists() == bool(approved_by)  # before an approval
+    assert not approved_by or version in changes.read_text()
+    assert len(run.build.of("agent")) <= 3
     deploys = pipelines.events(component="api-rest", environment=environment, stage="deploy")
     assert deploys[-1]["responsible"] == (approved_by or "Tester")
     message = text(webhook.messages[-1])
     assert all(part in message for part in (branch, version, environment, run.url))
+
+
+def test_a_branch_has_a_preview_until_it_is_deleted(pipelines: Pipelines) -> None:
+    project = pipelines.project
+    project.git("switch", "--quiet", "--create", BRANCH, "develop")
+    project.commit("feat(api-rest): more", {"api-rest/file": "more"})
+    project.git("switch", "--quiet", "develop")
+    run = pipelines.run(BRANCH)
+    assert run.build.result == "SUCCESS", run.build.log
+    assert pipelines.deployed(PREVIEW) == digests(run)
+    assert not run.build.of("input")
+    assert len(run.build.of("agent")) == 2
+    credentials = {event["id"] for event in run.build.of("credential")}
+    assert "delivery-kubeconfig-preview" in credentials
+    assert not credentials & {"delivery-signing-key", "delivery-signing-password"}
+    night = pipelines.reap()
+    assert night.build.result == "SUCCESS", night.build.log
+    assert pipelines.deployed(PREVIEW) == digests(run)
+    project.git("branch", "--quiet", "--delete", "--force", BRANCH)
+    night = pipelines.reap()
+    assert night.build.result == "SUCCESS", night.build.log
+    assert f"{PREVIEW} of {BRANCH}: the remote has no such branch" in night.build.log
+    wait_for("the removal of the preview", lambda: not pipelines.deployed(PREVIEW))
 
 
 def test_a_broken_version_is_reported_and_the_previous_one_stays(
@@ -157,16 +195,19 @@ def test_a_broken_version_is_reported_and_the_previous_one_stays(
     run = pipelines.run("hotfix/0.1.1")
     assert (run.build.result, run.build.exit) == ("FAILURE", 1)
     assert "crash is no greeting" in run.build.log
-    assert run.build.skipped("staging / verify staging")
+    assert not any(" verify " in command for command in run.build.commands)
     wait_for(
         "the records of the failure",
         lambda: ("deploy", "rolled-back") in stages(pipelines, run.url, "api-rest", "staging"),
     )
     assert (pipelines.deployed("staging"), pipelines.versions("staging")) == before
     deploy = [("deploy", "started"), ("deploy", "failed"), ("deploy", "rolled-back")]
-    assert stages(pipelines, run.url, "api-rest", "staging")[-3:] == deploy
+    deployed = stages(pipelines, run.url, "api-rest", "staging")
+    assert [stage for stage in deployed if stage[0] != "record"][-3:] == deploy
     # An unchanged component has no records of the deploy.
-    assert stages(pipelines, run.url, "async-worker", "staging")[-1] == ("push", "succeeded")
+    unchanged = {stage for stage, _ in stages(pipelines, run.url, "async-worker", "staging")}
+    assert "push" in unchanged
+    assert "deploy" not in unchanged
     message = text(webhook.messages[-1])
     assert "hotfix/0.1.1" in message
     assert "fail" in message.lower()
@@ -175,7 +216,7 @@ def test_a_broken_version_is_reported_and_the_previous_one_stays(
 def test_no_secret_is_archived_recorded_or_sent(pipelines: Pipelines, webhook: Webhook) -> None:
     credentials = pipelines.credentials.values()
     secrets = [credential.value for credential in credentials if credential.kind == "string"]
-    secrets += ["unused-password", "unused-read-password"]
+    secrets += ["unused-password", "unused-read-password", "unused-git-password"]
     artifacts = [
         file.read_text(errors="replace")
         for file in pipelines.folder.glob("build-*/artifacts/**/*")

@@ -76,9 +76,9 @@ def test_without_an_ondemand_node_the_worker_is_pending_and_the_notes_have_the_r
 
 
 def remove(platform: Platform, pods: list[Pod]) -> None:
-    """Delete pods, and wait for their replacements."""
+    """Delete pods, and wait for their replacements; no client needs a graceful end."""
     assert pods
-    platform.cluster.kubectl("delete", "pod", *(pod.name for pod in pods))
+    platform.cluster.kubectl("delete", "pod", "--grace-period=1", *(pod.name for pod in pods))
     platform.cluster.settle()
 
 

@@ -1,6 +1,7 @@
 """The bake file, and the hints of a failed build."""
 
 import dataclasses
+import json
 from pathlib import Path
 
 import pytest
@@ -26,6 +27,7 @@ def test_layouts_get_rewritten_timestamps() -> None:
                 "context": "/clone/app",
                 "args": {"A": "1"},
                 "contexts": {"base": "target:base"},
+                "labels": {},
                 "secret": ["id=build-ca,src=/ca.pem"],
                 "tags": ["localhost:5001/app:k"],
                 "output": [
@@ -36,8 +38,10 @@ def test_layouts_get_rewritten_timestamps() -> None:
     }
 
 
-def test_an_engine_without_layouts_gets_images() -> None:
-    assert "'output': ['type=docker']" in str(bake_file([TARGET], {}, oci=False))
+def test_an_engine_gets_images_without_layouts() -> None:
+    recipe = Target(name="kafka", context=Path("/recipe"), tag="apache/kafka:4.1.1")
+    for target, oci in ((TARGET, False), (recipe, True)):
+        assert "'output': ['type=docker']" in str(bake_file([target], {}, oci=oci))
 
 
 @pytest.mark.parametrize(
@@ -105,3 +109,9 @@ def test_only_layers_that_the_dockerfile_does_not_date_are_written_again(*, date
     image = dataclasses.replace(TARGET, dated=dated)
     target = bake_file([image], {}, oci=True)["target"]
     assert ("rewrite-timestamp=true" not in str(target)) is dated
+
+
+def test_an_image_for_other_platforms_names_them() -> None:
+    image = dataclasses.replace(TARGET, platforms=("linux/amd64", "linux/arm64"))
+    content = json.dumps(bake_file([image], {}, oci=True))
+    assert '"platforms": ["linux/amd64", "linux/arm64"]' in content

@@ -9,6 +9,7 @@ from typing import Any, cast
 
 import docker
 import pytest
+from docker.models.containers import Container
 
 from delivery.errors import EngineError, ForeignError, RegistryError
 from delivery.host import docker_api, dockerd
@@ -49,6 +50,27 @@ def test_an_engine_with_the_containerd_store_writes_layouts(
     engine = connect(DriverStatus=status)
     assert engine.oci_layouts is layouts
     assert engine.version == "26.1.5+dfsg1"
+
+
+@pytest.mark.parametrize(
+    ("state", "is_healthy"),
+    [
+        ({"Status": "running", "Health": {"Status": "healthy"}}, True),
+        ({"Status": "running", "Health": {"Status": "starting"}}, False),
+        ({"Status": "running"}, True),  # it has no health check
+        ({"Status": "exited"}, False),
+    ],
+)
+def test_a_container_without_a_health_check_is_healthy_while_it_runs(
+    state: dict[str, object], *, is_healthy: bool
+) -> None:
+    container = Container(attrs={"State": state})
+    client = SimpleNamespace(
+        info=lambda: {"ServerVersion": "29.0.0"},
+        containers=SimpleNamespace(get=lambda _name: container),
+    )
+    engine = docker_api.connect(cast("docker.DockerClient", client), "unix:///x", {})
+    assert engine.is_healthy("app") is is_healthy
 
 
 @pytest.mark.parametrize(

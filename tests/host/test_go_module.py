@@ -20,7 +20,7 @@ def test_go_compiles_into_the_folder(monkeypatch: pytest.MonkeyPatch, tmp_path: 
     monkeypatch.setattr(process, "stream", stream)
     go_module.install(MODULE, tmp_path, lambda _: None)
     options = process.Options(env={"GOBIN": str(tmp_path)})
-    assert ran == [(["go", "install", MODULE], options)]
+    assert ran == [(["go", "install", "-v", MODULE], options)]
 
 
 def test_a_failure_shows_what_go_says(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -29,23 +29,26 @@ class FakeEngine:
         self.images[reference] = {}
 
 
+Graph = list[buildx.Target]
+
+
 @pytest.fixture
-def built(monkeypatch: pytest.MonkeyPatch) -> list[buildx.Single]:
-    """The recipes that were built."""
-    calls: list[buildx.Single] = []
+def built(monkeypatch: pytest.MonkeyPatch) -> list[Graph]:
+    """The recipes that were built, by graph."""
+    calls: list[Graph] = []
 
-    def build(engine: FakeEngine, image: buildx.Single, _on_line: object) -> None:
-        engine.images[image.tag] = dict(image.labels)
-        calls.append(image)
+    def bake(engine: FakeEngine, targets: Graph, **_options: object) -> None:
+        engine.images |= {target.tag: dict(target.labels) for target in targets}
+        calls.append(targets)
 
-    monkeypatch.setattr(buildx, "build", build)
+    monkeypatch.setattr(buildx, "bake", bake)
     return calls
 
 
 def ensure(
     engine: FakeEngine, declaration: Declaration, sample: Path, name: str = "registry"
 ) -> str:
-    return upstreams.ensure(cast("Engine", engine), declaration, name, sample)
+    return upstreams.ensure(cast("Engine", engine), declaration, [name], sample)[name]
 
 
 def test_an_image_in_the_engine_is_used(declaration: Declaration, sample: Path) -> None:
@@ -56,7 +59,7 @@ def test_an_image_in_the_engine_is_used(declaration: Declaration, sample: Path) 
 
 
 def test_a_published_image_is_pulled(
-    declaration: Declaration, sample: Path, built: list[buildx.Single]
+    declaration: Declaration, sample: Path, built: list[Graph]
 ) -> None:
     assert ensure(FakeEngine(published=True), declaration, sample) == "pulled"
     assert built == []
@@ -65,19 +68,21 @@ def test_a_published_image_is_pulled(
 def test_without_a_registry_the_recipe_is_built(
     declaration: Declaration,
     sample: Path,
-    built: list[buildx.Single],
+    built: list[Graph],
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     engine = FakeEngine()
     assert ensure(engine, declaration, sample) == "built from its recipe"
-    assert built[0].arguments == {"DEBIAN_IMAGE": "debian:trixie-slim"}
-    assert "built from ops/upstream/registry (no pull: no such host)" in capsys.readouterr().out
+    assert built[0][0].arguments == {"DEBIAN_IMAGE": "debian:trixie-slim"}
+    assert (
+        "to be built from ops/upstream/registry (no pull: no such host)" in capsys.readouterr().out
+    )
     assert ensure(engine, declaration, sample) == "already there"
     assert len(built) == 1
 
 
 def test_a_changed_recipe_is_built_without_a_pull(
-    declaration: Declaration, sample: Path, built: list[buildx.Single]
+    declaration: Declaration, sample: Path, built: list[Graph]
 ) -> None:
     engine = FakeEngine()
     ensure(engine, declaration, sample)
@@ -88,7 +93,7 @@ def test_a_changed_recipe_is_built_without_a_pull(
 
 
 def test_a_changed_base_rebuilds_what_is_built_on_it(
-    declaration: Declaration, sample: Path, built: list[buildx.Single]
+    declaration: Declaration, sample: Path, built: list[Graph]
 ) -> None:
     engine = FakeEngine()
     ensure(engine, declaration, sample)
@@ -97,35 +102,32 @@ def test_a_changed_base_rebuilds_what_is_built_on_it(
     assert len(built) == 2
 
 
-def test_the_base_of_a_recipe_comes_first(
-    declaration: Declaration, sample: Path, built: list[buildx.Single]
+def more_upstream(declaration: Declaration, **images: dict[str, object]) -> Declaration:
+    """The declaration with more upstream images, made from the registry's."""
+    registry = declaration.upstream["registry"]
+    more = {name: registry.model_copy(update=update) for name, update in images.items()}
+    return declaration.model_copy(update={"upstream": {**declaration.upstream, **more}})
+
+
+def test_the_base_comes_first_and_the_others_are_built_side_by_side(
+    declaration: Declaration, sample: Path, built: list[Graph]
 ) -> None:
+    more = more_upstream(declaration, kafka={"image": "apache/kafka:1"})
     engine = FakeEngine()
     del engine.images["debian:trixie-slim"]
-    ensure(engine, declaration, sample)
-    assert [image.tag for image in built] == ["debian:trixie-slim", "registry:2.8.3"]
+    upstreams.ensure(cast("Engine", engine), more, upstreams.needed(more), sample)
+    assert [[image.tag for image in graph] for graph in built] == [
+        ["debian:trixie-slim"],
+        ["apache/kafka:1", "registry:2.8.3"],
+    ]
 
 
-def test_ensure_all_leaves_out_the_image_of_the_clusters_nodes(
+def test_neither_the_image_of_the_clusters_nodes_nor_an_optional_one_is_needed(
     declaration: Declaration,
 ) -> None:
-    engine = FakeEngine(published=True)
-    upstreams.ensure_all(cast("Engine", engine), declaration)
-    assert engine.pulled == ["registry:2.8.3"]
-
-
-def test_an_optional_image_comes_only_by_name(declaration: Declaration, sample: Path) -> None:
-    extra = declaration.upstream["registry"].model_copy(
-        update={"image": "prom/prometheus:v1", "optional": True}
-    )
-    more = declaration.model_copy(
-        update={"upstream": {**declaration.upstream, "prometheus": extra}}
-    )
-    engine = FakeEngine(published=True)
-    upstreams.ensure_all(cast("Engine", engine), more)
-    assert engine.pulled == ["registry:2.8.3"]
-    assert ensure(engine, more, sample, "prometheus") == "pulled"
-    assert engine.pulled == ["registry:2.8.3", "prom/prometheus:v1"]
+    more = more_upstream(declaration, prometheus={"image": "prom/prometheus:1", "optional": True})
+    assert more.cluster.node in more.upstream
+    assert upstreams.needed(more) == ["debian", "registry"]
 
 
 def test_a_root_file_system_needs_root_on_debian(

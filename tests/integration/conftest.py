@@ -140,7 +140,7 @@ class Clone:
             "--profile=monitoring",
         )
         done = self._run(["docker", "compose", *files, *arguments], {})
-        assert done.returncode == 0, done.stdout + done.stderr
+        assert done.returncode == 0, done.stderr + done.stdout
         return done.stdout
 
     def _run(
@@ -194,7 +194,7 @@ def clone(engine: Engine, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
         yield made
     finally:
         down = made.inv("down", "--volumes", "--yes")
-        assert down.returncode == 0, down.stdout + down.stderr
+        assert down.returncode == 0, down.stderr + down.stdout
 
 
 @dataclass(frozen=True)
@@ -208,8 +208,8 @@ class Platform(Clone):
 @pytest.fixture(scope="session")
 def platform(engine: Engine, project: Declaration, clone: Clone) -> Platform:
     """The second platform with Prometheus. A test that stops something starts it again."""
-    upstreams.ensure(engine, project, "prometheus")
+    upstreams.ensure(engine, project, ["prometheus"])
     interrupted = clone.interrupt("up", "✓ registry")
     up = clone.inv("up", "--monitoring")
-    assert up.returncode == 0, up.stdout + up.stderr
+    assert up.returncode == 0, up.stderr + up.stdout
     return Platform(**vars(clone), interrupted=interrupted, up=up)

@@ -23,9 +23,9 @@ def target(folder: Path, dockerfile: str, name: str = "trial") -> Target:
     return Target(
         name,
         context,
-        folder / name,
         f"localhost:5001/{name}:trial",
-        {"SOURCE_DATE_EPOCH": "1767225600"},
+        folder / name,
+        arguments={"SOURCE_DATE_EPOCH": "1767225600"},
     )
 
 

@@ -77,7 +77,7 @@ def test_a_published_upstream_image_is_pulled(
     upstream = Upstream.model_construct(image=published, recipe=project.upstream["registry"].recipe)
     declared = project.model_copy(update={"upstream": {**project.upstream, "published": upstream}})
     try:
-        assert upstreams.ensure(engine, declared, "published", ROOT) == "pulled"
+        assert upstreams.ensure(engine, declared, ["published"], ROOT) == {"published": "pulled"}
         assert engine.image_labels(published) is not None
     finally:
         engine.client.images.remove(published)

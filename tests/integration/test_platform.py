@@ -2,9 +2,9 @@
 
 import json
 import re
-import socket
 from collections.abc import Iterator
 from contextlib import closing
+from pathlib import Path
 from typing import Any
 
 import pymysql
@@ -14,6 +14,8 @@ from docker.models.containers import Container
 from kafka import KafkaConsumer, TopicPartition
 
 from delivery.host.docker_api import Engine
+from delivery.platform import lifecycle
+from delivery.platform.compose import Compose
 from tests.integration.conftest import Platform
 from tests.waiting import wait_for
 
@@ -62,7 +64,7 @@ def in_database(platform: Platform, identifier: str) -> int:
 def services(platform: Platform) -> dict[str, dict[str, Any]]:
     """The running services by name, of which none is down or behind."""
     done = platform.inv("status", "--json")
-    assert done.returncode == 0, done.stdout + done.stderr
+    assert done.returncode == 0, done.stderr + done.stdout
     return {service["name"]: service for service in json.loads(done.stdout)["services"]}
 
 
@@ -138,7 +140,7 @@ def test_up_is_recorded_as_a_deployment_to_local(platform: Platform) -> None:
 def test_a_second_up_changes_nothing(platform: Platform) -> None:
     running, recorded = services(platform), deployments(platform)
     done = platform.inv("up", "--monitoring")
-    assert done.returncode == 0, done.stdout + done.stderr
+    assert done.returncode == 0, done.stderr + done.stdout
     assert "nothing to do: the registry holds all 3 images" in done.stdout
     assert "already up and healthy" in done.stdout
     assert services(platform) == running
@@ -172,20 +174,6 @@ def test_services_restart(engine: Engine, platform: Platform) -> None:
     assert set(services(platform)) == set(SERVICES)
 
 
-def test_status_fails_while_a_service_is_down(platform: Platform) -> None:
-    platform.compose("kill", "async-worker")
-    try:
-        done, as_json = platform.inv("status"), platform.inv("status", "--json")
-    finally:
-        platform.compose("start", "async-worker")
-    assert (done.returncode, as_json.returncode) == (7, 7)
-    assert "images" in done.stdout
-    assert "cannot use all of the platform: async-worker is exited" in done.stderr
-    assert "./run inv up" in done.stderr
-    assert json.loads(as_json.stdout)["problems"] == ["async-worker is exited"]
-    wait_for("every service to be healthy again", lambda: platform.inv("status").returncode == 0)
-
-
 def test_logs_show_one_service(platform: Platform) -> None:
     assert "async-worker" in platform.inv("logs", "--service", "async-worker").stdout
     refused = platform.inv("logs", "--service", "nobody")
@@ -193,13 +181,13 @@ def test_logs_show_one_service(platform: Platform) -> None:
     assert "there is no service nobody" in refused.stderr
 
 
-def test_a_taken_port_is_an_error(platform: Platform) -> None:
-    with socket.create_server(("127.0.0.1", 0)) as holder:
-        port = holder.getsockname()[1]
-        refused = platform.inv("up", environment={"API_PORT": str(port)})
-    assert refused.returncode == 7
-    assert f"port {port} of api-rest is taken by another program" in refused.stderr
-    assert f"API_PORT={port + 1} ./run inv up" in refused.stderr
+def test_another_clone_of_the_same_name_is_told_of_this_one(
+    engine: Engine, platform: Platform, tmp_path: Path
+) -> None:
+    name = platform.environment["COMPOSE_PROJECT_NAME"]
+    this, other = (Compose(engine, name, folder, (), {}) for folder in (platform.folder, tmp_path))
+    assert lifecycle.shared_note(this) == ""
+    assert str(platform.folder) in lifecycle.shared_note(other)
 
 
 def test_data_outlives_down_and_up(platform: Platform) -> None:
@@ -207,7 +195,7 @@ def test_data_outlives_down_and_up(platform: Platform) -> None:
     assert platform.inv("down").returncode == 0
     assert services(platform) == {}
     done = platform.inv("up", "--monitoring")
-    assert done.returncode == 0, done.stdout + done.stderr
+    assert done.returncode == 0, done.stderr + done.stdout
     assert "nothing to do: the registry holds all 3 images" in done.stdout
     address = f"http://localhost:{platform.ports['API_PORT']}/deployments/{identifier}"
     assert requests.get(address, timeout=10).json()["id"] == identifier

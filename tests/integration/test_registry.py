@@ -3,17 +3,15 @@
 from collections.abc import Iterator
 from pathlib import Path
 
-import bcrypt
 import pytest
 import requests
 
 from delivery.errors import EngineError, RegistryError
 from delivery.host.docker_api import Engine
 from delivery.project.declaration import Declaration
-from delivery.registry.client import Artifact, Blob, Registry, missing_login
+from delivery.registry.client import Artifact, Blob, Registry
 from tests.integration.conftest import running_registry
 from tests.registries import (
-    Answer,
     Break,
     Fault,
     failing,
@@ -64,18 +62,6 @@ def test_a_temporary_failure_is_retried(
         client = Registry(proxy, pause=no_pause, timeout=(5, 0.5))
         assert client.push_layout(tmp_path, f"{proxy}/retried", "k1", no_line) == built
     assert digest_of(address, "retried", "k1") == built
-
-
-def test_logs_in_to_a_registry_that_asks_for_it(
-    locked: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    built = write_layout(tmp_path)
-    with pytest.raises(RegistryError, match="the registry answered 401"):
-        Registry(locked).push_layout(tmp_path, f"{locked}/app", "k1", no_line)
-    assert missing_login(locked)
-    monkeypatch.setenv("DELIVERY_REGISTRY_USERNAME", "me")
-    monkeypatch.setenv("DELIVERY_REGISTRY_PASSWORD", "secret")
-    assert Registry(locked).push_layout(tmp_path, f"{locked}/app", "k1", no_line) == built
 
 
 def test_an_engine_pushes_and_pulls_with_a_login(
@@ -140,43 +126,3 @@ def test_blobs_are_mounted_from_a_sibling(address: str, tmp_path: Path) -> None:
     assert pushed == image
     assert [line.partition(" from ")[2] for line in lines] == [f"{address}/sibling"] * 2
     assert client.blob(other, sha256(b"base" * 10_000)) == b"base" * 10_000
-
-
-class Store:
-    """A blob store at another address, and the logins that it gets."""
-
-    def __init__(self) -> None:
-        self.logins: list[str | None] = []
-        self.paths: list[str] = []
-        self.content = b""
-
-    def __call__(self, _method: str, path: str, headers: dict[str, str], _body: bytes) -> Answer:
-        self.logins.append(headers.get("Authorization"))
-        self.paths.append(path)
-        return 200, {}, self.content
-
-
-def test_a_blob_in_a_store_at_another_address_is_read_without_the_login(
-    engine: Engine, project: Declaration, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("DELIVERY_REGISTRY_USERNAME", "me")
-    monkeypatch.setenv("DELIVERY_REGISTRY_PASSWORD", "secret")
-    hashed = bcrypt.hashpw(b"secret", bcrypt.gensalt(4)).decode()
-    (tmp_path / "htpasswd").write_text(f"me:{hashed}\n")
-    store = Store()
-    with serving(store) as (other, _):
-        redirect = f"{{name: redirect, options: {{baseurl: 'http://{other}/'}}}}"
-        environment = {
-            "REGISTRY_AUTH": "htpasswd",
-            "REGISTRY_AUTH_HTPASSWD_REALM": "registry",
-            "REGISTRY_AUTH_HTPASSWD_PATH": "/files/htpasswd",
-            "REGISTRY_MIDDLEWARE_STORAGE": f"[{redirect}]",
-        }
-        with running_registry(engine, project, environment, tmp_path) as address:
-            client, part = Registry(address), Blob("a/b", b"content")
-            client.push_artifact(f"{address}/app", Artifact("a/b", [part]), tag="k1")
-            store.content = part.content
-            assert client.blob(f"{address}/app", part.digest) == part.content
-    assert store.logins
-    assert set(store.logins) == {None}
-    assert part.digest.partition(":")[2] in store.paths[-1]

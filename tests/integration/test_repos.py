@@ -124,13 +124,6 @@ def test_each_link_stays_in_its_repository(name: str, clones: dict[str, Path]) -
         assert [f"{page}: {target}" for target in targets if target not in known] == []
 
 
-def test_the_same_history_gives_the_same_commits(
-    source: Path, clones: dict[str, Path], project: Declaration, tmp_path: Path
-) -> None:
-    (again,) = splitting.split(project, tmp_path / "again", "apps", source)
-    assert load_clone(again).commit == load_clone(clones["apps"]).commit
-
-
 @pytest.fixture(scope="module")
 def prefix(engine: Engine, project: Declaration) -> Iterator[str]:
     """The prefix of the built images; they are removed after the tests."""

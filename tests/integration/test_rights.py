@@ -55,9 +55,16 @@ class Deployer(ClusterClone):
 
 
 def objects_for(namespace: str) -> str:
-    """The objects for develop in ops/jenkins/rights.yaml, for another namespace."""
+    """The objects for develop in ops/jenkins/rights.yaml, for another namespace.
+
+    The ClusterRole has the namespace's name, so that no other test's is changed.
+    """
     rights = yaml_strict.load_all((files.ROOT / "ops" / "jenkins" / "rights.yaml").read_text())
-    develop = [each for each in rights if each["metadata"]["namespace"] == "platform-develop"]
+    of_develop = (None, "platform-develop")
+    develop = [each for each in rights if each["metadata"].get("namespace") in of_develop]
+    for each in develop:
+        role = each["metadata"] if each["kind"] == "ClusterRole" else each.get("roleRef", {})
+        role["name"] = namespace
     text = json.dumps({"apiVersion": "v1", "kind": "List", "items": develop})
     return text.replace("platform-develop", namespace)
 
@@ -101,8 +108,8 @@ def deployer(
         clone.values()
         yield clone
     finally:
-        delete = ("delete", "namespace", namespace, elsewhere)
-        run(kubectl, *delete, "--ignore-not-found", "--wait=false")
+        for kind, *names in (("namespace", namespace, elsewhere), ("clusterrole", namespace)):
+            run(kubectl, "delete", kind, *names, "--ignore-not-found", "--wait=false")
 
 
 def test_the_rights_are_enough_to_deploy_fail_verify_roll_back_and_remove(
@@ -148,6 +155,22 @@ def test_the_rights_are_enough_for_every_object_of_the_chart(
         assert not re.search("User .* cannot ", done.stderr), done.stderr
 
 
+def test_the_rights_are_enough_to_give_drift_its_own(deployer: Deployer, tmp_path: Path) -> None:
+    chart = files.ROOT / "platform-chart"
+    values = f"--values={process.csv_line(chart / 'values-develop.yaml')}"
+    template = ("template", "platform", str(chart), values, "--set=drift.enabled=true")
+    shown = "--show-only=templates/drift/cronjob.yaml"
+    rendered = yaml_strict.load_all(run(deployer.programs["helm"], *template, shown))
+    items = [each for each in rendered if each["kind"] in {"ServiceAccount", "Role", "RoleBinding"}]
+    made = tmp_path / "drift.json"
+    made.write_text(json.dumps({"apiVersion": "v1", "kind": "List", "items": items}))
+    scope = (f"--namespace={deployer.namespace}", f"--filename={made}")
+    for verb in (("apply", "--server-side"), ("delete",)):
+        done = deployer.try_kubectl(*verb, *scope)
+        assert done.returncode == 0, done.stderr
+    assert len(items) == 3
+
+
 def test_another_namespace_is_refused(deployer: Deployer) -> None:
     deployer.values()
     code, printed = deployer.inv("deploy", "--environment", "staging", "--version", "1.0.0")
@@ -170,6 +193,8 @@ def test_another_namespace_is_refused(deployer: Deployer) -> None:
         "create clusterrolebinding of-ours --clusterrole=cluster-admin --user=somebody",
         "create rolebinding of-ours --clusterrole=admin --user=somebody --namespace={namespace}",
         "create token default --namespace={namespace}",
+        "create role of-ours --verb=get --resource=pods/exec --namespace={namespace}",
+        "create rolebinding of-ours --clusterrole={namespace} --user=us --namespace={elsewhere}",
         "get secrets --namespace={elsewhere}",
         "create configmap of-ours --namespace={elsewhere}",
         "get namespace {elsewhere}",

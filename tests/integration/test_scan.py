@@ -12,8 +12,9 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 from delivery.errors import CommandError, DeclarationError
 from delivery.host import programs
 from delivery.project import git
-from delivery.project.files import ROOT
-from delivery.scan import scanning
+from delivery.project.files import ROOT, load_declaration
+from delivery.release import sbom
+from delivery.scan import gate, scanning
 from delivery.scan.gitleaks import Gitleaks
 from tests.repositories import Repository
 
@@ -150,3 +151,13 @@ def test_a_secret_of_the_first_commit_is_found(repository: Repository) -> None:
 def test_a_comment_excludes_a_line(repository: Repository) -> None:
     repository.commit("no secret", **{"a.py": f"key = '{SECRET}'  # gitleaks:allow\n"})
     assert find(repository) == []
+
+
+def test_an_upstream_image_has_an_sbom() -> None:
+    declared = load_declaration()
+    few = {name: declared.upstream[name] for name in ("debian", "haproxy")}
+    (bill,) = gate._upstream_bills(declared.model_copy(update={"upstream": few})).values()
+    packages = {package.name: package for package in sbom.parse(bill)}
+    assert len(packages) > 50
+    # The published image has haproxy from its own sources; both have Debian's library.
+    assert "distro=debian-" in packages["libc6"].purl

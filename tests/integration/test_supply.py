@@ -1,11 +1,14 @@
 """SBOMs and signatures of real images, in a real registry, by the real cosign."""
 
+import base64
 import io
 import json
 import shutil
 import stat
+import subprocess
 import tarfile
 from collections.abc import Iterator
+from dataclasses import replace
 from email.parser import HeaderParser
 from pathlib import Path
 from typing import cast
@@ -22,13 +25,15 @@ from delivery.host.docker_api import Engine
 from delivery.project import files
 from delivery.project.declaration import Declaration, Signing
 from delivery.registry.client import Manifest, Registry
-from delivery.release import attached_sboms, cosign, sbom, signing
+from delivery.release import attached_sboms, attesting, cosign, provenance, sbom, signing
+from delivery.release.provenance import Builder
 from delivery.release.released import Release, ReleasedPart, read_release
 from delivery.release.sbom import Image
 from tests.integration import small
 from tests.integration.conftest import running_registry
 from tests.integration.small import Small
 from tests.registries import forward_to, serving, write_layout
+from tests.release.statements import predicate
 
 pytestmark = pytest.mark.engine
 
@@ -168,6 +173,100 @@ def test_our_signature_of_another_image_is_an_error(
     assert caught.value.details == f"{other} has a signature of other content"
 
 
+def attested(address: str, signed: Declaration, folder: Path, name: str) -> ReleasedPart:
+    """Push an image with provenance of the key in the environment."""
+    (pinned,) = pushed(address, folder, name)
+    repository, _, digest = pinned.partition("@")
+    image = ReleasedPart(repository, "k", digest)
+    attesting.attest(signed, {pinned: "k"}, lambda _, by: predicate("k", by), ROOT)
+    return image
+
+
+def refusal(signed: Declaration, image: ReleasedPart, *builders: Builder) -> str:
+    """Why an image is refused."""
+    with pytest.raises(SignatureError) as caught:
+        attesting.verify(signed, [image], ROOT, builders=builders or tuple(Builder))
+    return caught.value.details.removeprefix(f"{image.pinned} ")
+
+
+def test_forged_provenance_is_an_error(
+    address: str,
+    signed: Declaration,
+    keys: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    image = attested(address, signed, tmp_path, "attested")
+    attesting.verify(signed, [image], ROOT)
+    assert "1 built by ci (https://ci/7)" in capsys.readouterr().out
+    other = attested(address, signed, tmp_path, "attested-other")
+    copy_signature(address, image.pinned, other.pinned, "att")
+    assert refusal(signed, other) == "has the provenance of other content"
+    set_key(monkeypatch, keys, "theirs")
+    forged = attested(
+        address, signed.model_copy(update={"signing": None}), tmp_path, "attested-by-others"
+    )
+    assert refusal(signed, forged) == "has provenance that another key has signed"
+    (bare,) = pushed(address, tmp_path, "not-attested")
+    bare_image = replace(image, repository=bare.partition("@")[0], digest=bare.partition("@")[2])
+    assert refusal(signed, bare_image) == "has no provenance"
+
+
+def test_a_laptop_with_its_key_is_no_ci_server(
+    address: str,
+    signed: Declaration,
+    keys: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    assert signed.signing
+    laptop_key = str(keys / "theirs" / "cosign.pub").lstrip("/")
+    both = signed.signing.model_copy(update={"laptop_public_key": laptop_key})
+    signed = signed.model_copy(update={"signing": both})
+    set_key(monkeypatch, keys, "theirs")
+    monkeypatch.setenv("BUILD_URL", "https://ci/8")
+    image = attested(address, signed, tmp_path, "by-laptop")
+    signing.sign(signed, [image.pinned], ROOT)
+    signing.verify(signed, [image.pinned], ROOT)
+    attesting.verify(signed, [image], ROOT)
+    with pytest.raises(SignatureError) as caught:
+        signing.verify(signed, [image.pinned], ROOT, builders=[Builder.CI])
+    assert "is signed by a laptop" in caught.value.details
+    assert refusal(signed, image, Builder.CI) == "has provenance that another key has signed"
+    (lying,) = pushed(address, tmp_path, "by-lying-laptop")
+    attesting.attest(signed, {lying: "k"}, lambda *_: predicate("k"), ROOT)
+    liar = replace(image, repository=lying.partition("@")[0], digest=lying.partition("@")[2])
+    assert refusal(signed, liar) == "has provenance that names ci and has the key of laptop"
+
+
+def test_signatures_and_provenance_are_read_as_oci_1_1_attaches_them(
+    address: str, signed: Declaration, keys: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (pinned,) = pushed(address, tmp_path, "attached")
+    repository, _, digest = pinned.partition("@")
+    (tmp_path / "predicate.json").write_text(predicate("k"))
+    monkeypatch.setenv("COSIGN_EXPERIMENTAL", "1")
+    program, key = programs.require("cosign"), str(keys / "ours" / "cosign.key")
+    flags = ["--yes", "--tlog-upload=false", "--key", key]
+    sign = ["sign", *flags, "--registry-referrers-mode=oci-1-1", pinned]
+    attest = ["attest", *flags, "--new-bundle-format", "--type", provenance.TYPE]
+    attest += ["--predicate", str(tmp_path / "predicate.json"), pinned]
+    for argv in (sign, attest):
+        subprocess.run([program, *argv], check=True, capture_output=True)
+    tags = Registry(address).tags(repository)
+    assert not [tag for tag in tags if tag.endswith((".sig", ".att"))]
+    signing.verify(signed, [pinned], ROOT)
+    attesting.verify(signed, [ReleasedPart(repository, "k", digest)], ROOT)
+    set_key(monkeypatch, keys, "theirs")
+    theirs = Signing(public_key=str(keys / "theirs" / "cosign.pub").lstrip("/"))
+    other = signed.model_copy(update={"signing": theirs})
+    with pytest.raises(SignatureError):
+        signing.verify(other, [pinned], ROOT)
+    image = ReleasedPart(repository, "k", digest)
+    assert refusal(other, image) == "has provenance that another key has signed"
+
+
 def test_a_registry_that_serves_other_content_under_a_digest_is_an_error(
     address: str, signed: Declaration, tmp_path: Path
 ) -> None:
@@ -303,18 +402,18 @@ def reachable(address: str, ca: Path) -> bool:
         return False
 
 
-def copy_signature(address: str, one: str, other: str) -> None:
+def copy_signature(address: str, one: str, other: str, suffix: str = "sig") -> None:
     """Copy the signature of one reference to another, as anyone who may push can."""
     (source, digest), (target, unsigned) = one.split("@"), other.split("@")
     registry = Registry(address)
-    manifest = registry.fetch(source, f"{digest.replace(':', '-')}.sig")
+    manifest = registry.fetch(source, f"{digest.replace(':', '-')}.{suffix}")
     assert manifest is not None
     path, source_path = target.partition("/")[2], source.partition("/")[2]
     for part in (manifest.manifest["config"], *manifest.manifest["layers"]):
         query = f"mount={part['digest']}&from={source_path}"
         answer = requests.post(f"http://{address}/v2/{path}/blobs/uploads/?{query}", timeout=10)
         assert answer.status_code == 201
-    put_manifest(target, f"{unsigned.replace(':', '-')}.sig", manifest)
+    put_manifest(target, f"{unsigned.replace(':', '-')}.{suffix}", manifest)
 
 
 def put_manifest(repository: str, tag: str, manifest: Manifest) -> None:
@@ -377,7 +476,9 @@ def bakes(printed: str) -> int:
     return printed.count("$ docker buildx bake")
 
 
-def test_images_of_a_laptop_are_built_again_once_and_signed(laptop: Small, keys: Path) -> None:
+def test_images_of_a_laptop_are_built_again_once_and_signed(
+    engine: Engine, laptop: Small, keys: Path
+) -> None:
     code, printed = ci(laptop, keys, "release/0.1", "push")
     assert code == 0, printed
     assert (
@@ -389,7 +490,26 @@ def test_images_of_a_laptop_are_built_again_once_and_signed(laptop: Small, keys:
     code, printed = ci(laptop, keys, "main", "push", "signing.verify")
     assert (code, bakes(printed), "build again" in printed) == (0, 0, False), printed
     assert "signatures: 8 good" in printed
+    assert "provenance: 3 built by ci (" in printed
     assert versions_of(laptop, "release") == ["0.1.0", "0.1.0-dev.2", "0.1.0-rc.2"]
+    images = laptop.released()["images"]
+    base, app = (materials_of(images[name]) for name in ("base-image", "api-rest"))
+    declared = files.load_declaration().upstream["debian"].image
+    assert base == {declared: engine.image_digest(declared)}
+    assert app == {"base-image": images["base-image"]["digest"]}
+
+
+def materials_of(image: dict[str, str]) -> dict[str, str]:
+    """What an image was built from, by its provenance, without its commit."""
+    registry, repository = Registry(image["repository"]), image["repository"]
+    manifest = registry.fetch(repository, f"{image['digest'].replace(':', '-')}.att")
+    assert manifest is not None
+    (layer,) = manifest.manifest["layers"]
+    payload = json.loads(registry.blob(repository, layer["digest"]))["payload"]
+    definition = json.loads(base64.b64decode(payload))["predicate"]["buildDefinition"]
+    source, *materials = definition["resolvedDependencies"]
+    assert source["digest"]["gitCommit"]
+    return {item["name"]: f"sha256:{item['digest']['sha256']}" for item in materials}
 
 
 def test_other_content_under_a_key_is_neither_signed_nor_released(

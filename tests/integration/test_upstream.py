@@ -58,13 +58,13 @@ Mount = dict[str, dict[str, str]]  # as docker-py takes volumes
 
 
 def eventually(condition: Callable[[], object], name: str) -> None:
-    wait_for(name, lambda: bool(condition()), seconds=60, every=0.1)
+    wait_for(name, lambda: bool(condition()), every=0.1)
 
 
 def shell(container: Container, command: str) -> tuple[int, str]:
     """Run a shell command in a container; return its exit code and its output."""
-    # By default Kafka's commands wait a minute for a broker.
-    result = container.exec_run(["timeout", "30", "sh", "-c", command])
+    # More than the minute for which Kafka's commands wait for a broker, on a busy machine.
+    result = container.exec_run(["timeout", "120", "sh", "-c", command])
     code, output = cast("tuple[int, bytes]", result)
     return code, output.decode()
 
@@ -405,7 +405,6 @@ def test_kafka_stops_cleanly_keeps_its_data_and_refuses_storage_of_another_clust
 GO_ON = "/tmp/go-on"  # noqa: S108  # in a container
 # An init file that blocks until the test creates a file.
 WAIT = f"until [ -e {GO_ON} ]; do sleep 0.1; done\n"
-RANDOM = {"MARIADB_ROOT_PASSWORD": "", "MARIADB_RANDOM_ROOT_PASSWORD": "yes"}
 
 
 def start_database(
@@ -511,16 +510,6 @@ def test_database_reads_its_settings_from_files(run: Run) -> None:
     assert query_as_root(container, "SELECT 1") == ((1,),)
 
 
-def test_database_makes_a_random_root_password_and_says_it(run: Run) -> None:
-    container = start_database(run, environment=RANDOM)
-    wait_healthy(container)
-    match = re.search(r"GENERATED ROOT PASSWORD: (\S+)", log(container))
-    assert match
-    assert query(
-        container, "SELECT CURRENT_USER()", user="root", password=match[1], database="mysql"
-    ) == (("root@%",),)
-
-
 @pytest.mark.usefixtures("_database_recipe")
 @pytest.mark.parametrize(
     ("environment", "reason"),
@@ -581,16 +570,8 @@ def test_database_stops_cleanly_and_its_data_outlives_the_container(
 
 
 @pytest.mark.usefixtures("_database_recipe")
-@pytest.mark.parametrize(
-    "moment",
-    [
-        "making the system tables",
-        "ready for connections",
-        "running /docker-entrypoint-initdb.d/2.sh",
-    ],
-)
 def test_database_begins_again_after_a_kill_while_it_was_made(
-    run: Run, volume: Callable[[str], Mount], moment: str
+    run: Run, volume: Callable[[str], Mount]
 ) -> None:
     mount = volume("/var/lib/mysql")
     files = {
@@ -599,7 +580,9 @@ def test_database_begins_again_after_a_kill_while_it_was_made(
         "/docker-entrypoint-initdb.d/3.sql": "INSERT INTO made VALUES (1);",
     }
     container = start_database(run, mount, files=files)
-    eventually(lambda: moment in log(container), moment)
+    eventually(
+        lambda: "running /docker-entrypoint-initdb.d/2.sh" in log(container), "the second file runs"
+    )
     container.kill("SIGKILL")
     assert exit_code(container) == 137
 
@@ -687,32 +670,6 @@ def test_registry_keeps_what_is_pushed(
     assert answer("HEAD", f"http://{address}/v2/pushed/manifests/{digest}")[0] == 200
 
 
-@pytest.mark.parametrize(("enabled", "status"), [("true", 202), ("false", 405)])
-def test_registry_takes_settings_from_variables(
-    client: docker.DockerClient, run: Run, enabled: str, status: int
-) -> None:
-    _, address = start_registry(run, environment={"REGISTRY_STORAGE_DELETE_ENABLED": enabled})
-    digest = push(client, address)
-    assert answer("DELETE", f"http://{address}/v2/pushed/manifests/{digest}")[0] == status
-
-
-def test_registry_asks_for_a_password(run: Run) -> None:
-    password = "$2b$05$abcdefghijklmnopqrstuuZqHIDNb6/I1/LcJ3xmWE7PrREY18otK"  # reader
-    _, address = start_registry(
-        run,
-        files={"/auth/htpasswd": f"reader:{password}\n"},
-        environment={
-            "REGISTRY_AUTH": "htpasswd",
-            "REGISTRY_AUTH_HTPASSWD_REALM": "test",
-            "REGISTRY_AUTH_HTPASSWD_PATH": "/auth/htpasswd",
-        },
-    )
-    status, headers = answer("GET", f"http://{address}/v2/")
-    assert (status, headers["Www-Authenticate"]) == (401, 'Basic realm="test"')
-    assert answer("GET", f"http://{address}/v2/", ("reader", "wrong"))[0] == 401
-    assert answer("GET", f"http://{address}/v2/", ("reader", "reader"))[0] == 200
-
-
 # Prometheus
 
 
@@ -741,18 +698,14 @@ def data(url: str) -> dict[str, Any]:
     return dict(requests.get(url, timeout=10).json()["data"])
 
 
-def measured(base: str, expression: str) -> list[Any]:
-    return list(data(f"{base}/api/v1/query?query={expression}")["result"])
-
-
 @pytest.fixture(scope="module")
 def _prometheus(engine: Engine, project: Declaration) -> None:
     """Get the image, which is optional."""
-    upstreams.ensure(engine, project, "prometheus")
+    upstreams.ensure(engine, project, ["prometheus"])
 
 
 @pytest.mark.usefixtures("_prometheus")
-def test_prometheus_runs_as_nobody_and_scrapes_itself(
+def test_prometheus_runs_as_nobody_scrapes_itself_and_has_its_page_and_programs(
     run: Run, volume: Callable[[str], Mount]
 ) -> None:
     container, base = start_prometheus(run, volume("/prometheus"), read_only=True, cap_drop=["ALL"])
@@ -762,37 +715,8 @@ def test_prometheus_runs_as_nobody_and_scrapes_itself(
         "prometheus",
         [{"targets": ["localhost:9090"]}],
     )
-
-
-@pytest.mark.usefixtures("_prometheus")
-def test_prometheus_has_the_options_and_paths_of_the_published_image_and_keeps_its_data(
-    run: Run, volume: Callable[[str], Mount]
-) -> None:
-    itself = "{job_name: itself, static_configs: [{targets: ['localhost:9090']}]}"
-    settings = "global: {scrape_interval: 1s, external_labels: {from: here}}"
-    config = f"{settings}\nscrape_configs: [{itself}]\n"
-    files = {"/etc/prometheus/prometheus.yml": config}
-    options = [
-        "--config.file=/etc/prometheus/prometheus.yml",
-        "--storage.tsdb.path=/prometheus",
-        "--web.enable-lifecycle",
-    ]
-    mount = volume("/prometheus")
-    container, base = start_prometheus(run, mount, files=files, command=options)
-    assert "from: here" in data(f"{base}/api/v1/status/config")["yaml"]
-    assert answer("POST", f"{base}/-/reload")[0] == 200
     assert shell(container, "promtool check config /etc/prometheus/prometheus.yml")[0] == 0
-    assert shell(container, "wget -q -O - http://127.0.0.1:9090/-/healthy") == (
-        0,
-        "Prometheus Server is Healthy.\n",
-    )
+    healthy = "Prometheus Server is Healthy.\n"
+    assert shell(container, "wget -q -O - http://127.0.0.1:9090/-/healthy") == (0, healthy)
     assert answer("GET", f"{base}/graph")[0] == 200
-    eventually(lambda: measured(base, "up"), "Prometheus has scraped itself")
-    version = measured(base, "prometheus_build_info")[0]["metric"]["version"]
-    assert version.startswith(PROMETHEUS.rpartition(":v")[2])
     assert stop(container) == 0
-    container.remove(v=True)
-
-    # After a restart it has the earlier measurements at once.
-    _, base = start_prometheus(run, mount)
-    assert measured(base, "count_over_time(up{job='itself'}[10m])")

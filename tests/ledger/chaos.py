@@ -6,8 +6,8 @@ import itertools
 import random
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 
 from tests.ledger.stack import APIS, WORKERS, Stack
@@ -133,23 +133,6 @@ class Report:
     seconds: float = 0.0
     recovered: float = 0.0
     settled: float = 0.0
-    # The fault of this moment, and the last one since `take_fault`.
-    _fault: str = ""
-    _last_fault: str = ""
-
-    @contextmanager
-    def during(self, fault: Fault) -> Iterator[None]:
-        """Remember the fault while the body runs."""
-        self._fault = self._last_fault = str(fault)
-        try:
-            yield
-        finally:
-            self._fault = ""
-
-    def take_fault(self) -> str:
-        """The fault of this moment, or one since the last call, or nothing."""
-        fault, self._last_fault = self._fault or self._last_fault, ""
-        return fault
 
     def describe(self, recording: Recording) -> str:
         """The figures, for people."""
@@ -185,8 +168,7 @@ def inject(stack: Stack, generator: Generator, report: Report, say: Callable[[st
     started = time.monotonic()
     for fault in schedule(report.settings):
         _wait_for_events(generator, fault.after)
-        with report.during(fault):
-            _inject(stack, fault, report)
+        _inject(stack, fault, report)
         passed = time.monotonic() - started
         say(f"{passed:5.0f} s  {generator.accepted:6} accepted  {fault} for {fault.seconds:.1f} s")
     # At least one more, so that the last fault was under load, too.

@@ -235,7 +235,7 @@ def running(
     stack = Stack(engine, f"ledger-test-{uuid.uuid4().hex[:8]}", file, ports)
     try:
         try:
-            stack.compose("up", "--detach", "--wait", "--wait-timeout", "240", *services)
+            stack.compose("up", "--detach", "--wait", "--wait-timeout", "600", *services)
         except AssertionError as error:
             error.add_note(stack.compose("logs", "--no-color", "--tail", "10", *APIS, *WORKERS))
             raise
@@ -264,13 +264,12 @@ def _compose(engine: Engine, variables: Mapping[str, str], *arguments: str) -> s
         env={**os.environ, **engine.environment, **variables},
         capture_output=True,
         text=True,
-        timeout=300,
+        timeout=660,
         check=False,
     )
     if done.returncode != 0:
-        raise AssertionError(
-            f"docker compose {' '.join(arguments)}\n{done.stdout[-2000:]}\n{done.stderr[-4000:]}"
-        )
+        command = f"docker compose {' '.join(arguments)}"
+        raise AssertionError(f"{done.stderr[-4000:]}\n{done.stdout[-2000:]}\n{command}")
     return done.stdout
 
 

@@ -34,6 +34,8 @@ def test_api_rest_has_only_the_rights_that_it_needs(stack: Stack) -> None:
         "GRANT USAGE ON *.*",
         "GRANT SELECT ON `ledger`.`deployments`",
         "GRANT SELECT, INSERT, UPDATE ON `ledger`.`idempotency_keys`",
+        "GRANT SELECT, INSERT, UPDATE ON `ledger`.`freezes`",
+        "GRANT SELECT, INSERT, UPDATE ON `ledger`.`drift`",
     }
 
 

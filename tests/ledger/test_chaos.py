@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -13,7 +13,7 @@ import pytest
 from tests.ledger.chaos import FROZEN, TARGETS, Report, Settings, freeze_seconds, inject
 from tests.ledger.conftest import Bring, Say, option
 from tests.ledger.stack import APIS, WORKERS, Stack
-from tests.ledger.usage import MIB, Sample, describe, highest, read_samples, sampling
+from tests.ledger.usage import MIB, Sample, describe, highest, sampling
 from tests.load import generator
 from tests.load.checker import Verdict, check
 from tests.load.generator import Load, Target
@@ -73,7 +73,7 @@ def chaos(
         repeat_every=REPEAT_EVERY,
         concurrency=CONCURRENCY,
     )
-    memory_file, report = run_folder / "memory.csv", Report(settings)
+    report = Report(settings)
     with bring({}) as stack:
         targets = [stack.target(api) for api in APIS]
 
@@ -83,20 +83,13 @@ def chaos(
         say(f"{settings}, {load}, requests in {run_folder}")
         try:
             # The memory is sampled until the last event is stored, longer than the load lasts.
-            with ExitStack() as until_stored:
+            with sampling((*APIS, *WORKERS), stack.memory) as memory:
                 with generator.running(load, pick, run_folder / "requests.jsonl") as sending:
-
-                    def progress() -> tuple[int, str]:
-                        return sending.accepted, report.take_fault()
-
-                    until_stored.enter_context(
-                        sampling(memory_file, (*APIS, *WORKERS), stack.memory, progress)
-                    )
                     inject(stack, sending, report, say)
                 report.settled = stack.settle(run)
         finally:
-            say(f"logs and memory.csv in {stack.save_logs(run_folder)}")
-        chaos = Chaos(stack, run, report, read_samples(memory_file), run_folder)
+            say(f"logs in {stack.save_logs(run_folder)}")
+        chaos = Chaos(stack, run, report, memory, run_folder)
         say("\n".join([report.describe(chaos.recording), *describe(chaos.memory)]))
         yield chaos
 

@@ -8,8 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.ledger import chaos as module
-from tests.ledger.chaos import FROZEN, TARGETS, Report, Settings, inject, outage, schedule
+from tests.ledger.chaos import FROZEN, TARGETS, Report, Settings, inject, schedule
 from tests.load.recording import Recording
 from tests.load.test_recording import request
 
@@ -42,24 +41,6 @@ def test_freezes_come_once_each_and_leave_the_kills_unchanged(
     assert all(0 <= fault.after <= events * 0.9 for fault in freezes)
     killed = [fault for fault in faults if not fault.frozen]
     assert killed == schedule(Settings(events, kills, seed))
-
-
-def test_a_fault_is_reported_while_it_lasts_and_once_after_it() -> None:
-    report = Report(Settings(1, 1, 1))
-    (fault,) = schedule(report.settings)
-    assert report.take_fault() == ""
-    with report.during(fault):
-        assert report.take_fault() == report.take_fault() == str(fault)
-    assert report.take_fault() == ""
-    with report.during(fault):
-        pass
-    assert [report.take_fault(), report.take_fault()] == [str(fault), ""]
-
-
-def test_an_outage_is_the_longest_time_between_accepted_events() -> None:
-    failed = request(8, status=503, id=None)
-    recording = Recording((request(2), request(4), failed, request(14)), (), 1.0)
-    assert outage(recording) == 10
 
 
 class Fake:
@@ -113,11 +94,3 @@ def test_every_fault_is_injected_and_reported(monkeypatch: pytest.MonkeyPatch) -
     assert fake.accepted > 40
     described = report.describe(Recording((request(2),), (), 1.0))
     assert "2 freezes of 20 s: database 1, kafka 1" in described
-
-
-def test_a_run_without_accepted_events_fails(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "TIMEOUT", 0.0)
-    monkeypatch.setattr(Fake, "accepted", 0)
-    fake = cast("Any", Fake())
-    with pytest.raises(AssertionError, match="no event was accepted"):
-        inject(fake, fake, Report(Settings(40, 4, 1)), lambda _: None)

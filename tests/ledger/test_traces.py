@@ -18,7 +18,6 @@ from tests.load.generator import event
 pytestmark = pytest.mark.engine
 
 APPS = ("api-rest", "async-worker")
-TIMEOUT = 60.0
 
 
 @dataclass(frozen=True)
@@ -82,7 +81,6 @@ def test_one_trace_leads_from_the_client_into_the_worker(traced: Traced, call: C
     wait_for(
         "three spans of the trace",
         lambda: len(traced.collector.spans(call.trace_id)) >= 3,
-        seconds=TIMEOUT,
     )
 
     spans = traced.collector.spans(call.trace_id)
@@ -97,7 +95,7 @@ def test_one_trace_leads_from_the_client_into_the_worker(traced: Traced, call: C
 
 def test_the_log_line_of_a_request_names_its_trace(traced: Traced, call: Call) -> None:
     traced.stack.post(event(call.request_id, 1), **call.headers)
-    wait_for("the request's log line", lambda: bool(logged(traced.stack, call)), seconds=TIMEOUT)
+    wait_for("the request's log line", lambda: bool(logged(traced.stack, call)))
     (line,) = logged(traced.stack, call)
     assert (line["request_id"], line["trace_id"], line["path"]) == (
         call.request_id,
@@ -115,11 +113,10 @@ def test_a_missing_collector_disturbs_no_app(traced: Traced, call: Call) -> None
     def missed() -> bool:
         return all(HOST in log(traced.stack, app)[lengths[app] :] for app in APPS)
 
-    wait_for("both apps to log the missing collector", missed, seconds=TIMEOUT)
+    wait_for("both apps to log the missing collector", missed)
     assert traced.stack.post(event(call.request_id, 2), **call.headers).status_code == 202
     wait_for(
         "both events to be stored",
         lambda: traced.stack.count(call.request_id) == 2,
-        seconds=TIMEOUT,
     )
     assert [traced.stack.signal(app, "TERM") for app in APPS] == [0, 0]

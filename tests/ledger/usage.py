@@ -1,99 +1,51 @@
-"""The memory of containers over a run: sampled into a CSV file, and summarised."""
+"""The memory of containers over a run: sampled, and summarised."""
 
 from __future__ import annotations
 
-import csv
 import statistics
 import threading
-import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass
-from pathlib import Path
 
-__all__ = ["Sample", "describe", "highest", "read_samples", "sampling"]
+__all__ = ["MIB", "Sample", "describe", "highest", "sampling"]
 
 EVERY = 1.0
 MIB = 1024 * 1024
-# The first columns; each further column has the bytes of a container.
-FIELDS = ("seconds", "accepted", "fault")
-
-
-@dataclass(frozen=True)
-class Sample:
-    """The memory of the containers at a time of the run."""
-
-    seconds: float
-    # How many events were accepted.
-    accepted: int
-    # The services that were killed or frozen, for people.
-    fault: str
-    # Bytes by container, without stopped ones.
-    memory: Mapping[str, int]
+# Bytes by container, without stopped ones.
+Sample = Mapping[str, int]
 
 
 @contextmanager
 def sampling(
-    file: Path,
-    services: Sequence[str],
-    memory: Callable[[str], int | None],
-    progress: Callable[[], tuple[int, str]],
-    *,
-    every: float = EVERY,
-) -> Iterator[None]:
-    """Append samples to the file while the body runs, and a last sample after it.
+    services: Sequence[str], memory: Callable[[str], int | None], *, every: float = EVERY
+) -> Iterator[list[Sample]]:
+    """The samples, which are taken while the body runs and once after it."""
+    samples, stop = list[Sample](), threading.Event()
 
-    `progress` returns how many events are accepted, and the fault.
-    """
-    started, stop = time.monotonic(), threading.Event()
-    failures: list[Exception] = []
-    with file.open("w", encoding="utf-8", newline="", buffering=1) as opened:
-        writer = csv.writer(opened, lineterminator="\n")
-        writer.writerow((*FIELDS, *services))
+    def sample() -> None:
+        sizes = {service: memory(service) for service in services}
+        samples.append({service: size for service, size in sizes.items() if size})
 
-        def sample() -> None:
-            seconds = f"{time.monotonic() - started:.1f}"
-            # The csv module writes None as an empty cell.
-            writer.writerow((seconds, *progress(), *map(memory, services)))
+    def keep_sampling() -> None:
+        while not stop.wait(every):
+            sample()
+        sample()
 
-        def keep_sampling() -> None:
-            try:
-                while not stop.wait(every):
-                    sample()
-                sample()
-            except Exception as error:  # noqa: BLE001  raised again in the test's thread
-                failures.append(error)
-
-        thread = threading.Thread(target=keep_sampling, name="memory")
-        thread.start()
+    with ThreadPoolExecutor(1) as thread:
+        done = thread.submit(keep_sampling)
         try:
-            yield
+            yield samples
         finally:
             stop.set()
-            thread.join()
-    if failures:
-        raise failures[0]
-
-
-def read_samples(file: Path) -> list[Sample]:
-    """The samples of a file."""
-    with file.open(encoding="utf-8", newline="") as opened:
-        return [
-            Sample(
-                float(row["seconds"]),
-                int(row["accepted"]),
-                row["fault"],
-                {name: int(size) for name, size in row.items() if name not in FIELDS and size},
-            )
-            for row in csv.DictReader(opened)
-        ]
+        done.result()
 
 
 def sizes(samples: Sequence[Sample]) -> dict[str, list[int]]:
     """The bytes of each container, in order."""
-    services = dict.fromkeys(service for sample in samples for service in sample.memory)
+    services = dict.fromkeys(service for sample in samples for service in sample)
     return {
-        service: [sample.memory[service] for sample in samples if service in sample.memory]
+        service: [sample[service] for sample in samples if service in sample]
         for service in services
     }
 

@@ -3,10 +3,7 @@
 import asyncio
 import io
 import json
-import signal
 import ssl
-import subprocess
-import sys
 import time
 from collections import Counter, deque
 from collections.abc import Awaitable, Callable, Iterator
@@ -370,24 +367,3 @@ def test_a_refused_post_is_not_repeated(authority: trustme.CA) -> None:
 
     recording, _ = send(authority, refuse, 3, insist=True, only_posts=True)
     assert [request.attempt for request in recording.requests] == [0, 0, 0]
-
-
-def test_the_program_ends_its_schedule_at_a_signal_and_waits_to_be_read(
-    authority: trustme.CA, tmp_path: Path
-) -> None:
-    ca, out = tmp_path / "ca.pem", tmp_path / "out.jsonl"
-    authority.cert_pem.write_to_path(str(ca))
-    options = f"--name localhost --port 1 --ca {ca} --out {out} --run r --rate 50".split()
-    program = [sys.executable, module.__file__, *options]
-    with subprocess.Popen(program, stdout=subprocess.PIPE, text=True) as process:
-        assert process.stdout is not None
-        wait_for("a request", lambda: out.exists() and out.stat().st_size > 0, every=0.01)
-        process.send_signal(signal.SIGUSR1)
-        assert "requests" in process.stdout.readline()
-        assert "all requests have ended" in process.stdout.readline()
-        assert process.poll() is None
-        process.send_signal(signal.SIGTERM)
-        assert process.wait(10) == 0
-    recording = parse(out.read_text())
-    assert recording.requests
-    assert all("refused" in reason.lower() for reason in reasons(recording))

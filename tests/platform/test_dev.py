@@ -10,6 +10,7 @@ from typing import Any, cast
 import pytest
 import requests
 
+from delivery import console
 from delivery.cluster import local_cluster
 from delivery.deploy import deploying
 from delivery.errors import DeclarationError, DeployError, EngineError, TerminatedError
@@ -32,7 +33,7 @@ class FakeEngine:
         self.calls = calls
         self.environment: dict[str, str] = {}
         self.broken = False
-        self.ended = 0
+        self.ended = self.asked = 0
         self.mounted = {"/site/api_rest"}
 
     def execute(self, _name: str, argv: list[str]) -> str:
@@ -55,6 +56,10 @@ class FakeEngine:
 
     def restarts(self, _name: str) -> int:
         return self.ended
+
+    def is_healthy(self, _name: str) -> bool:
+        self.asked += 1
+        return self.asked == 2
 
 
 @pytest.fixture
@@ -116,6 +121,19 @@ def test_a_source_is_imported_then_its_app_restarted_and_the_built_apps_restored
     assert "(page.py)" in capsys.readouterr().out
 
 
+def test_an_app_without_a_port_is_served_once_it_is_healthy(
+    edit: Callable[..., None],
+    engine: FakeEngine,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    service = Service("api-rest", "c1", "running", "healthy", "api-rest", ())
+    monkeypatch.setattr(Compose, "services", lambda _self: [service])
+    edit(Edits({"api-rest": [SOURCE]}))
+    assert engine.asked == 2
+    assert "reloaded in" in capsys.readouterr().out
+
+
 def test_sources_that_another_command_has_unmounted_are_mounted_again(
     edit: Callable[..., None],
     engine: FakeEngine,
@@ -160,6 +178,19 @@ def test_an_app_that_ends_by_itself_is_an_error_and_the_next_edit_is_taken(
     assert "values.yaml changed: `./run inv deploy` uses it" in printed.out
 
 
+def test_an_app_that_ends_again_and_again_is_started_with_the_edit(
+    edit: Callable[..., None],
+    engine: FakeEngine,
+    calls: list[str],
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    engine.ended, engine.broken = 3, True  # its container may be about to start again
+    edit(Edits({"api-rest": [SOURCE]}))
+    assert "import" not in calls
+    assert "restart c1" in calls
+    assert "reloaded in" in capsys.readouterr().out
+
+
 def test_other_files_of_an_image_build_it_again(
     edit: Callable[..., None], calls: list[str]
 ) -> None:
@@ -190,8 +221,23 @@ def test_only_files_of_images_and_chart_are_edits(
     names = ("api-rest/tests/test_page.py", "api-rest/Dockerfile", "platform-chart/values.yaml")
     changes = [{(1, str(sample.resolve() / name))} for name in names]
     monkeypatch.setattr("watchfiles.watch", lambda *_paths, **_options: iter(changes))
-    found = list(dev._edits(declaration, (), sample))
+    found = list(dev._edits(declaration, (), sample, "all stays"))
     assert [(*each.rebuilds, *each.chart) for each in found] == [(names[1],), (names[2],)]
+
+
+def test_an_edit_is_taken_from_the_moment_that_it_says_so(
+    declaration: Declaration, sample: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file, said = sample / "api-rest" / "Dockerfile", list[str]()
+
+    def say(text: str) -> None:
+        said.append(text)
+        file.write_text("FROM scratch\n")
+
+    monkeypatch.setattr(console, "say", say)
+    edits = next(dev._edits(declaration, (), sample, "all stays"))
+    assert edits.rebuilds == ["api-rest/Dockerfile"]
+    assert said == ["\nwatching this clone; Ctrl-C ends it, and all stays"]
 
 
 def test_in_the_cluster_each_edit_is_deployed_and_a_failure_does_not_end_it(

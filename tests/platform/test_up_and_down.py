@@ -13,9 +13,9 @@ from invoke.context import Context
 from invoke.exceptions import Exit
 
 from delivery import prompt
-from delivery.deploy import inventory
+from delivery.deploy import freezing, inventory
 from delivery.deploy.selection import DeployRequest
-from delivery.errors import DeliveryError, PlatformError, SignatureError
+from delivery.errors import DeliveryError, FrozenError, PlatformError, SignatureError
 from delivery.host import engines, upstreams
 from delivery.host.docker_api import Engine
 from delivery.platform import lifecycle, overview, startup
@@ -29,9 +29,11 @@ from delivery.registry import client, local_registry
 from delivery.release import catalog, releasing, signing
 from delivery.release.released import Release, ReleasedPart
 from delivery.tasks import platform
+from tests.recorded import recorded
 
 IMAGE = ReleasedPart("localhost:5001/api-rest", "k111111111", "sha256:" + "a" * 64)
 K1 = "0.1.0-dev.3+k111111"
+FIELDS = ("component", "version", "stage", "status")
 RELEASE = Release({"base-image": replace(IMAGE, key="k0"), "api-rest": IMAGE})
 
 
@@ -55,13 +57,13 @@ class Calls:
 def calls(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Calls:
     calls = Calls()
 
-    def ensure(_engine: Engine, _declaration: Declaration, name: str) -> str:
-        calls.steps.append(("ensure", name))
+    def ensure(_engine: Engine, _declaration: Declaration, names: list[str]) -> str:
+        calls.steps.append(("ensure", *names))
         return "pulled"
 
     def up(project: Compose, _release: Release) -> list[Service]:
         calls.steps.append(("up", project.profiles))
-        calls.at_up = recorded()
+        calls.at_up = recorded(*FIELDS)
         if calls.fails == "up":
             raise PlatformError("cannot start the platform: api-rest did not become healthy")
         ports = {"api-rest": calls.port, "kafka": 9092, "database": 3306}
@@ -114,13 +116,6 @@ def calls(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Calls:
     monkeypatch.setattr(Ledger, "running", running)
     monkeypatch.setattr(upstreams, "ensure", ensure)
     return calls
-
-
-def recorded(*names: str) -> list[tuple[Any, ...]]:
-    """These fields of the events in the outbox."""
-    fields = names or ("component", "version", "stage", "status")
-    events = [{**waiting.event["details"], **waiting.event} for waiting in outbox.waiting()]
-    return [tuple(event.get(name) for name in fields) for event in events]
 
 
 def container(
@@ -339,9 +334,11 @@ def test_down_is_recorded_before_the_ledger_stops(
     calls: Calls, removals: list[bool], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     at_down: list[list[tuple[Any, ...]]] = []
-    monkeypatch.setattr(
-        lifecycle, "down", lambda *_, volumes, **_flags: at_down.append([(volumes,), *recorded()])
-    )
+
+    def down(*_: object, volumes: bool, **_flags: object) -> None:
+        at_down.append([(volumes,), *recorded(*FIELDS)])
+
+    monkeypatch.setattr(lifecycle, "down", down)
     calls.running = [
         container("api-rest", IMAGE),
         container("kafka", IMAGE),
@@ -458,7 +455,7 @@ def test_deploy_by_docker_follows_the_rules_of_local(
     request_: DeployRequest,
     message: str,
 ) -> None:
-    def refuse(*_: object) -> None:
+    def refuse(*_: object, **__: object) -> None:
         raise SignatureError("cannot verify: no signature")
 
     monkeypatch.setattr(local_registry, "ensure", lambda *_: None)
@@ -467,6 +464,18 @@ def test_deploy_by_docker_follows_the_rules_of_local(
     monkeypatch.setattr(signing, "verify", refuse)
     with pytest.raises(DeliveryError, match=message):
         startup.deploy(declaration, request_)
+    assert ("up", ()) not in calls.steps
+
+
+def test_deploy_by_docker_obeys_a_freeze(
+    calls: Calls, declaration: Declaration, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def check(_declaration: Declaration, name: str, override: str) -> str:
+        raise FrozenError(f"cannot deploy to {name}: {override}", hint="wait")
+
+    monkeypatch.setattr(freezing, "check", check)
+    with pytest.raises(FrozenError, match="cannot deploy to local: why"):
+        startup.deploy(declaration, DeployRequest(version="current", override="why"))
     assert ("up", ()) not in calls.steps
 
 

@@ -126,7 +126,7 @@ def test_an_existing_version_file_is_kept(clone: Path) -> None:
     [
         ({"name": "api-rest"}, "has an image of that name"),
         ({"folder": "nowhere"}, "there is no nowhere/Dockerfile"),
-        ({"port": 70_000}, "70000 is no port"),
+        ({"port": 70_000}, "70000 is not a valid port"),
         ({"subproject": "none"}, r"no table \[subprojects.none\]"),
         ({"name": "Greeter"}, "1 mistake"),
     ],

@@ -131,6 +131,32 @@ def test_every_mistake_is_reported_with_its_line_and_what_is_allowed() -> None:
     ]
 
 
+def test_platforms_are_sorted_and_none_are_declared_by_default() -> None:
+    assert read(GOOD).build.platforms == ()
+    assert read(with_platforms('["linux/arm64", "linux/amd64"]')).build.platforms == (
+        "linux/amd64",
+        "linux/arm64",
+    )
+
+
+def with_platforms(value: str) -> str:
+    return GOOD.replace("epoch = 1767225600", f"epoch = 1767225600\nplatforms = {value}")
+
+
+@pytest.mark.parametrize(
+    ("value", "mistake"),
+    [
+        ('["linux/riscv64"]', "'linux/riscv64' is not allowed (Input should be 'linux/amd64' or"),
+        ('"linux/arm64"', "'linux/arm64' is not allowed (allowed: a list of platforms, as in ["),
+        ('["linux/arm64", "linux/arm64"]', "'linux/arm64' is listed twice"),
+    ],
+)
+def test_a_wrong_platform_is_a_mistake(value: str, mistake: str) -> None:
+    (found,) = mistakes(with_platforms(value))
+    assert found.startswith("delivery.toml:8: build.platforms")
+    assert mistake in found
+
+
 NAME_RULE = "allowed: lower-case letters, digits and single hyphens"
 KEPT_RULE = "allowed: how many releases to keep, a whole number from 1"
 LEDGER_RULE = "allowed: an address without a login, as in http://localhost:8000"
@@ -213,7 +239,7 @@ MISTAKES = [
     (
         'release = "production"',
         'releases = "production"',
-        "54: gitflow.deploys.releases: unknown key (allowed: 'develop', 'candidate' or",
+        "54: gitflow.deploys.releases: unknown key (allowed: 'develop', 'candidate', 'release' or",
     ),
     (
         'values = "chart/values.yaml"',
@@ -224,6 +250,11 @@ MISTAKES = [
         'values = "chart/values.yaml"',
         'values = "v"\nsigned = true',
         "60: environments.production.signed: signing.public_key is missing",
+    ),
+    (
+        'values = "chart/values.yaml"',
+        'values = "v"\nrole = "deployer"',
+        "60: environments.production.role: only the environment of previews has one",
     ),
     (
         "[cluster]",
@@ -252,6 +283,21 @@ MISTAKES = [
         "49: gitflow.develop: 'develop' is not allowed (allowed: a list of branches, as in",
     ),
     (
+        'candidate = ["release/*"]',
+        'candidate = ["release/*"]\npreview = ["feature/*"]',
+        "51: gitflow.preview: gitflow.deploys.preview is missing",
+    ),
+    (
+        'release = "production"',
+        'release = "production"\npreview = "production"',
+        '55: gitflow.deploys.preview: "production" is not an environment of previews alone',
+    ),
+    (
+        'values = "chart/values.yaml"',
+        'values = "chart/values.yaml"\nsoak = "soon"',
+        "60: environments.production.soak: 'soon' is not allowed (allowed: a duration, as in",
+    ),
+    (
         "[cluster]",
         "[prune]\ndevelop = -3\n[cluster]",
         f"23: prune.develop: -3 is not allowed ({KEPT_RULE})",
@@ -268,6 +314,31 @@ MISTAKES = [
 def test_a_mistake_is_reported(old: str, new: str, expected: str) -> None:
     lines = mistakes(GOOD.replace(old, new))
     assert any(line.startswith(f"delivery.toml:{expected}") for line in lines), lines
+
+
+@pytest.mark.parametrize(
+    ("keys", "expected"),
+    [
+        ("zone = 'UTC'\nrules = {'FREQ=DAILY' = '8'}", "62: {}.rules: '8' is not a duration"),
+        ("zone = 'UTC'\nrules = {'at 9' = '8h'}", "62: {}.rules: 'at 9' is not a rule"),
+        ("zone = 'UTC'\nrules = {}", "62: {}.rules: {{}} is not allowed"),
+        ("zone = 'Mars'", "61: {}.zone: 'Mars' is not a time zone such as"),
+        ("zon = 'UTC'", '61: {}.zon: unknown key; did you mean "zone"? (allowed: rules, zone)'),
+    ],
+)
+def test_a_mistake_in_windows_is_reported(keys: str, expected: str) -> None:
+    name = "environments.production.windows"
+    lines = mistakes(f"{GOOD}[{name}]\n{keys}\n")
+    start = f"delivery.toml:{expected.format(name)}"
+    assert any(line.startswith(start) for line in lines), lines
+
+
+def test_windows_are_optional() -> None:
+    windows = "[environments.production.windows]\nzone = 'UTC'\nrules = {'FREQ=DAILY' = '8h'}\n"
+    declared = read(GOOD + windows).environments["production"].windows
+    assert declared is not None
+    assert declared.rules == {"FREQ=DAILY": "8h"}
+    assert read(GOOD).environments["production"].windows is None
 
 
 def test_every_cycle_is_reported() -> None:
@@ -305,3 +376,35 @@ def test_the_local_clusters_own_context_belongs_to_local_alone() -> None:
     declaration = read(GOOD + declared)
     assert declaration.contexts("local") == ("kind-sample", "work")
     assert declaration.contexts("develop") == ("work",)
+
+
+@pytest.mark.parametrize("dated", [{"base-image"}, {"api-rest"}, {"base-image", "api-rest"}])
+def test_an_image_is_dated_with_its_bases(declaration: Declaration, dated: set[str]) -> None:
+    images = {
+        name: image.model_copy(update={"dated": name in dated})
+        for name, image in declaration.images.items()
+    }
+    declared = declaration.model_copy(update={"images": images})
+    assert declared.is_dated("base-image") is ("base-image" in dated)
+    assert declared.is_dated("api-rest") is (len(dated) == 2)
+
+
+def test_a_scan_is_off_only_with_a_reason_and_a_last_day() -> None:
+    table = "\n[vulnerabilities]\n"
+    off = read(f'{GOOD}{table}unscanned = "no mirror yet"\nuntil = 2027-01-31\n').vulnerabilities
+    assert off
+    assert (off.unscanned, str(off.until)) == ("no mirror yet", "2027-01-31")
+    for half in ('unscanned = "no mirror yet"', "until = 2027-01-31"):
+        (mistake,) = mistakes(f"{GOOD}{table}{half}\n")
+        assert mistake.endswith("vulnerabilities: unscanned and until belong together")
+    (mistake,) = mistakes(f'{GOOD}{table}unscanned = " "\nuntil = 2027-01-31\n')
+    assert "vulnerabilities.unscanned" in mistake
+
+
+def test_what_is_ignored_has_a_reason_and_a_last_day() -> None:
+    table = "\n[ignored.CVE-2019-11324]\n"
+    text = f'{GOOD}{table}reason = "r"\nuntil = 2027-01-31\n'
+    ((name, ignored),) = read(text).ignored.items()
+    assert (name, ignored.status) == ("CVE-2019-11324", "affected")
+    assert len(mistakes(GOOD + table)) == 2
+    assert "until" in mistakes(text.replace("2027-01-31", '"soon"'))[0]

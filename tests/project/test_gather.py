@@ -173,7 +173,8 @@ def point(repository: Repository, clone: Path, url: str = "file:///nowhere") -> 
 def jenkins(repository: Repository, to: Path, *, tags: bool) -> Path:
     """A checkout as Jenkins' git plugin makes it."""
     to.mkdir()
-    for argv in checkout(repository.root, repository.git("rev-parse", "HEAD"), tags=tags):
+    options = "--tags" if tags else "--no-tags"
+    for argv in checkout(repository.root, repository.git("rev-parse", "HEAD"), options):
         subprocess.run(["sh", "-c", argv], cwd=to, check=True)
     return to
 

@@ -284,6 +284,33 @@ def test_an_unknown_commit_is_not_described(tmp_path: Path) -> None:
     assert git.describe(repository.root, "--all") is None
 
 
+def test_commits_of_one_side_come_with_their_paths(begun: Repository) -> None:
+    first = begun.git("rev-parse", "HEAD")
+    begun.branch("side")
+    side = begun.commit("fix: é side", "b/new file")
+    begun.switch("main")
+    main = begun.commit("feat: main", "a/file")
+    begun.merge("side")
+    (begun.root / ".git" / "config").write_text(SETTINGS)
+    found = git.one_sided(begun.root, first, "HEAD")
+    assert [(each.sha, each.subject, each.paths, each.is_added) for each in found][1:] == [
+        (main, "feat: main", ("a/file",), True),
+        (side, "fix: é side", ("b/new file",), True),
+    ]
+    assert (found[0].paths, found[0].author) == ((), "tester")
+    back = git.one_sided(begun.root, main, side)
+    assert [(each.sha, each.is_added) for each in back] == [(main, False), (side, True)]
+    with pytest.raises(CommandError):
+        git.one_sided(begun.root, "0" * 40, "HEAD")
+
+
+def test_a_subject_with_control_characters_is_read(begun: Repository) -> None:
+    first = begun.git("rev-parse", "HEAD")
+    sha = begun.commit("fix: a\x1eb\x1fc", "a/file")
+    (found,) = git.one_sided(begun.root, first, "HEAD")
+    assert (found.sha, found.subject, found.paths) == (sha, "fix: a\x1eb\x1fc", ("a/file",))
+
+
 # --- changes of the clone ---
 
 
@@ -338,6 +365,19 @@ def test_tags_are_pushed_all_or_none(begun: Repository, tmp_path: Path) -> None:
     assert repositories.tags(other.root) == ["b-v1.0.0"]
     git.push_tags(begun.root, "origin", ["a-v1.0.0"])
     assert repositories.tags(other.root) == ["a-v1.0.0", "b-v1.0.0"]
+
+
+def test_the_branches_of_the_remote_are_asked(begun: Repository, tmp_path: Path) -> None:
+    with pytest.raises(CommandError, match="ls-remote"):
+        git.remote_branches(begun.root)
+    other = Repository(tmp_path / "remote")
+    other.write("file", "1")
+    other.commit("feat: it")
+    begun.git("remote", "add", "origin", str(other.root))
+    other.git("branch", "feature/Søgning")
+    other.git("tag", "feature-tag")
+    names = git.remote_branches(begun.root)
+    assert names == {other.git("branch", "--show-current").strip(), "feature/Søgning"}
 
 
 def test_a_branch_is_local_else_origins(begun: Repository, tmp_path: Path) -> None:

@@ -19,12 +19,30 @@ from delivery.project.gitflow import (
     is_version,
     line_of,
     parse_version_tag,
+    preview_name,
     rules,
 )
 from delivery.retention import policy
 from tests.pages import check_page, table
 from tests.project.examples import APPS, PROJECT, commit, facts
 
+# This project opts in to no previews.
+PREVIEWS = PROJECT.model_copy(
+    update={
+        "gitflow": PROJECT.gitflow.model_copy(
+            update={
+                "preview": ("feature/*",),
+                "deploys": {**PROJECT.gitflow.deploys, "preview": "preview"},
+            }
+        ),
+        "environments": {
+            **PROJECT.environments,
+            "preview": PROJECT.environments["develop"].model_copy(
+                update={"namespace": "platform-preview", "confirm": False}
+            ),
+        },
+    }
+)
 PAGE = ROOT / "docs" / "gitflow.md"
 VERSION_TAG = "tag of a version"
 
@@ -62,6 +80,7 @@ def under(kind: str, line: str, *, on: str = "", branch: str = "", **variables: 
 # What each line does: (pushes, version tags, deployed to, gate).
 LINES = {
     "feature": ("no", "none", "nowhere", "no"),
+    "preview": ("by key", "none", "preview-BRANCH", "no"),
     "develop": ("yes", "X.Y.Z-dev.N", "develop", "no"),
     "candidate": ("yes", "X.Y.Z-rc.N", "staging", "no"),
     "release": ("yes", "X.Y.Z", "production", "approval"),
@@ -117,8 +136,10 @@ def summary(decision: Decision) -> tuple[str, str, str, str]:
     """What is decided, as LINES has it."""
     tags = f"X.Y.Z-{decision.suffix}.N" if decision.suffix else "X.Y.Z"
     gate = "approval" if "approval" in decision.gates else "no"
-    where = decision.environment or "nowhere"
-    return ("yes", tags, where, gate) if decision.pushes else ("no", "none", where, gate)
+    where = re.sub("^preview-.+", "preview-BRANCH", decision.environment) or "nowhere"
+    if decision.pushes:
+        return "yes", tags, where, gate
+    return ("by key" if decision.pushes_images else "no"), "none", where, gate
 
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: f"{case.kind}: {case.shown()}")
@@ -133,22 +154,22 @@ def test_the_page_shows_these_cases() -> None:
     check_page(PAGE, "cases", table(("branch and variables", "what it is", "line"), rows))
 
 
-def test_only_features_and_develop_need_no_preparation() -> None:
+def test_only_features_previews_and_develop_need_no_preparation() -> None:
     unprepared = {line for line in Line if not rules(line).prepared}
-    assert unprepared == {Line.FEATURE, Line.DEVELOP}
+    assert unprepared == {Line.FEATURE, Line.PREVIEW, Line.DEVELOP}
 
 
 def test_a_new_line_has_to_be_added_everywhere() -> None:
     """A new line fails here with the name of each place that lacks it."""
-    declared = {line for line in Line if branch_patterns(line, PROJECT.gitflow)}
+    declared = {line for line in Line if branch_patterns(line, PREVIEWS.gitflow)}
     numbered = {line for line in Line if rules(line).pushes and rules(line).suffix}
     places: dict[str, tuple[set[str], set[Line]]] = {
         "LINES of this test": (set(LINES) - {VERSION_TAG}, set(Line)),
         "gitflow of delivery.toml": (
-            set(type(PROJECT.gitflow).model_fields) - {"deploys"},
+            set(type(PREVIEWS.gitflow).model_fields) - {"deploys"},
             declared,
         ),
-        "gitflow.deploys": ({str(line) for line in PROJECT.gitflow.deploys}, declared),
+        "gitflow.deploys": ({str(line) for line in PREVIEWS.gitflow.deploys}, declared),
         "prune of delivery.toml": (set(Prune.model_fields) - {"days"}, numbered),
         "retention": (set(policy._LINES.values()), numbered),
     }
@@ -170,11 +191,18 @@ def parse_refs(cell: str) -> list[Ref]:
                 refs.append(Ref("pull-request", "7"))
             case ["anything", "else"] | ["any", "other", "branch"]:
                 refs.append(Ref("branch", "whatever"))
+            case [branch, "with", "gitflow.preview"]:
+                refs.append(Ref("branch", branch.replace("*", "x")))
             case [branch]:
                 refs.append(Ref("branch", branch.replace("*", "x")))
             case _:
                 raise AssertionError(name)
     return refs
+
+
+def declaring(names: str) -> Declaration:
+    """What a row is of: this project, or one that opts in to previews."""
+    return PREVIEWS if "gitflow.preview" in names else PROJECT
 
 
 def rows_of(page: str, heading: str) -> list[list[str]]:
@@ -191,7 +219,7 @@ def test_the_summary_table_shows_the_decisions() -> None:
     assert {line for _, line, *_ in rows} == set(Line)
     for names, line, checks, _builds, pushes, version, environment, gate in rows:
         for ref in parse_refs(names):
-            decision = decide(ref, PROJECT)
+            decision = decide(ref, declaring(names))
             row = (pushes, re.split(r"[ ,]", version)[0], environment, gate)
             assert (line, checks, row) == (decision.line, "yes", summary(decision)), ref
 
@@ -205,9 +233,53 @@ def test_the_pipelines_table_shows_the_decisions() -> None:
         where = "nowhere" if environment == "no" else environment
         gate = "approval" if approval == "yes" else approval
         for ref in parse_refs(names or line):
-            expected = summary(decide(ref, PROJECT))
+            expected = summary(decide(ref, declaring(names)))
             assert (pushes, where, gate) == (expected[0], *expected[2:]), ref
             assert (checks, records) == ("yes", "yes"), ref
+
+
+@pytest.mark.parametrize(
+    ("branch", "expected"),
+    [
+        ("feature/search", "preview-feature-search-"),
+        ("feature/Ünïcode_" + "x" * 300, "preview-feature-n-code-xxxxxxxxx-"),
+        ("feature/" + "-" * 40, "preview-feature-"),
+        ("文", "preview-"),
+    ],
+)
+def test_a_preview_has_a_name_for_a_namespace(branch: str, expected: str) -> None:
+    name = preview_name("preview", branch)
+    assert re.fullmatch(re.escape(expected) + "[0-9a-f]{6}", name)
+    declared = PREVIEWS.environment(name)
+    assert declared is not None
+    assert declared.namespace == f"platform-{name}"
+    assert PREVIEWS.is_preview(name)
+    assert PREVIEWS.contexts(name) == PREVIEWS.contexts("preview")
+
+
+def test_branches_with_the_same_words_have_different_previews() -> None:
+    branches = ("feature/a-b", "feature/a/b", "feature/A-b", "feature/a_b")
+    assert len({preview_name("preview", branch) for branch in branches}) == len(branches)
+
+
+@pytest.mark.parametrize("name", ["preview", "develop", "preview-", "preview-A", "previews", "x-y"])
+def test_other_names_are_no_previews(name: str) -> None:
+    assert not PREVIEWS.is_preview(name)
+    assert PREVIEWS.environment(name) == PREVIEWS.environments.get(name)
+    assert PROJECT.environment("preview-feature-x-123456") is None
+
+
+@given(st.text(max_size=300))
+def test_every_preview_fits_a_namespace(name: str) -> None:
+    decision = decide(Ref("branch", f"feature/{name}"), PREVIEWS)
+    if decision.line is Line.PREVIEW:
+        declared = PREVIEWS.environment(decision.environment)
+        assert declared is not None
+        assert re.fullmatch(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?", declared.namespace)
+
+
+def test_a_pull_request_has_no_preview() -> None:
+    assert decide(Ref("pull-request", "7"), PREVIEWS).environment == ""
 
 
 def test_a_line_without_an_environment_is_not_deployed(declaration: Declaration) -> None:

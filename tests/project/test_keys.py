@@ -3,7 +3,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from delivery.project.keys import File, chart_key, image_key
+from delivery.project.keys import File, chart_key, image_key, index_key
 
 FILES = (File("Dockerfile", "644", "aa"), File("src/app.py", "644", "bb"))
 
@@ -55,6 +55,13 @@ def test_every_part_of_an_image_changes_its_key() -> None:
         key(contexts={"other": FILES}),
     }
     assert len(others | {key()}) == 11
+
+
+def test_an_index_changes_with_its_platforms_and_the_key_of_each() -> None:
+    keys = {"linux/amd64": "a", "linux/arm64": "b"}
+    assert index_key(dict(reversed(keys.items()))) == index_key(keys)
+    others = [{"linux/amd64": "a"}, {**keys, "linux/arm64": "c"}, {"linux/arm64": "b", "x": "a"}]
+    assert len({index_key(other) for other in [keys, *others]}) == 4
 
 
 @given(st.text(), st.text())

@@ -31,10 +31,20 @@ def test_a_feature_has_no_problems() -> None:
     assert problems(facts([FIX], "feature/x", uncommitted=("a",))) == []
 
 
-def test_uncommitted_files_are_a_problem() -> None:
-    hint = "commit or ignore them, or put them aside with `git stash --include-untracked`"
-    expected = [("4 files not committed (a, b, c, …)", hint)]
-    assert problems(facts(uncommitted=("a", "b", "c", "d"))) == expected
+@pytest.mark.parametrize(
+    ("files", "message", "them"),
+    [
+        ("abcd", "4 files not committed (a, b, c, …)", "them"),
+        ("a", "1 file not committed (a)", "it"),
+    ],
+)
+def test_uncommitted_files_are_the_only_problem(files: str, message: str, them: str) -> None:
+    hint = (
+        f"commit or ignore {them}, or put {them} aside with `git stash --include-untracked`;"
+        " `./run inv up` runs this clone as it is"
+    )
+    given = facts([FIX], "main", uncommitted=tuple(files))
+    assert problems(given) == [(message, hint)]
 
 
 @pytest.mark.parametrize(
@@ -46,8 +56,8 @@ def test_an_unprepared_version_is_a_problem(branch: str, hint: str) -> None:
 
 
 def test_all_problems_are_reported_at_once() -> None:
-    reported = problems(facts([commit(1, "fix: x", BASE)], "main", uncommitted=("a",)))
-    assert [message.partition(" needs ")[0] for message, _ in reported[1:]] == list(NAMES)
+    reported = problems(facts([commit(1, "fix: x", BASE)], "main"))
+    assert [message.partition(" needs ")[0] for message, _ in reported] == list(NAMES)
 
 
 def test_develop_need_not_be_prepared() -> None:
@@ -64,10 +74,18 @@ def test_a_prepared_version_needs_a_section_in_the_changelog() -> None:
 
 
 def test_a_first_release_has_to_be_prepared_too() -> None:
-    given = facts([commit(1, "feat: x", BASE)], "main", last="", written="0.1.0")
+    given = facts([commit(1, "feat: x", BASE)], "release/0.1", last="", written="0.1.0")
     assert [message for message, _ in problems(given)] == [
         f"the changelog of {name} has no section [0.1.0]" for name in NAMES
     ]
+    assert problems(replace(given, changelogs=dict.fromkeys(NAMES, changelog("0.1.0")))) == []
+
+
+def test_the_release_line_before_the_first_release_has_one_problem() -> None:
+    given = facts([commit(1, "feat: x", BASE)], "main", last="", written="0.1.0")
+    ((message, hint),) = problems(given)
+    assert message == "nothing is released yet, and main publishes only a prepared release"
+    assert "`git switch -c develop main && git push -u origin develop`" in hint
     assert problems(replace(given, changelogs=dict.fromkeys(NAMES, changelog("0.1.0")))) == []
 
 

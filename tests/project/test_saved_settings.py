@@ -20,6 +20,16 @@ def test_a_variable_overrides_a_saved_one(tmp_path: Path) -> None:
     assert saved_settings.load(tmp_path, {"API_PORT": "8200"})["API_PORT"] == "8200"
 
 
+def test_only_changed_settings_are_returned_when_saved(tmp_path: Path) -> None:
+    saved = {"API_PORT": "8100", "KAFKA_PORT": "9192"}
+    assert saved_settings.save(tmp_path, MOVED, is_local=True) == saved
+    assert saved_settings.save(tmp_path, MOVED, is_local=True) == {}
+    assert saved_settings.save(tmp_path, {}, is_local=True) == {}
+    moved = {"API_PORT": "8200"}
+    assert saved_settings.save(tmp_path, moved, is_local=True) == saved | moved
+    assert saved_settings.load(tmp_path, {}) == saved | moved
+
+
 @pytest.mark.parametrize(("is_local", "kept"), [(True, "localhost:5002"), (False, None)])
 def test_only_a_local_registry_is_saved(
     tmp_path: Path, *, is_local: bool, kept: str | None
@@ -30,7 +40,7 @@ def test_only_a_local_registry_is_saved(
 
 @pytest.mark.parametrize("value", ["80000", "0", "-1", "http", "8000 ", "²"])
 def test_an_invalid_port_is_refused(tmp_path: Path, value: str) -> None:
-    with pytest.raises(DeclarationError, match=f"API_PORT={value}: it is no port"):
+    with pytest.raises(DeclarationError, match=f"API_PORT={value}: it is not a valid port"):
         saved_settings.load(tmp_path, {"API_PORT": value})
 
 

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -79,6 +80,34 @@ def test_an_event_that_is_not_accepted_is_an_error(
         ledger = Ledger(f"http://{address}" if answer else "http://localhost:1")
         with pytest.raises(PlatformError, match=message):
             ledger.post(EVENT)
+
+
+@pytest.mark.parametrize(
+    ("status", "write"),
+    [
+        (202, lambda ledger: ledger.post(EVENT)),
+        (201, lambda ledger: ledger.freeze("staging", datetime.now(UTC), "a move", "me")),
+        (200, lambda ledger: ledger.wait_for("e1", seconds=0)),
+    ],
+)
+def test_another_server_that_takes_what_is_written_is_an_error(
+    status: int, write: Callable[[Ledger], object]
+) -> None:
+    with (
+        serving(lambda *_: (status, {}, b"<html>")) as (address, _),
+        pytest.raises(PlatformError, match="answers, but is not a ledger"),
+    ):
+        write(Ledger(f"http://{address}"))
+
+
+def test_a_freeze_beyond_the_limit_says_so_and_what_to_do() -> None:
+    body = b'{"error": {"code": "too-many-freezes", "message": "200 freezes are in force"}}'
+    with (
+        serving(lambda *_: (409, {}, body)) as (address, _),
+        pytest.raises(PlatformError, match="staging: it answered 409: 200 freezes are") as caught,
+    ):
+        Ledger(f"http://{address}").freeze("staging", datetime.now(UTC), "a move", "me")
+    assert "./run inv unfreeze" in caught.value.hint
 
 
 def test_an_event_that_is_never_stored_is_an_error() -> None:

@@ -56,6 +56,14 @@ def statuses() -> list[str]:
     return [entry.event["status"] for entry in outbox.waiting()]
 
 
+def test_a_relative_outbox_is_in_the_clone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(outbox, "ROOT", tmp_path)
+    monkeypatch.setenv("DELIVERY_OUTBOX", "records/outbox")
+    monkeypatch.chdir(ROOT)
+    outbox.add(LEDGER, events("a"))
+    assert [file.suffix for file in (tmp_path / "records" / "outbox").iterdir()] == [".json"]
+
+
 def test_events_are_sent_in_the_order_in_which_they_were_added(place: Path) -> None:
     outbox.add(LEDGER, events("a", "b"))
     outbox.add(LEDGER, events("c"))

@@ -71,11 +71,24 @@ def test_a_stage_is_recorded_at_its_start_and_end(sample: Repository) -> None:
     assert {event.ledger for event in outbox.waiting()} == {"http://localhost:1"}
 
 
-def test_a_stage_by_hand_is_not_recorded(sample: Repository) -> None:
-    with recorder.stage("build", root=sample.root):
-        pass
-    assert outbox.waiting() == []
-    assert journal.read(sample.root) == []
+@pytest.mark.usefixtures("build")
+def test_a_stage_ends_with_what_its_scan_has_found(sample: Repository) -> None:
+    found = {"api-rest": {"high": 2}}
+    with recorder.stage("scan", root=sample.root):
+        recorder.note(vulnerabilities=found)
+    names = ("component", "status", "vulnerabilities", "unscanned")
+    assert recorded(*names) == [
+        *((name, "started", None, None) for name in ("base-image", "api-rest", "platform-chart")),
+        ("base-image", "succeeded", None, None),
+        ("api-rest", "succeeded", {"high": 2}, None),
+        ("platform-chart", "succeeded", None, None),
+    ]
+    with recorder.stage("push", part="apps", root=sample.root):
+        recorder.note(unscanned="no database here")
+    assert recorded(*names)[6:] == [
+        ("api-rest", "started", None, None),
+        ("api-rest", "succeeded", None, "no database here"),
+    ]
 
 
 @pytest.mark.usefixtures("build")

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from delivery.errors import RegistryError
+from delivery.registry import oci_layout
 from delivery.registry.client import Artifact, Blob, Referrer, Registry
 from tests.registries import (
     MANIFEST,
@@ -20,6 +21,7 @@ from tests.registries import (
     no_pause,
     serving,
     sha256,
+    write_index,
     write_layout,
 )
 
@@ -214,6 +216,21 @@ def image(remote: Remote, tmp_path: Path) -> str:
 @pytest.fixture
 def subject(any_remote: Remote, tmp_path: Path) -> str:
     return push_image(any_remote, tmp_path / "image")
+
+
+def test_an_index_is_pushed_after_the_image_of_each_platform(
+    remote: Remote, tmp_path: Path
+) -> None:
+    index = write_index(tmp_path, {"linux/amd64": b"1", "linux/arm64": b"2"})
+    assert remote.client.push_layout(tmp_path, remote.app, TAG, no_line) == index
+    parts = oci_layout.read(tmp_path).platforms.values()
+    sent = [line for line in remote.requests() if line.startswith("PUT /v2/app/manifests")]
+    assert sent == [f"PUT /v2/app/manifests/{name}" for name in (*parts, TAG)]
+    stored = remote.client.fetch(remote.app, TAG)
+    assert stored
+    assert list(stored.platforms.values()) == list(parts)
+    # Two layers, and the config that both have.
+    assert len(remote.registry.blobs) == 3
 
 
 def test_a_tag_is_put_without_moving_a_blob_and_only_once(remote: Remote, image: str) -> None:

@@ -2,15 +2,16 @@
 
 import gzip
 import io
+import json
 import tarfile
 from pathlib import Path
 
 import pytest
 
 from delivery.errors import RegistryError
-from delivery.registry import layers
+from delivery.registry import layers, oci_layout
 from delivery.registry.client import Registry
-from tests.registries import FakeRegistry, no_line, serving, sha256, write_layout
+from tests.registries import FakeRegistry, no_line, serving, sha256, write_index, write_layout
 
 Entry = tuple[str, bytes | None, str]  # path, content (None: a folder), target of a link
 
@@ -47,6 +48,10 @@ def layer(*entries: Entry, hard: bool = False) -> bytes:
 
 def merge(*pieces: bytes, selects: layers.Selects = lambda _path: True) -> dict[str, bytes]:
     return layers.merge(pieces, selects, "read the image")
+
+
+def everything() -> layers.Reader:
+    return layers.Reader(lambda _path: True)
 
 
 def test_a_later_layer_adds_and_replaces_files() -> None:
@@ -168,7 +173,17 @@ def test_an_unreadable_layer_is_an_error(content: bytes) -> None:
 
 def test_a_layout_is_read_lowest_layer_first(tmp_path: Path) -> None:
     write_layout(tmp_path, layer(file("a", b"1")), layer(file("a", b"2")))
-    assert layers.read_layout(tmp_path, lambda _path: True) == {"a": b"2"}
+    assert everything().read_layout(tmp_path) == {"a": b"2"}
+
+
+def test_a_layer_that_two_images_have_is_read_once(tmp_path: Path) -> None:
+    reader, shared = everything(), layer(file("a", b"1"))
+    write_layout(tmp_path / "one", shared)
+    write_layout(tmp_path / "two", shared, layer(file("b", b"2")))
+    reader.read_layout(tmp_path / "one")
+    (tmp_path / "two" / "blobs" / "sha256" / sha256(shared).partition(":")[2]).unlink()
+    assert reader.read_layout(tmp_path / "two") == {"a": b"1", "b": b"2"}
+    assert reader.read_layout(tmp_path / "one") == {"a": b"1"}
 
 
 @pytest.mark.parametrize("missing", ["index", "layer"])
@@ -178,13 +193,22 @@ def test_an_incomplete_layout_is_an_error(tmp_path: Path, missing: str) -> None:
     blob = tmp_path / "blobs" / "sha256" / sha256(piece).partition(":")[2]
     (blob if missing == "layer" else tmp_path / "index.json").unlink()
     with pytest.raises(RegistryError, match="is not an OCI layout with an image"):
-        layers.read_layout(tmp_path, lambda _path: True)
+        everything().read_layout(tmp_path)
 
 
 def test_the_index_of_several_platforms_is_an_error(tmp_path: Path) -> None:
     write_layout(tmp_path, layer(file("a", b"1")), layers=None)
     with pytest.raises(RegistryError, match="it is not the image of one platform"):
-        layers.read_layout(tmp_path, lambda _path: True)
+        everything().read_layout(tmp_path)
+
+
+def test_the_files_of_an_index_are_read_by_platform(tmp_path: Path) -> None:
+    write_index(tmp_path, {"linux/amd64": layer(file("a", b"1")), "linux/arm64": layer()})
+    amd64, arm64 = oci_layout.read(tmp_path).platforms.values()
+    assert everything().read_layout(tmp_path, amd64) == {"a": b"1"}
+    assert everything().read_layout(tmp_path, arm64) == {}
+    with pytest.raises(RegistryError, match="it is not the image of one platform"):
+        everything().read_layout(tmp_path)
 
 
 def test_an_image_in_a_registry_has_the_files_of_its_layout(tmp_path: Path) -> None:
@@ -192,8 +216,8 @@ def test_an_image_in_a_registry_has_the_files_of_its_layout(tmp_path: Path) -> N
     with serving(FakeRegistry()) as (address, _):
         registry = Registry(address)
         registry.push_layout(tmp_path, f"{address}/app", "k", no_line)
-        files = layers.read_registry(registry, f"{address}/app", digest, lambda _path: True)
-    assert files == layers.read_layout(tmp_path, lambda _path: True) == {"a": b"1", "b": b"2"}
+        files = everything().read_registry(registry, f"{address}/app", digest)
+    assert files == everything().read_layout(tmp_path) == {"a": b"1", "b": b"2"}
 
 
 def test_a_missing_image_is_an_error() -> None:
@@ -201,9 +225,17 @@ def test_a_missing_image_is_an_error() -> None:
         serving(FakeRegistry()) as (address, _),
         pytest.raises(RegistryError, match="the registry holds no such image"),
     ):
-        layers.read_registry(
-            Registry(address), f"{address}/app", f"sha256:{'ab' * 32}", lambda _path: True
-        )
+        everything().read_registry(Registry(address), f"{address}/app", f"sha256:{'ab' * 32}")
+
+
+def test_an_archive_of_an_engine_has_the_files_of_its_layers(tmp_path: Path) -> None:
+    archive = tmp_path / "image.tar"
+    named = {"blobs/1": layer(file("a", b"1"), file("b", b"1")), "blobs/2": layer(file("a", b"2"))}
+    manifest = json.dumps([{"Config": "c", "Layers": [*named]}]).encode()
+    archive.write_bytes(
+        layer(*(file(*item) for item in named.items()), file("manifest.json", manifest))
+    )
+    assert layers.read_archive(archive, lambda path: path == "a") == {"a": b"2"}
 
 
 def test_sizes_are_of_the_packed_layer_and_of_its_files(tmp_path: Path) -> None:
@@ -212,6 +244,19 @@ def test_sizes_are_of_the_packed_layer_and_of_its_files(tmp_path: Path) -> None:
     with serving(FakeRegistry()) as (address, _):
         registry = Registry(address)
         digest = registry.push_layout(tmp_path, f"{address}/app", "k", no_line)
-        assert layers.read_sizes(registry, f"{address}/app", digest) == [
-            layers.Layer(sha256(packed), packed=len(packed), unpacked=5_700)
-        ]
+        assert layers.read_sizes(registry, f"{address}/app", digest) == {
+            "": [layers.Layer(sha256(packed), packed=len(packed), unpacked=5_700)]
+        }
+
+
+def test_sizes_of_an_index_are_those_of_each_platform(tmp_path: Path) -> None:
+    same = layer(file("a", b"1"))
+    write_index(tmp_path, {"linux/amd64": same, "linux/arm64": layer(file("a", b"22"))})
+    with serving(FakeRegistry()) as (address, _):
+        registry = Registry(address)
+        digest = registry.push_layout(tmp_path, f"{address}/app", "k", no_line)
+        sizes = layers.read_sizes(registry, f"{address}/app", digest)
+    assert {platform: [each.unpacked for each in of] for platform, of in sizes.items()} == {
+        "linux/amd64": [1],
+        "linux/arm64": [2],
+    }

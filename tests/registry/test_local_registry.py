@@ -7,7 +7,7 @@ import pytest
 from delivery.errors import EngineError, PortTakenError, RegistryError
 from delivery.host.docker_api import Engine
 from delivery.project.declaration import Declaration
-from delivery.registry import local_registry
+from delivery.registry import client, local_registry
 from tests.registries import FakeRegistry, serving
 
 
@@ -94,4 +94,18 @@ def test_a_registry_that_runs_at_another_port_is_kept(
     ) as caught:
         local_registry.ensure(cast("Engine", runner), declaration.with_registry("localhost:1"))
     assert "DELIVERY_REGISTRY=localhost:5001" in caught.value.hint
+    assert runner.removed == []
+
+
+def test_a_registry_that_the_engine_has_just_started_is_waited_for(
+    declaration: Declaration, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    runner = Runner()
+    runner.running = {1: ("sample-registry", 5000)}
+    answers = iter([False, True])  # before its container is looked for, and after
+    monkeypatch.setattr(client, "is_reachable", lambda _address: next(answers))
+    registry = local_registry.ensure(
+        cast("Engine", runner), declaration.with_registry("localhost:1")
+    )
+    assert registry.address == "localhost:1"
     assert runner.removed == []

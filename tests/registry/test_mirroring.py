@@ -66,6 +66,17 @@ def test_an_image_of_a_recipe_is_pushed_once_and_read_back(with_kafka: Declarati
     assert store.checked == [f"localhost:5001/{KAFKA}@sha256:first"]
 
 
+def test_what_was_pushed_before_is_known_without_an_engine(with_kafka: Declaration) -> None:
+    store = Store()
+    registry = cast("Registry", store)
+    assert mirroring.mirrored(with_kafka, registry) == {}
+    mirror(store, with_kafka)
+    assert mirroring.mirrored(with_kafka, registry) == mirror(store, with_kafka)
+    store.address = "registry.example.com"
+    store.images[f"{store.address}/{KAFKA}"] = "sha256:published"
+    assert mirroring.mirrored(with_kafka, registry) == {}
+
+
 def test_an_image_that_was_built_again_is_pushed_again(with_kafka: Declaration) -> None:
     store = Store()
     mirror(store, with_kafka)

@@ -8,20 +8,22 @@ from pathlib import Path
 
 import pytest
 
+from delivery.registry import layers, oci_layout
 from delivery.registry.client import Artifact, Blob, Registry
 from delivery.release import attached_sboms, sbom
 from delivery.release.sbom import Image
-from tests.registries import FakeRegistry, serving, write_layout
+from tests.registries import FakeRegistry, serving, write_index, write_layout
 
-RECORD = b"Metadata-Version: 2.4\nName: bottle\nVersion: 0.13.4\n"
+RECORD = "Metadata-Version: 2.4\nName: {name}\nVersion: 0.13.4\n"
 
 
-def image_layer() -> bytes:
-    made = io.BytesIO()
+def image_layer(name: str = "bottle") -> bytes:
+    made, record = io.BytesIO(), RECORD.format(name=name).encode()
     with tarfile.open(fileobj=made, mode="w:gz") as tar:
-        member = tarfile.TarInfo("usr/lib/python3/dist-packages/bottle-0.13.4.dist-info/METADATA")
-        member.size = len(RECORD)
-        tar.addfile(member, io.BytesIO(RECORD))
+        path = f"usr/lib/python3/dist-packages/{name}-0.13.4.dist-info/METADATA"
+        member = tarfile.TarInfo(path)
+        member.size = len(record)
+        tar.addfile(member, io.BytesIO(record))
     return made.getvalue()
 
 
@@ -58,7 +60,9 @@ def test_the_sbom_of_an_image_is_attached_to_it(
     assert json.loads(text)["metadata"]["component"]["version"] == "1.2.0"
 
 
-def test_with_a_layout_no_layer_is_downloaded(layout: Path) -> None:
+def test_with_a_layout_no_layer_is_downloaded(
+    layout: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     with serving(FakeRegistry()) as (address, seen):
         registry, repository = Registry(address), f"{address}/api-rest"
         digest = registry.push_layout(layout, repository, "k", lambda _line: None)
@@ -66,8 +70,22 @@ def test_with_a_layout_no_layer_is_downloaded(layout: Path) -> None:
         seen.clear()
         attached_sboms.make(registry, image, layout)
         assert seen == []
+        monkeypatch.setattr(attached_sboms, "_RECORDS", layers.Reader(sbom.is_record))
         attached_sboms.make(registry, image)
         assert [line for line in seen if "/blobs/" in line]
+
+
+def test_an_image_that_was_read_ahead_is_not_read_again(
+    layout: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(attached_sboms, "_RECORDS", layers.Reader(sbom.is_record))
+    attached_sboms.read_ahead([layout])
+    unpacked: list[object] = []
+    monkeypatch.setattr(layers, "_changes", lambda layer, *_: unpacked.append(layer))
+    image = Image("api-rest", "1.2.0", "localhost/api-rest", oci_layout.digest(layout))
+    text = attached_sboms.make(Registry("localhost"), image, layout)
+    assert [package.name for package in sbom.parse(text)] == ["bottle"]
+    assert unpacked == []
 
 
 def test_the_same_sbom_is_attached_once_under_a_predictable_digest(
@@ -112,3 +130,41 @@ def test_of_several_sboms_every_run_takes_the_same(
         attached_sboms.read(registry, image.repository, image.digest).encode()
         == [b"1", b"2", b"3"][digests.index(min(digests))]
     )
+
+
+def purls(text: str) -> list[str]:
+    return [package.purl for package in sbom.parse(text)]
+
+
+@pytest.mark.parametrize("with_layout", [True, False])
+def test_each_platform_of_an_index_has_an_sbom_of_its_own(
+    tmp_path: Path, *, with_layout: bool
+) -> None:
+    parts = {"linux/amd64": image_layer("bottle"), "linux/arm64": image_layer("kettle")}
+    digest = write_index(tmp_path, parts)
+    layout = tmp_path if with_layout else None
+    with serving(FakeRegistry()) as (address, _):
+        registry, repository = Registry(address), f"{address}/api-rest"
+        registry.push_layout(tmp_path, repository, "k", lambda _line: None)
+        index = Image("api-rest", "1.2.0", repository, digest)
+        images = attached_sboms.by_platform(registry, index, layout)
+        for image in images.values():
+            attached_sboms.attach(registry, image, layout)
+        texts = {
+            platform: attached_sboms.read(registry, repository, image.digest)
+            for platform, image in images.items()
+        }
+        assert attached_sboms.read(registry, repository, digest) == ""
+        whole = attached_sboms.make(registry, index, layout)
+    assert {platform: purls(text) for platform, text in texts.items()} == {
+        "linux/amd64": ["pkg:pypi/bottle@0.13.4"],
+        "linux/arm64": ["pkg:pypi/kettle@0.13.4"],
+    }
+    for platform, image in images.items():
+        assert json.loads(texts[platform])["metadata"]["component"]["bom-ref"] == image.digest
+    assert purls(whole) == ["pkg:pypi/bottle@0.13.4", "pkg:pypi/kettle@0.13.4"]
+
+
+def test_an_image_for_a_single_platform_is_its_own(pushed: tuple[Registry, Image]) -> None:
+    registry, image = pushed
+    assert attached_sboms.by_platform(registry, image) == {"": image}

@@ -2,15 +2,17 @@
 
 import dataclasses
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
 from delivery.errors import DeclarationError
 from delivery.project.declaration import Declaration
+from delivery.registry import oci_layout
 from delivery.registry.client import Artifact, Blob, Registry
 from delivery.release import catalog
 from delivery.release.released import Release, ReleasedPart
-from tests.registries import FakeRegistry, serving
+from tests.registries import FakeRegistry, serving, write_index
 
 
 @dataclasses.dataclass
@@ -183,3 +185,18 @@ def test_the_references_are_all_that_is_signed(published: Published) -> None:
     for reference in references:
         repository, _, digest = reference.partition("@")
         assert published.registry.digest(repository, digest) == digest
+
+
+def test_the_references_have_the_image_of_each_platform(
+    published: Published, tmp_path: Path
+) -> None:
+    repository = f"{published.registry.address}/api-rest"
+    digest = write_index(tmp_path, {"linux/amd64": b"1", "linux/arm64": b"2"})
+    published.registry.push_layout(tmp_path, repository, "k", lambda _line: None)
+    parts = oci_layout.read(tmp_path).platforms.values()
+    release = dataclasses.replace(
+        published.release, images={"api-rest": ReleasedPart(repository, "k", digest, "1.0.0")}
+    )
+    references = catalog.references(published.registry, release)
+    assert references[0] == f"{repository}@{digest}"
+    assert {f"{repository}@{part}" for part in parts} <= {*references}

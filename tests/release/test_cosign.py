@@ -35,6 +35,7 @@ VERIFY = [
     "cosign",
     "verify",
     "--private-infrastructure=true",
+    "--experimental-oci11=true",
     "--output",
     "text",
     "--key",
@@ -299,3 +300,74 @@ def test_the_public_half_is_printed_by_cosign(fp: FakeProcess) -> None:
         ["cosign", "public-key", "--key", "cosign.key"], stdout=["-----BEGIN PUBLIC KEY-----"]
     )
     assert COSIGN.public_half("cosign.key").splitlines() == ["-----BEGIN PUBLIC KEY-----"]
+
+
+ATTESTATION = [
+    "cosign",
+    "verify-attestation",
+    "--private-infrastructure=true",
+    "--type",
+    "kind",
+    "--key",
+    "cosign.pub",
+]
+ANY = FakeProcess.any(min=1, max=1)
+BUNDLES = ("--new-bundle-format", "--trusted-root")
+NONE = ["Error: no matching attestations: ", "error during command execution: no matching"]
+NO_BUNDLE = ["Error: no valid bundles exist in registry", "error during command execution: no"]
+FORGED = [
+    "Error: no matching attestations: accepted signatures do not match threshold, Found: 0",
+]
+MOVED = ["Error: no matching attestations: no matching subject digest found"]
+
+
+def envelope(text: str) -> str:
+    return json.dumps({"payload": base64.b64encode(text.encode()).decode()})
+
+
+def test_statements_under_a_tag_are_read(fp: FakeProcess) -> None:
+    fp.register([*ATTESTATION, A], stdout=[envelope("one"), envelope("two")])
+    assert COSIGN.statements(PUBLIC, A, "kind") == (Verdict.GOOD, ["one", "two"])
+    assert len(fp.calls) == 1
+
+
+def test_attached_statements_are_read_where_the_tag_has_no_good_one(fp: FakeProcess) -> None:
+    fp.register([*ATTESTATION, A], returncode=1, stderr=FORGED)
+    fp.register([*ATTESTATION, *BUNDLES, ANY, A], stdout=[envelope("one")])
+    assert COSIGN.statements(PUBLIC, A, "kind") == (Verdict.GOOD, ["one"])
+
+
+@pytest.mark.parametrize(
+    ("under_tag", "attached", "verdict"),
+    [
+        (NONE, NO_BUNDLE, Verdict.UNSIGNED),
+        (FORGED, NO_BUNDLE, Verdict.OTHER_KEY),
+        (NONE, FORGED, Verdict.OTHER_KEY),
+        (MOVED, NO_BUNDLE, Verdict.OTHER_CONTENT),
+    ],
+)
+def test_a_bad_statement_has_a_verdict(
+    fp: FakeProcess, under_tag: list[str], attached: list[str], verdict: Verdict
+) -> None:
+    fp.register([*ATTESTATION, A], returncode=1, stderr=under_tag)
+    fp.register([*ATTESTATION, *BUNDLES, ANY, A], returncode=1, stderr=attached)
+    assert COSIGN.statements(PUBLIC, A, "kind") == (verdict, [])
+
+
+def test_a_registry_that_refuses_is_no_verdict(fp: FakeProcess) -> None:
+    fp.register([*ATTESTATION, A], returncode=1, stderr=["Error: GET x: UNAUTHORIZED: no"])
+    with pytest.raises(RegistryError, match="the registry refuses the login"):
+        COSIGN.statements(PUBLIC, A, "kind")
+
+
+def test_a_statement_is_signed_from_a_file(fp: FakeProcess) -> None:
+    argv = ["cosign", "attest", "--yes", "--tlog-upload=false", "--key", "cosign.key"]
+    fp.register([*argv, "--type", "kind", "--predicate", ANY, A])
+    COSIGN.attest("cosign.key", A, "kind", "{}")
+    fp.register(
+        [*argv, "--type", "kind", "--predicate", ANY, A],
+        returncode=1,
+        stderr=["Using payload from: /tmp/predicate.json", "Error: PUT x: DENIED: no"],
+    )
+    with pytest.raises(RegistryError, match="the registry refuses the login: PUT x: DENIED"):
+        COSIGN.attest("cosign.key", A, "kind", "{}")

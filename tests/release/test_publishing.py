@@ -1,18 +1,20 @@
 """A release is published completely or not at all, and no version changes."""
 
 import dataclasses
+import json
 import re
+import shutil
 from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import SimpleNamespace
-from typing import cast
+from typing import Any, cast
 
 import pytest
 
-from delivery.build.plan import Plan, make_images
-from delivery.errors import DeclarationError, Problem, RegistryError, SignatureError
+from delivery.build.plan import Images, Plan, make_images
+from delivery.errors import DeclarationError, Problem, RegistryError, ScanError, SignatureError
 from delivery.host.docker_api import Engine
 from delivery.project import files
 from delivery.project.declaration import Declaration
@@ -20,13 +22,22 @@ from delivery.project.facts import Ref
 from delivery.project.gitflow import Line
 from delivery.registry import oci_layout
 from delivery.registry.client import Referrer, Registry
-from delivery.release import attached_sboms, chart_package, publishing, signing
-from delivery.release.publishing import Built
+from delivery.release import attached_sboms, attesting, chart_package, publishing, signing
+from delivery.release.provenance import Builder
+from delivery.release.publishing import Built, Check
 from delivery.release.released import Release, read_release
 from delivery.release.sbom import MEDIA_TYPE, Image
 from tests.build.examples import CHART_KEY, KEYS, plan_of
 from tests.project.examples import checkout, decision, version
-from tests.registries import FakeRegistry, Fault, failing, serving, sha256, write_layout
+from tests.registries import (
+    FakeRegistry,
+    Fault,
+    failing,
+    serving,
+    sha256,
+    write_index,
+    write_layout,
+)
 
 ATTACH = attached_sboms.attach
 SIGN = signing.sign
@@ -45,9 +56,14 @@ class Project:
     """The names of references whose signature names their source."""
     sources: dict[str, str] = field(default_factory=dict)
     existing: list[str] = field(default_factory=list)
+    attested_by_us: set[str] = field(default_factory=set)
+    """The names of images with provenance of our key."""
+    provenance: dict[str, str] = field(default_factory=dict)
+    """What was attached to each image, by name."""
     signed: list[list[str]] = field(default_factory=list)
     tags_when_signed: list[list[str]] = field(default_factory=list)
     seen: list[str] = field(default_factory=list)
+    check: Check = lambda _plan, _release, _layouts: {}
     served: tuple[str, list[str]] | None = None
     """Where the registry serves during a whole test: a chart names the addresses of its images."""
 
@@ -85,6 +101,7 @@ class Project:
             built = Built(
                 cast("Engine", SimpleNamespace(oci_layouts=True)),
                 {name: self.root / "layouts" / name for name in layouts},
+                self.check,
             )
             return publishing.publish(
                 registry, self.declaration.with_registry(address), plan, built, self.root
@@ -122,6 +139,8 @@ def project(declaration: Declaration, sample: Path, monkeypatch: pytest.MonkeyPa
     )
     for name in KEYS:
         write_layout(sample / "layouts" / name, name.encode())
+        materials = files.output("materials", f"{name}@{KEYS[name]}", root=sample)
+        materials.write_text('{"debian:trixie-slim": "sha256:debian"}')
     made = Project(declaration, sample)
 
     def attach(_registry: object, image: Image, _layout: object) -> str:
@@ -129,6 +148,7 @@ def project(declaration: Declaration, sample: Path, monkeypatch: pytest.MonkeyPa
         return "sha256:sbom"
 
     monkeypatch.setattr(attached_sboms, "attach", attach)
+    monkeypatch.setattr(attached_sboms, "read_ahead", lambda _layouts: None)
 
     def note(
         _declaration: object,
@@ -142,15 +162,25 @@ def project(declaration: Declaration, sample: Path, monkeypatch: pytest.MonkeyPa
         made.sources |= {named(reference): source for reference, source in sources.items()}
         made.existing += map(named, existing)
 
+    def attest(
+        _declaration: object,
+        images: Mapping[str, str],
+        predicate: Callable[[str, Builder], str],
+        _root: object,
+    ) -> None:
+        texts = {named(reference): predicate(reference, Builder.CI) for reference in images}
+        made.provenance |= texts
+
     monkeypatch.setattr(signing, "sign", note)
+    monkeypatch.setattr(attesting, "attest", attest)
     return made
 
 
 def named(reference: str) -> str:
     """The name in a reference, without the registry's port, which changes."""
     repository, _, digest = reference.partition("@")
-    is_sbom = digest == "sha256:sbom"
-    return f"{repository.rpartition('/')[2]}{' SBOM' if is_sbom else ''}"
+    document = {"sha256:sbom": " SBOM", "sha256:vex": " VEX"}.get(digest, "")
+    return f"{repository.rpartition('/')[2]}{document}"
 
 
 @pytest.fixture
@@ -165,6 +195,13 @@ def key(project: Project, monkeypatch: pytest.MonkeyPatch) -> Iterator[Project]:
             "missing_signatures",
             lambda _declaration, sources, _root: [
                 item for item in sources if named(item) not in project.signed_by_us
+            ],
+        )
+        monkeypatch.setattr(
+            attesting,
+            "missing",
+            lambda _declaration, images, _root: [
+                item for item in images if named(item) not in project.attested_by_us
             ],
         )
         yield project
@@ -224,6 +261,24 @@ def test_parts_are_signed_before_their_version_tags_and_the_release_too(project:
     assert [named(reference) for reference in project.signed[1]] == ["release"]
     assert project.tags_when_signed == [[], project.version_tags()]
     assert project.attached == ["base-image 0.1.0", "api-rest 0.1.0"], "the versions in the images"
+
+
+def test_what_a_check_attaches_is_signed_with_its_image(project: Project) -> None:
+    project.check = lambda _plan, release, _layouts: {
+        f"{release.images['api-rest'].repository}@sha256:vex": "sha256:image"
+    }
+    project.publish()
+    assert project.sources["api-rest VEX"] == "sha256:image"
+
+
+def test_what_does_not_pass_its_check_is_neither_signed_nor_published(project: Project) -> None:
+    def refuse(*_: object) -> dict[str, str]:
+        raise ScanError("cannot publish: 1 finding", hint="update it")
+
+    project.check = refuse
+    with pytest.raises(ScanError):
+        project.publish()
+    assert (project.signed, project.version_tags()) == ([], [])
 
 
 def test_that_nothing_is_signed_is_printed_once(
@@ -343,6 +398,8 @@ def test_images_without_our_signature_are_untrusted(
 ) -> None:
     assert key.untrusted() == ["base-image", "api-rest"]
     key.signed_by_us = {"base-image"}
+    assert key.untrusted() == ["base-image", "api-rest"], "without provenance"
+    key.attested_by_us = {"base-image", "api-rest"}
     assert key.untrusted() == ["api-rest"]
     del key.fake.tags["api-rest", "k2"]  # a missing image is built anyway
     assert key.untrusted() == []
@@ -353,6 +410,8 @@ def test_images_without_our_signature_are_untrusted(
 
 def test_of_a_signed_release_nothing_is_untrusted(key: Project) -> None:
     key.signed_by_us = {"release"}
+    assert key.untrusted() == ["base-image", "api-rest"], "without provenance"
+    key.attested_by_us = {"base-image", "api-rest"}
     assert key.untrusted() == []
     key.publish(layouts=[])
     assert key.signed == []
@@ -375,6 +434,22 @@ def test_equal_content_is_signed_with_its_key(key: Project) -> None:
     }
     assert key.existing == []
     assert [named(reference) for reference in key.signed[1]] == ["release"]
+
+
+def test_what_was_built_here_gets_provenance_with_its_materials(key: Project) -> None:
+    unpublish(key)
+    key.provenance.clear()
+    release = key.publish(layouts=["api-rest"])
+    (name,) = key.provenance
+    predicate = json.loads(key.provenance[name])
+    definition = predicate["buildDefinition"]
+    assert definition["externalParameters"] == {"branch": "develop", "image": name, "key": "k2"}
+    materials = {item["name"]: item["digest"] for item in definition["resolvedDependencies"]}
+    assert materials["source"] == {"gitCommit": "c0ffee"}
+    base = release.images["base-image"].digest.removeprefix("sha256:")
+    assert materials["base-image"] == {"sha256": base}
+    assert materials["debian:trixie-slim"] == {"sha256": "debian"}
+    assert predicate["runDetails"]["builder"]["id"].endswith(":ci")
 
 
 def test_images_that_were_not_built_again_are_signed_as_existing(key: Project) -> None:
@@ -537,3 +612,61 @@ def test_a_release_of_another_line_is_kept_and_not_signed(key: Project) -> None:
     assert key.untrusted(without_chart) == []
     key.publish(layouts=[], change=without_chart)
     assert key.signed == []
+
+
+PLATFORM_KEYS = {"linux/amd64": "k2-amd64", "linux/arm64": "k2-arm64"}
+
+
+def for_platforms(plan: Plan) -> Plan:
+    """The same plan with an index as the last image."""
+    base, app = plan.images.all
+    index = dataclasses.replace(app, platforms=PLATFORM_KEYS)
+    return dataclasses.replace(plan, images=Images((base, index)))
+
+
+@pytest.fixture
+def index(project: Project) -> Path:
+    """The layout of an index as the last image."""
+    layout = project.root / "layouts" / "api-rest"
+    shutil.rmtree(layout)
+    write_index(layout, {"linux/amd64": b"1", "linux/arm64": b"2"})
+    materials = files.output("materials", "api-rest_platforms@k2", root=project.root)
+    materials.write_text('{"debian:trixie-slim": "sha256:debian"}')
+    return layout
+
+
+def test_each_image_of_an_index_is_put_under_the_key_of_its_platform(
+    project: Project, index: Path
+) -> None:
+    project.publish(change=for_platforms)
+    platforms = oci_layout.read(index).platforms
+    for platform, digest in platforms.items():
+        assert project.fake.tags["api-rest", PLATFORM_KEYS[platform]] == digest
+    assert project.fake.tags["api-rest", "k2"] == oci_layout.digest(index)
+
+
+@pytest.mark.usefixtures("index")
+def test_a_platforms_image_that_was_pushed_before_keeps_its_key(project: Project) -> None:
+    before = project.forge("api-rest", "k2-arm64")
+    project.publish(change=for_platforms)
+    assert project.fake.tags["api-rest", "k2-arm64"] == before
+
+
+def test_each_image_of_an_index_has_an_sbom_and_is_signed_with_its_own_key(
+    project: Project, index: Path
+) -> None:
+    sources: dict[str, str] = {}
+    sign = signing.sign
+
+    def note(*arguments: Any, **options: Any) -> None:
+        sources.update(options.get("sources", {}))
+        sign(*arguments, **options)
+
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(signing, "sign", note)
+        release = project.publish(change=for_platforms)
+    assert project.attached == ["base-image 0.1.0", "api-rest 0.1.0", "api-rest 0.1.0"]
+    keys = {reference.partition("@")[2]: key for reference, key in sources.items()}
+    for platform, digest in oci_layout.read(index).platforms.items():
+        assert keys[digest] == PLATFORM_KEYS[platform]
+    assert keys[release.images["api-rest"].digest] == "k2"

@@ -22,10 +22,16 @@ from delivery.release.publishing import Built
 from tests.build.examples import KEYS, plan_of
 from tests.project.examples import checkout, decision, versions
 
+PLATFORMS = ("linux/amd64", "linux/arm64")
 DIGESTS = {name: f"sha256:{key * 32}" for name, key in KEYS.items()}
 ENGINE, CLASSIC = (
     cast("Engine", SimpleNamespace(oci_layouts=layouts)) for layouts in (True, False)
 )
+
+
+@pytest.fixture(autouse=True)
+def _no_engine_yet() -> None:
+    releasing._engine.cache_clear()
 
 
 @dataclass
@@ -48,7 +54,7 @@ class Pusher:
         self.patch.setattr(publishing, "publish", self._publish)
         develop = decision(Line.DEVELOP, "develop", "develop")
         plan = plan_of(checkout(self.declaration, develop, versions()), DIGESTS)
-        releasing.publish(self.declaration, cast("Registry", None), plan)
+        releasing.publish(self.declaration, cast("Registry", None), plan, Built().check)
 
     def _check_key(self, _declaration: object, environment: str) -> None:
         if environment == self.without_key:
@@ -131,19 +137,57 @@ def test_each_upstream_image_is_ensured_once(
     names: list[str] = []
     images = make_images(declaration, KEYS, {})
 
+    def ensure(_engine: object, _declaration: object, wanted: list[str]) -> dict[str, str]:
+        names.extend(wanted)
+        return dict.fromkeys(wanted, "pulled")
+
     def build(_engine: object, _declaration: object, _images: object, **options: object) -> None:
-        assert options == {"ensured": names}
+        assert options == {"ensured": dict.fromkeys(names, "pulled")}
 
     monkeypatch.setattr(planning, "content_keys", lambda _declaration: {})
     monkeypatch.setattr(planning, "plan_images", lambda _declaration, _registry: images)
     monkeypatch.setattr(local_registry, "check", lambda _declaration: None)
     monkeypatch.setattr(local_registry, "ensure", lambda _engine, _declaration: None)
-    monkeypatch.setattr(upstreams, "ensure", lambda _engine, _declaration, name: names.append(name))
+    monkeypatch.setattr(upstreams, "ensure", ensure)
     monkeypatch.setattr(building, "build", build)
     monkeypatch.setattr(publishing, "push_images", lambda *_arguments: DIGESTS)
     monkeypatch.setattr(publishing, "write", lambda release: release)
     releasing.ensure_images(CLASSIC, declaration)
     assert names == ["debian", "registry"]
+
+
+@pytest.mark.parametrize(("digests", "built"), [(DIGESTS, 0), ({}, 1)])
+def test_images_are_pushed_by_key_and_need_an_engine_only_to_be_built(
+    declaration: Declaration,
+    monkeypatch: pytest.MonkeyPatch,
+    digests: dict[str, str],
+    built: int,
+) -> None:
+    engines_used: list[object] = []
+    images = make_images(declaration, KEYS, digests)
+
+    def push(_registry: object, _images: object, made: Built) -> dict[str, str]:
+        engines_used.extend(filter(None, [made.engine]))
+        return DIGESTS
+
+    asked: list[object] = []
+
+    def plan_images(_declaration: object, _registry: object, *, platforms: object) -> Images:
+        asked.append(platforms)
+        return images
+
+    monkeypatch.setattr(planning, "plan_images", plan_images)
+    monkeypatch.setattr(engines, "ensure", lambda: CLASSIC)
+    monkeypatch.setattr(building, "build", lambda *_: {})
+    monkeypatch.setattr(publishing, "push_images", push)
+    monkeypatch.setattr(publishing, "write", lambda release: release)
+    build = declaration.build.model_copy(update={"platforms": PLATFORMS})
+    declaration = declaration.model_copy(update={"build": build})
+    release = releasing.push_images(declaration, cast("Registry", None))
+    assert asked == [PLATFORMS]
+    assert len(engines_used) == built
+    assert {name: part.digest for name, part in release.images.items()} == DIGESTS
+    assert (release.version, release.chart) == ("", None)
 
 
 @pytest.mark.parametrize("failing", ["keys", "registry"])
@@ -156,7 +200,7 @@ def test_what_cannot_be_built_is_an_error_before_the_long_steps(
     def unreadable(_declaration: object) -> None:
         raise DeclarationError("a file cannot be read")
 
-    monkeypatch.setattr(upstreams, "ensure_all", long)
+    monkeypatch.setattr(upstreams, "ensure", long)
     monkeypatch.setattr(
         planning, "content_keys", unreadable if failing == "keys" else lambda _declaration: {}
     )

@@ -1,8 +1,10 @@
 """An SBOM has every recorded package, and is read back as it was written."""
 
+import io
 import json
 import subprocess
 import sys
+import zipfile
 from random import Random
 
 import pytest
@@ -138,6 +140,49 @@ def test_a_distribution_has_the_licence_of_its_metadata(
         {f"{SITE}/x-1.dist-info/METADATA": distribution("x", "1", *fields)}
     )
     assert found == [Package("pypi", "x", "1", "pkg:pypi/x@1", licences=licences)]
+
+
+def test_alpines_packages_name_their_origin() -> None:
+    listed = "P:ssl_client\nV:1.37.0-r19\nA:x86_64\nL:GPL-2.0-only\no:busybox\nF:usr\n\n"
+    listed += "P:musl\nV:1\nA:x\n"
+    os_release = b"ID=alpine\nVERSION_ID=3.22.1\n"
+    paths = {"lib/apk/db/installed": listed.encode(), "usr/lib/os-release": os_release}
+    musl, client = sbom.packages_of_image(paths)
+    assert (musl.name, musl.licences) == ("musl", ())
+    assert client == Package(
+        *("apk", "ssl_client", "1.37.0-r19"),
+        "pkg:apk/alpine/ssl_client@1.37.0-r19?arch=x86_64&distro=alpine-3.22.1&upstream=busybox",
+        licences=("GPL-2.0-only",),
+    )
+    assert all(map(sbom.is_record, paths))
+
+
+def jar(files: dict[str, str]) -> bytes:
+    made = io.BytesIO()
+    with zipfile.ZipFile(made, "w") as archive:
+        for name, text in files.items():
+            archive.writestr(name, text)
+    return made.getvalue()
+
+
+def test_a_jar_lists_what_maven_has_put_into_it() -> None:
+    folder = "META-INF/maven/io.netty/netty-common"
+    content = jar({f"{folder}/pom.properties": "#c\nversion=4.1.9\r\n", f"{folder}/pom.xml": ""})
+    path = "opt/kafka/libs/netty-4.1.9.jar"
+    assert sbom.is_record(path)
+    assert sbom.packages_of_image({path: content}) == [
+        Package("maven", "netty-common", "4.1.9", "pkg:maven/io.netty/netty-common@4.1.9")
+    ]
+
+
+def test_a_jar_of_unknown_origin_is_listed_by_its_file_name() -> None:
+    (package,) = sbom.packages_of_image({"libs/kafka_2.13-4.1.1.jar": jar({"a.class": ""})})
+    assert package == Package("generic", "kafka_2.13", "4.1.1", "pkg:generic/kafka_2.13@4.1.1")
+
+
+def test_a_damaged_jar_is_an_error() -> None:
+    with pytest.raises(DeliveryError, match=r"/a\.jar is not a record"):
+        sbom.packages_of_image({"a.jar": b"not a jar"})
 
 
 @pytest.mark.parametrize(

@@ -12,6 +12,7 @@ from delivery.project.declaration import Declaration, Signing
 from delivery.registry.client import Manifest, Registry
 from delivery.release import cosign, signing
 from delivery.release.cosign import Cosign, Verdict
+from delivery.release.provenance import Builder
 
 A, B, C = (f"localhost:5001/{name}@sha256:{name * 64}" for name in ("a", "b", "c"))
 PUBLIC = "-----BEGIN PUBLIC KEY-----\nours\n-----END PUBLIC KEY-----\n"
@@ -218,6 +219,53 @@ def test_bad_signatures_are_an_error_with_each_reference_and_hints(notary: Notar
         notary.verify(A)
     assert caught.value.details == f"{A} has a signature of other content"
     assert caught.value.hint.startswith("find out who may push")
+
+
+@pytest.fixture
+def laptop(notary: Notary, monkeypatch: pytest.MonkeyPatch) -> Notary:
+    """A clone with a laptop's key too, which has signed C alone; the CI server's has signed A."""
+    (notary.root / "laptop.pub").write_text("laptop")
+    keys = Signing(public_key="cosign.pub", laptop_public_key="laptop.pub")
+    notary.declaration = notary.declaration.model_copy(update={"signing": keys})
+    good = {PUBLIC: {A}, "laptop": {C}}
+
+    def verdicts(
+        _self: object, public: Path, references: Sequence[str], _annotations: object = None
+    ) -> dict[str, Verdict]:
+        notary.used_key = public.read_text()
+        signed = good[notary.used_key]
+        return {name: Verdict.GOOD if name in signed else Verdict.OTHER_KEY for name in references}
+
+    monkeypatch.setattr(Cosign, "verdicts", verdicts)
+    return notary
+
+
+def test_what_a_laptop_signed_is_taken_where_laptops_are(laptop: Notary) -> None:
+    laptop.verify(A, C)
+    with pytest.raises(SignatureError) as caught:
+        signing.verify(laptop.declaration, [A, B, C], laptop.root, builders=[Builder.CI])
+    assert caught.value.details.splitlines() == [
+        f"{B} is signed, but with another key",
+        f"{C} is signed by a laptop, where only the CI server's builds are deployed",
+    ]
+    assert "run the pipeline" in caught.value.hint
+
+
+def test_the_environment_of_the_release_line_takes_no_laptops_builds(laptop: Notary) -> None:
+    assert signing.builders_for(laptop.declaration, "production") == (Builder.CI,)
+    assert signing.builders_for(laptop.declaration, "staging") == tuple(Builder)
+
+
+def test_a_laptop_signs_with_its_declared_key(laptop: Notary) -> None:
+    laptop.public = "laptop"
+    assert laptop.unsigned({A: "", C: ""}) == [A]
+    assert laptop.used_key == "laptop", "its own key, although another is declared"
+    assert laptop.sign(A) == [A]
+    with signing.own_key(laptop.declaration, laptop.root) as key:
+        assert key.builder is Builder.LAPTOP
+    laptop.public = "another"
+    with pytest.raises(SignatureError, match="is not the private half"):
+        laptop.sign(A)
 
 
 @pytest.mark.parametrize("folder", [True, False])

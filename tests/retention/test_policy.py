@@ -41,6 +41,7 @@ def manifest(
     name: str,
     *tags: str,
     of: Sequence[str] = (),
+    members: Sequence[str] = (),
     blobs: Mapping[str, int] | None = None,
 ) -> StoredManifest:
     return StoredManifest(
@@ -49,6 +50,7 @@ def manifest(
         tags,
         frozenset(digest(whole) for whole in of),
         blobs or {digest(name): 100},
+        frozenset(digest(member) for member in members),
     )
 
 
@@ -171,6 +173,24 @@ def test_an_attachment_of_an_attachment_is_removed_first() -> None:
         "the SBOM",
         "a list",
         "app 1",
+    ]
+
+
+def test_an_index_is_removed_before_its_members_so_that_it_never_lacks_one() -> None:
+    manifests = [
+        manifest("app", "member", "m", of=["app 1", "old index"]),
+        manifest("app", "its SBOM", of=["member"]),
+        manifest("app", "old index", of=["app 1"], members=["member"]),
+        manifest("app", "app 1", "k1", members=["member", "old index"]),
+        manifest("app", "a signature", of=["app 1"]),
+    ]
+    assert removed(plan(devs(1, 2, 3), manifests)) == [
+        "release 1.0.0-dev.1",
+        "a signature",
+        "app 1",
+        "old index",
+        "its SBOM",
+        "member",
     ]
 
 

@@ -10,19 +10,20 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from delivery.deploy import target
+from delivery.deploy import previews, target
 from delivery.deploy.history import History, Revision
 from delivery.deploy.manifests import Manifest
 from delivery.errors import CommandError, DeclarationError, DeployError, RegistryError
 from delivery.host import programs
 from delivery.host.docker_api import Engine
 from delivery.project.declaration import Declaration, Environment, Prune
+from delivery.registry import oci_layout
 from delivery.registry.client import Artifact, Blob, Registry
 from delivery.release import catalog
 from delivery.release.released import Release, ReleasedPart
 from delivery.retention import pruning
 from delivery.retention.policy import PrunePlan
-from tests.registries import FakeRegistry, serving, sha256
+from tests.registries import FakeRegistry, no_line, serving, sha256, write_index
 
 TODAY = date(2026, 11, 21)
 
@@ -212,7 +213,34 @@ def test_parts_of_an_index_are_removed_with_it(sample: PrunedRegistry) -> None:
     assert sample.plan().removed == ()
     sample.prune(sample.plan())
     removed = sample.plan(days=7).removed
-    assert [manifest.digest for manifest in removed] == [sha256(part), sha256(index)]
+    assert [manifest.digest for manifest in removed] == [sha256(index), sha256(part)]
+
+
+def test_the_images_of_an_index_live_as_long_as_a_release_that_names_it(
+    sample: PrunedRegistry, tmp_path: Path
+) -> None:
+    kept, old = sample.release("1.0.0"), sample.release("1.0.0-dev.1")
+    sample.release("1.0.0-dev.2")
+    members: dict[str, list[str]] = {}
+    for release in (kept, old):
+        layout, repository = tmp_path / release.version, sample.repository("api-rest")
+        platforms = {name: f"{name} {release.version}".encode() for name in ("linux/a", "linux/b")}
+        write_index(layout, platforms)
+        index = sample.client.push_layout(layout, repository, release.version + "-key", no_line)
+        parts = [*oci_layout.read(layout).platforms.values()]
+        # As `inv push` does: each has the key that `inv up` asks for, and an SBOM.
+        for number, part in enumerate(parts):
+            sample.client.put_tag(repository, f"{release.version}-key-{number}", part)
+        sboms = [sample.attach("api-rest", part, f"SBOM of {part}") for part in parts]
+        members[release.version] = [index, *parts, *sboms]
+        image = replace(release.images["api-rest"], digest=index)
+        changed = replace(release, images={**release.images, "api-rest": image})
+        sample.registry.tags.pop(("release", release.version))
+        catalog.push(sample.client, changed)
+    sample.prune(sample.plan(days=7))
+    left = {digest for name, digest in sample.registry.manifests if name == "api-rest"}
+    assert {*members["1.0.0"]} <= left
+    assert not {*members["1.0.0-dev.1"]} & left
 
 
 def test_an_attachment_of_an_attachment_is_removed_too(sample: PrunedRegistry) -> None:
@@ -303,15 +331,13 @@ class FakeTarget:
             raise CommandError("it does not answer", argv=[], returncode=1, tail="refused")
 
     def history(self) -> History:
-        charts = enumerate((chart for chart, _, _ in self.revisions), start=1)
         now = datetime.now(UTC)
-        return History(tuple(Revision(at, "superseded", now, chart, "") for at, chart in charts))
-
-    def manifest(self, number: int) -> Manifest:
-        return Manifest(self.revisions[number - 1][1], "")
-
-    def values(self, number: int) -> dict[str, Any]:
-        return self.revisions[number - 1][2]
+        return History(
+            tuple(
+                Revision(number, "superseded", now, chart, "", Manifest(objects, ""), values)
+                for number, (chart, objects, values) in enumerate(self.revisions, start=1)
+            )
+        )
 
 
 @pytest.fixture
@@ -344,6 +370,29 @@ def test_each_revision_of_an_environment_is_kept(
         "staging (staging), revision 1",
         "staging (staging), revision 2",
     ]
+
+
+def test_what_previews_run_is_kept(
+    sample: PrunedRegistry, staging: list[FakeTarget], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    old = sample.release("1.0.0-dev.1")
+    sample.release("1.0.0-dev.2")
+    gitflow = sample.declaration.gitflow.model_copy(update={"deploys": {"preview": "staging"}})
+    sample.declaration = sample.declaration.model_copy(update={"gitflow": gitflow})
+    staging.append(FakeTarget("staging"))
+    made = [FakeTarget("staging-a-123456", ("platform-chart-0.1.0", "", values_of(old)))]
+    monkeypatch.setattr(previews, "targets", lambda _declaration, _base: made)
+    plan = sample.plan(without=())
+    assert plan.removed == ()
+    assert [use.user for use in plan.uses] == ["staging (staging-a-123456), revision 1"]
+
+    def fail(*_: object) -> None:
+        raise CommandError("cannot list", argv=[], returncode=1, tail="forbidden")
+
+    monkeypatch.setattr(previews, "targets", fail)
+    with pytest.raises(DeployError, match="cannot ask previews what they run") as caught:
+        sample.plan(without=())
+    assert "--without staging" in caught.value.hint
 
 
 def test_the_chart_of_a_revision_selects_its_release(

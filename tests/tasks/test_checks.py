@@ -37,8 +37,19 @@ def test_check_runs_the_sessions_of_a_part(
 ) -> None:
     checks.check.body(None, part)
     assert runs == [
-        ([sys.executable, "-m", "nox", "--tags", part], {"DELIVERY_REGISTRY": "localhost:5001"})
+        (
+            [sys.executable, "-m", "nox", "--tags", part],
+            {"DELIVERY_REGISTRY": "localhost:5001", "DELIVERY_COVERAGE": "1"},
+        )
     ]
+
+
+def test_a_report_is_a_session_of_its_own(runs: list[tuple[list[str], dict[str, str]]]) -> None:
+    checks.report.body(None, "coverage")
+    assert runs == [([sys.executable, "-m", "nox", "--session", "coverage"], {})]
+    with pytest.raises(DeclarationError, match="cannot report covrage: no such report") as caught:
+        run(checks.report, of="covrage")
+    assert caught.value.hint == "did you mean coverage? choose from coverage, sonar"
 
 
 def test_check_never_uses_a_remote_registry(
@@ -50,7 +61,7 @@ def test_check_never_uses_a_remote_registry(
         files, "load_declaration", lambda: declaration.with_registry("registry.example.com/acme")
     )
     checks.check.body(None, "apps")
-    assert runs[0][1] == {"DELIVERY_REGISTRY": "localhost:5001"}
+    assert runs[0][1]["DELIVERY_REGISTRY"] == "localhost:5001"
 
 
 def test_an_unknown_part_is_an_error(runs: list[tuple[list[str], dict[str, str]]]) -> None:
@@ -69,5 +80,7 @@ def test_a_failed_check_has_its_own_exit_code(monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setattr(process, "stream", fail)
     with pytest.raises(TestError) as caught:
         run(checks.check, of="apps")
-    assert caught.value.exit_code == 12
+    assert caught.value.exit_code == 14
     assert caught.value.message == "cannot pass the checks of apps: a session failed"
+    with pytest.raises(TestError, match="cannot report sonar: the session failed"):
+        run(checks.report, of="sonar")

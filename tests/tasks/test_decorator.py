@@ -84,6 +84,7 @@ def recorded(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, str, str, str]]
         finally:
             stages.append((name, part, step, ended))
 
+    monkeypatch.setenv("BUILD_URL", "https://ci.example.com/1/")
     monkeypatch.setattr(recorder, "stage", stage)
     return stages
 
@@ -100,6 +101,14 @@ def test_a_task_that_is_a_stage_is_recorded(
         ("scan", "", "scan.secrets", "EngineError"),
         ("push", "", "work", "KeyboardInterrupt"),
     ]
+
+
+def test_a_task_by_hand_is_not_recorded(
+    recorded: list[tuple[str, str, str, str]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("BUILD_URL")
+    assert run(None, monkeypatch, stage="build") == 0
+    assert recorded == []
 
 
 def test_about_names_the_part_and_unless_skips_the_record(

@@ -1,11 +1,18 @@
-"""The flags of `inv deploy`, `rollback`, `undeploy` and `verify` reach their functions."""
+"""The flags of `inv deploy`, `diff`, `rollback`, `undeploy`, `verify` reach their functions."""
 
+import json
+from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from invoke.exceptions import Exit
 
-from delivery import prompt
-from delivery.deploy import deploying, removal, reverting
+from delivery import console, prompt
+from delivery.deploy import comparing, deploying, drifting, removal, reverting
+from delivery.deploy.comparison import Commits, Comparison
+from delivery.deploy.drift import Drift
+from delivery.deploy.manifests import Manifest
 from delivery.deploy.selection import DeployRequest
 from delivery.deploy.target import Options
 from delivery.errors import DeclarationError
@@ -13,6 +20,7 @@ from delivery.platform import startup
 from delivery.platform.startup import Running
 from delivery.project import files
 from delivery.project.declaration import Declaration
+from delivery.records.deployment import Contents
 from delivery.tasks import deploy
 from tests.tasks.running import run
 
@@ -90,3 +98,85 @@ def test_rollback_undeploy_and_verify(calls: list[tuple[object, ...]]) -> None:
         ("remove", request, Options(90, 60), True),
         ("verify", "staging", "context", Options(120, 600, rollback=False)),
     ]
+
+
+CHANGED = 3
+
+
+@pytest.fixture
+def comparisons(monkeypatch: pytest.MonkeyPatch) -> list[tuple[object, ...]]:
+    """The requested comparisons; that with version 2 finds a difference."""
+    requested: list[tuple[object, ...]] = []
+
+    def compare(_declaration: object, request: DeployRequest, *to: str) -> Comparison:
+        requested.append((request, *to))
+        is_new = request.version == "2"
+        contents = (Contents(), Contents())
+        return Comparison("staging", "it", contents, Commits({}), (), makes_revision=is_new)
+
+    monkeypatch.setattr(comparing, "compare", compare)
+    monkeypatch.setattr(comparing, "compare_environments", compare)
+    return requested
+
+
+def test_a_comparison_exits_with_3_if_something_differs(
+    calls: list[tuple[object, ...]],
+    comparisons: list[tuple[object, ...]],
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    run(deploy.diff, environment="staging", version="1", signed=True, context="c")
+    assert capsys.readouterr().out.startswith("from staging\nto   it\n")
+    for task in (deploy.diff, deploy.deploy):
+        flags = {} if task is deploy.diff else {"dry_run": True}
+        with pytest.raises(Exit) as ended:
+            run(task, environment="staging", version="2", **flags)
+        assert ended.value.code == CHANGED
+    run(deploy.diff, environment="staging", to="production")
+    file = tmp_path / "diff.json"
+    run(deploy.diff, file=str(file), json_=True)
+    assert json.loads(file.read_text())["changed"] is False
+    assert comparisons == [
+        (DeployRequest("staging", "1", context="c", signed=True),),
+        (DeployRequest("staging", "2"),),
+        (DeployRequest("staging", "2"),),
+        (DeployRequest("staging"), "production"),
+        (DeployRequest(),),
+    ]
+    assert calls == []
+
+
+def test_a_dry_run_is_of_a_cluster(comparisons: list[tuple[object, ...]]) -> None:
+    with pytest.raises(DeclarationError, match="only a cluster can say"):
+        run(deploy.deploy, dry_run=True, platform="docker")
+    with pytest.raises(DeclarationError, match="cannot write the comparison /nowhere/diff"):
+        run(deploy.diff, file="/nowhere/diff")
+    assert len(comparisons) == 1
+
+
+def test_manifests_alone_go_to_stdout(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def render(*_: object) -> SimpleNamespace:
+        console.say("working")
+        return SimpleNamespace(manifest=Manifest("kind: Service", "---\nkind: Pod"))
+
+    monkeypatch.setattr(comparing, "render", render)
+    run(deploy.render, environment="staging", version="1")
+    assert capsys.readouterr().out == "kind: Service\n---\nkind: Pod\n"
+
+
+def test_drift_is_printed_and_ends_with_3(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    found = [Drift("web", "Service/web", "spec.type", "changed", "A", "B", "kubectl-edit", "then")]
+    monkeypatch.setattr(drifting, "find_drift", lambda _declaration, _request: found)
+    with pytest.raises(Exit) as ended:
+        run(deploy.drift, environment="staging")
+    assert ended.value.code == 3
+    assert "kubectl-edit" in capsys.readouterr().out
+    with pytest.raises(Exit):
+        run(deploy.drift, environment="staging", json_=True)
+    assert json.loads(capsys.readouterr().out)[0]["field"] == "spec.type"
+    found.clear()
+    run(deploy.drift, environment="staging")

@@ -63,6 +63,15 @@ def test_say_prints_one_fact(
         assert capsys.readouterr().out == f"{text}\n"
 
 
+def test_a_preview_is_said_by_the_declared_name_and_pushes_images(
+    capsys: pytest.CaptureFixture[str], with_previews: Declaration, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(files, "load_declaration", lambda: with_previews)
+    for fact, text in {"pushes": "images", "environment": "preview", "approval": "false"}.items():
+        run(images.plan, branch="feature/x", say=fact)
+        assert capsys.readouterr().out == f"{text}\n"
+
+
 def test_an_unknown_fact_is_an_error() -> None:
     with pytest.raises(DeclarationError) as caught:
         run(images.plan, say="size")
@@ -185,13 +194,25 @@ def test_sizes_are_shown_by_layer(
     ]
     image = ReleasedPart("localhost:5001/api-rest", "k", "sha256:" + "c" * 64)
     monkeypatch.setattr(lifecycle, "released", lambda: Release({"api-rest": image}))
-    monkeypatch.setattr(layers, "read_sizes", lambda *_: known)
+    monkeypatch.setattr(layers, "read_sizes", lambda *_: {"": known})
     run(images.sizes, json_=json_)
     printed = capsys.readouterr().out
     if json_:
         assert json.loads(printed) == {"api-rest": [vars(layer) for layer in known]}
     else:
         assert "api-rest 4.5 MB 1.5 MB aaaaaaaaaaaa bbbbbbbbbbbb" in " ".join(printed.split())
+
+
+def test_sizes_of_an_image_for_several_platforms_are_shown_for_each(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    known = [Layer("sha256:" + "a" * 64, 1_000_000, 3_000_000)]
+    image = ReleasedPart("localhost:5001/api-rest", "k", "sha256:" + "c" * 64)
+    monkeypatch.setattr(lifecycle, "released", lambda: Release({"api-rest": image}))
+    monkeypatch.setattr(layers, "read_sizes", lambda *_: {"linux/amd64": known, "linux/arm64": []})
+    run(images.sizes, json_=True)
+    printed = json.loads(capsys.readouterr().out)
+    assert [*printed] == ["api-rest linux/amd64", "api-rest linux/arm64"]
 
 
 def test_before_a_release_there_are_no_sizes(monkeypatch: pytest.MonkeyPatch) -> None:

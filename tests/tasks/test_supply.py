@@ -3,21 +3,23 @@
 import getpass
 import json
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import pytest
 from invoke.collection import Collection
 
+from delivery import machine
 from delivery.platform import lifecycle
 from delivery.project import files
 from delivery.project.declaration import Declaration
+from delivery.registry import oci_layout
 from delivery.registry.client import Registry
-from delivery.release import attached_sboms, catalog, cosign, signing
+from delivery.release import attached_sboms, attesting, catalog, cosign, signing
 from delivery.release.released import Release, ReleasedPart
 from delivery.release.sbom import Image, Package, render
 from delivery.tasks import supply
-from tests.registries import FakeRegistry, serving, write_layout
+from tests.registries import FakeRegistry, serving, write_index, write_layout
 from tests.tasks.running import inv
 
 TASKS = Collection(supply.sbom)
@@ -56,13 +58,15 @@ def calls(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, list[str]]]:
     made: list[tuple[str, list[str]]] = []
 
     def recorder(name: str) -> object:
-        def step(_declaration: Declaration, pinned: Sequence[str]) -> None:
-            made.append((name, list(pinned)))
+        def step(_declaration: Declaration, parts: Iterable[str | ReleasedPart]) -> None:
+            made.append((name, [part if isinstance(part, str) else part.digest for part in parts]))
 
         return step
 
     monkeypatch.setattr(signing, "sign", recorder("sign"))
     monkeypatch.setattr(signing, "verify", recorder("verify"))
+    monkeypatch.setattr(attesting, "renew", recorder("sign provenance"))
+    monkeypatch.setattr(attesting, "verify", recorder("verify provenance"))
     monkeypatch.setenv(cosign.KEY, "-----BEGIN")
     return made
 
@@ -116,6 +120,63 @@ def test_without_an_sbom_a_new_one_is_shown(
     assert registry.referrers(made.repository, made.digest) == []
 
 
+@pytest.fixture
+def index(released: list[Release | None], tmp_path: Path) -> Iterator[dict[str, str]]:
+    """A release with an image for two platforms; the digest of each."""
+    with serving(FakeRegistry()) as (address, _):
+        registry, repository = Registry(address), f"{address}/api-rest"
+        write_index(tmp_path, {"linux/amd64": bytes(1024), "linux/arm64": bytes(2048)})
+        digest = registry.push_layout(tmp_path, repository, "k", lambda _line: None)
+        released.append(Release({"api-rest": ReleasedPart(repository, "k", digest, "1.2.0")}))
+        yield oci_layout.read(tmp_path).platforms
+
+
+@pytest.mark.parametrize(
+    ("flags", "platform"),
+    [((), "linux/arm64"), (("--platform", "linux/amd64"), "linux/amd64")],
+)
+def test_the_sbom_of_a_platform_is_shown(
+    index: dict[str, str],
+    flags: tuple[str, ...],
+    platform: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setattr(machine, "platform", lambda: "linux/arm64")
+    assert inv(TASKS, "sbom", "--image", "api-rest", *flags, "--json") == 0
+    output = json.loads(capsys.readouterr().out)
+    assert output["metadata"]["component"]["bom-ref"] == index[platform]
+
+
+def test_on_a_machine_of_neither_platform_the_first_is_shown(
+    index: dict[str, str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(machine, "platform", lambda: "linux/riscv64")
+    assert inv(TASKS, "sbom", "--image", "api-rest", "--json") == 0
+    output = json.loads(capsys.readouterr().out)
+    assert output["metadata"]["component"]["bom-ref"] == index["linux/amd64"]
+
+
+@pytest.mark.usefixtures("index")
+def test_an_unknown_platform_is_an_error_with_the_known_ones(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert inv(TASKS, "sbom", "--image", "api-rest", "--platform", "linux/riscv64") == 2
+    printed = capsys.readouterr().err
+    assert "cannot show an SBOM: there is no api-rest for linux/riscv64" in printed
+    assert "linux/amd64, linux/arm64" in printed
+
+
+@pytest.mark.usefixtures("image")
+def test_an_image_for_a_single_platform_is_shown_without_naming_it(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert inv(TASKS, "sbom", "--image", "api-rest", "--platform", "linux/amd64") == 2
+    printed = capsys.readouterr().err
+    assert "cannot show an SBOM for linux/amd64: api-rest is no image for several" in printed
+    assert "omit --platform" in printed
+
+
 @pytest.mark.usefixtures("released")
 def test_an_unknown_image_is_an_error(capsys: pytest.CaptureFixture[str]) -> None:
     assert inv(TASKS, "sbom", "--image", "nginx") == 2
@@ -136,12 +197,15 @@ def test_without_a_release_the_tasks_fail(
 
 @pytest.mark.usefixtures("released")
 @pytest.mark.parametrize("verb", ["sign", "verify"])
-@pytest.mark.parametrize(("flags", "version"), [((), "1.0.0"), (("--version", "0.9.0"), "0.9.0")])
+@pytest.mark.parametrize(
+    ("flags", "version", "image"),
+    [((), "1.0.0", API), (("--version", "0.9.0"), "0.9.0", CHART)],
+)
 def test_all_references_of_a_release_are_signed_and_verified(
-    calls: list[tuple[str, list[str]]], verb: str, flags: tuple[str, ...], version: str
+    calls: list[tuple[str, list[str]]], verb: str, flags: tuple[str, ...], version: str, image: str
 ) -> None:
     assert inv(TASKS, f"signing.{verb}", *flags) == 0
-    assert calls == [(verb, [f"all of {version}"])]
+    assert calls == [(verb, [f"all of {version}"]), (f"{verb} provenance", [image])]
 
 
 def test_a_local_release_has_only_images(
@@ -152,7 +216,8 @@ def test_a_local_release_has_only_images(
     released.append(Release(RELEASE.images))
     assert inv(TASKS, "signing.verify", "--json") == 0
     assert json.loads(capsys.readouterr().out) == {"signed": [f"localhost:5001/api-rest@{API}"]}
-    assert calls == [("verify", [f"localhost:5001/api-rest@{API}"])]
+    pinned = [f"localhost:5001/api-rest@{API}"]
+    assert calls == [("verify", pinned), ("verify provenance", [API])]
 
 
 @pytest.mark.usefixtures("released", "calls")
