@@ -16,8 +16,7 @@ from delivery.deploy.target import Target
 from delivery.deploy.upgrade import Chart
 from delivery.errors import DeclarationError
 from delivery.host import engines
-from delivery.host.docker_api import Engine
-from delivery.project.declaration import Declaration, is_local
+from delivery.project.declaration import Declaration
 from delivery.records.deployment import Contents
 from delivery.registry import local_registry, mirroring
 from delivery.registry.client import Registry
@@ -34,7 +33,6 @@ class Selection:
     images: Mapping[str, tuple[str, str]]  # (repository, digest) by name
     release: Release | None = None
     built: Mapping[str, ReleasedPart] = field(default_factory=dict)  # from this clone's sources
-    engine: Engine | None = None  # the engine that built them
 
 
 def select(
@@ -52,18 +50,15 @@ def select(
         prompt.confirm(action, target.name, yes=request.yes)
     if release:
         return Selection(_pinned(release.images), release=release)
-    if version == catalog.CURRENT and request.dry_run:
-        is_preview = declaration.is_preview(target.name)
-        built = _built_before(declaration, for_push=is_preview)
-        return Selection(_pinned(built), built=built)
-    if version == catalog.CURRENT and declaration.is_preview(target.name):
-        registry = local_registry.connect(declaration)
-        built = releasing.push_images(declaration, registry).images
-        return Selection(_pinned(built), built=built)
     if version == catalog.CURRENT:
-        engine = engines.ensure()
-        built = releasing.ensure_images(engine, declaration).images
-        return Selection(_pinned(built), built=built, engine=engine)
+        is_preview = declaration.is_preview(target.name)
+        if request.dry_run:
+            built = _built_before(declaration, for_push=is_preview)
+        else:
+            registry = local_registry.connect(declaration)
+            platforms = planning.published_platforms(declaration) if is_preview else ()
+            built = releasing.push_images(declaration, registry, platforms).images
+        return Selection(_pinned(built), built=built)
     return _select_deployed(declaration, inventory.read_deployed(declaration, target))
 
 
@@ -123,22 +118,13 @@ def make_chart(declaration: Declaration, selection: Selection, *, dry_run: bool 
     mirrored = (
         mirroring.mirrored(declaration, registry)
         if dry_run
-        else _mirror(declaration, selection, registry)
+        else mirroring.mirror(engines.once, declaration, registry)
     )
     values = image_values(selection.images, declaration.components(), mirrored)
     folder = Path(declaration.chart.folder)
     chart = selection.release.chart if selection.release else None
     packed = chart_package.fetch(registry, chart.repository, chart.digest) if chart else None
     return Chart(folder, values, packed)
-
-
-def _mirror(
-    declaration: Declaration, selection: Selection, registry: Registry
-) -> dict[str, tuple[str, str]]:
-    engine = selection.engine
-    if engine is None and is_local(registry.address):
-        engine = engines.ensure()
-    return mirroring.mirror(engine, declaration, registry) if engine else {}
 
 
 def named_contents(declaration: Declaration, selection: Selection, previous: Contents) -> Contents:

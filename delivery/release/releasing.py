@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Sequence
 
 from delivery import console, process
@@ -40,16 +39,18 @@ def ensure_images(engine: Engine, declaration: Declaration) -> Release:
     return publishing.write(Release(released_images(images, pushed)))
 
 
-def push_images(declaration: Declaration, registry: Registry) -> Release:
+def push_images(
+    declaration: Declaration, registry: Registry, platforms: Sequence[str] = ()
+) -> Release:
     """Build and push the current images that the registry lacks, by content key alone.
 
-    They are for every declared platform. It needs an engine only to build. Written as release.json.
+    They are for these platforms, by default for this machine's. It needs an engine only to build.
+    Written as release.json.
     """
-    platforms = planning.published_platforms(declaration)
     images = planning.plan_images(declaration, registry, platforms=platforms)
     built = Built()
     if images.missing:
-        engine = engines.ensure()
+        engine = engines.once()
         built = Built(engine, building.build(engine, declaration, images))
     pushed = publishing.push_images(registry, images, built)
     return publishing.write(Release(released_images(images, pushed)))
@@ -63,7 +64,7 @@ def build(declaration: Declaration, plan: Plan) -> None:
     if error := problems.refusal(plan, "build"):
         raise error
     if plan.images.missing:
-        building.build(_engine(), declaration, plan.images)
+        building.build(engines.once(), declaration, plan.images)
     else:
         building.report_nothing_to_build(plan.images)
 
@@ -80,18 +81,12 @@ def publish(declaration: Declaration, registry: Registry, plan: Plan, check: Che
     images = plan.images.rebuilt(untrusted)
     if not images.missing:
         return publishing.publish(registry, declaration, plan, Built(check=check))
-    engine = _engine_for(untrusted) if untrusted else _engine()
+    engine = _engine_for(untrusted) if untrusted else engines.once()
     with process.side_by_side() as pool:
         pool.submit(sbom.load_library)
         layouts = building.build(engine, declaration, images)
     built = Built(engine, layouts, check)
     return publishing.publish(registry, declaration, plan, built)
-
-
-@functools.cache
-def _engine() -> Engine:
-    """The engine of this run: `inv build push` looks for it once."""
-    return engines.ensure()
 
 
 def _engine_for(untrusted: Sequence[str]) -> Engine:
@@ -103,7 +98,7 @@ def _engine_for(untrusted: Sequence[str]) -> Engine:
     )
     action = f"cannot sign {names}: they have to be built again, since anyone may have pushed them"
     try:
-        engine = _engine()
+        engine = engines.once()
     except EngineError as error:
         raise EngineError(
             f"{action}, and no engine can do that: {error.reason}",

@@ -1,13 +1,14 @@
 """A deploy selects what is requested, deploys it, and records the outcome."""
 
 import json
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from delivery.deploy import deploying, freezing, inventory, previews, requested
+from delivery.deploy import deploying, freezing, inventory, previews
 from delivery.deploy.locked_target import lock_target
 from delivery.deploy.selection import DeployRequest
 from delivery.deploy.soaking import Soak
@@ -20,7 +21,7 @@ from delivery.errors import (
     TerminatedError,
 )
 from delivery.host import engines
-from delivery.project.declaration import Declaration
+from delivery.project.declaration import Build, Declaration
 from delivery.records import outbox
 from delivery.records.deployment import Deployment, Outcome
 from delivery.registry import local_registry, mirroring
@@ -48,6 +49,14 @@ class Deploys:
         self.cluster, self.declaration, self.root = cluster, declaration, root
         self.terminal = terminal
         self.verified: list[list[str]] = []
+        self.platforms: list[Sequence[str]] = []
+
+    def push_images(
+        self, _declaration: Declaration, _registry: object, platforms: Sequence[str]
+    ) -> Release:
+        """The sources' images, as the registry has them."""
+        self.platforms.append(platforms)
+        return SOURCES
 
     def __call__(
         self,
@@ -79,8 +88,9 @@ def deploy(
         return target(cluster, name, confirm=name == "production", signed=name == "develop")
 
     monkeypatch.setattr(deploying, "connect", connect)
-    monkeypatch.setattr(engines, "ensure", lambda: "the engine")
-    monkeypatch.setattr(releasing, "ensure_images", lambda _engine, _declaration: SOURCES)
+    monkeypatch.setattr(engines, "ensure", lambda: pytest.fail("no engine is needed"))
+    monkeypatch.setattr(local_registry, "connect", lambda _: "the registry")
+    monkeypatch.setattr(releasing, "push_images", made.push_images)
     monkeypatch.setattr(mirroring, "mirror", lambda *_: {})
     monkeypatch.setattr(
         catalog,
@@ -106,6 +116,7 @@ def deploy(
 def test_without_a_terminal_the_sources_are_deployed_to_local(deploy: Deploys) -> None:
     done = deploy()
     assert (done.environment, done.outcome, deploy.digest) == ("local", Outcome.SUCCEEDED, B)
+    assert deploy.platforms == [()]
     assert done.contents.versions["api-rest"] == "2.1.0-dev.3+cd38d5a"
     assert deploy.cluster.chart == deploy.root / "platform-chart"
 
@@ -113,18 +124,16 @@ def test_without_a_terminal_the_sources_are_deployed_to_local(deploy: Deploys) -
 def test_a_preview_is_of_images_by_key_with_the_charts_sources(
     deploy: Deploys, with_previews: Declaration, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """No engine is needed where the registry has the images."""
+    """They are for every declared platform, as `inv push` makes them."""
     done: list[str] = []
-    deploy.declaration = with_previews
-    monkeypatch.setattr(engines, "ensure", lambda: pytest.fail("no engine is needed"))
+    both = Build(epoch=0, platforms=("linux/amd64", "linux/arm64"))
+    deploy.declaration = with_previews.model_copy(update={"build": both})
     monkeypatch.setattr(previews, "mark", lambda _, made: done.append(made.name))
-    monkeypatch.setattr(local_registry, "connect", lambda _: "the registry")
-    monkeypatch.setattr(releasing, "push_images", lambda _declaration, _registry: SOURCES)
-    monkeypatch.setattr(requested, "is_local", lambda _address: False)
     name = "preview-feature-x-123456"
     deployed = deploy(name)
     assert (done, deployed.environment, deploy.digest) == ([name], name, B)
     assert deployed.contents.versions["api-rest"] == "2.1.0-dev.3+cd38d5a"
+    assert deploy.platforms == [both.platforms]
     assert set(recorded("environment")) == {(name,)}
 
 

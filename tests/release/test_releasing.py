@@ -31,7 +31,7 @@ ENGINE, CLASSIC = (
 
 @pytest.fixture(autouse=True)
 def _no_engine_yet() -> None:
-    releasing._engine.cache_clear()
+    engines.once.cache_clear()
 
 
 @dataclass
@@ -181,9 +181,7 @@ def test_images_are_pushed_by_key_and_need_an_engine_only_to_be_built(
     monkeypatch.setattr(building, "build", lambda *_: {})
     monkeypatch.setattr(publishing, "push_images", push)
     monkeypatch.setattr(publishing, "write", lambda release: release)
-    build = declaration.build.model_copy(update={"platforms": PLATFORMS})
-    declaration = declaration.model_copy(update={"build": build})
-    release = releasing.push_images(declaration, cast("Registry", None))
+    release = releasing.push_images(declaration, cast("Registry", None), PLATFORMS)
     assert asked == [PLATFORMS]
     assert len(engines_used) == built
     assert {name: part.digest for name, part in release.images.items()} == DIGESTS
