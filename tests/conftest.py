@@ -223,9 +223,9 @@ def say(pytestconfig: pytest.Config) -> Callable[[str], None]:
 
     def say(text: str) -> None:
         if manager is None:
-            print(text, flush=True)  # noqa: T201
+            print(text, flush=True)
             return
         with manager.global_and_fixture_disabled():
-            print(f"\n{text}", end="", flush=True)  # noqa: T201
+            print(f"\n{text}", end="", flush=True)
 
     return say

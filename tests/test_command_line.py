@@ -10,6 +10,7 @@ import pytest
 
 from delivery.command_line import CommandLine
 from delivery.project.files import ROOT
+from tests.signals import with_default_signals
 
 
 def run(*words: str) -> int:
@@ -215,14 +216,12 @@ def test_an_interrupt_while_modules_are_loaded_shows_no_traceback(tmp_path: Path
     (tmp_path / "invoke").mkdir()
     (tmp_path / "invoke" / "__init__.py").write_text(LOADING)
     with subprocess.Popen(
-        [sys.executable, "-m", "delivery", "status"],
+        with_default_signals([sys.executable, "-m", "delivery", "status"]),
         cwd=ROOT,
         env={**os.environ, "PYTHONPATH": str(tmp_path)},
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
-        # A background job ignores SIGINT; no thread runs here.
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # noqa: PLW1509
     ) as started:
         assert started.stdout
         assert started.stdout.readline() == "loading\n"

@@ -19,6 +19,7 @@ import pytest
 
 from delivery import process
 from delivery.errors import CommandError
+from tests.signals import with_default_signals
 from tests.waiting import wait_for
 
 PYTHON = sys.executable
@@ -412,10 +413,8 @@ def test_a_signal_to_a_task_ends_its_programs(
 ) -> None:
     argv = family.argv("echo begun >&3; exec sleep 60")
     with subprocess.Popen(
-        [sys.executable, "-c", SCRIPT, *argv],
+        with_default_signals([sys.executable, "-c", SCRIPT, *argv]),
         stderr=subprocess.DEVNULL,
-        # The tests may run under nohup or in the background, which ignore signals.
-        preexec_fn=lambda: signal.signal(sent, signal.SIG_DFL),  # noqa: PLW1509
     ) as process:
         family.read()
         process.send_signal(sent)

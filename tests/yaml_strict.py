@@ -12,11 +12,7 @@ __all__ = ["load", "load_all"]
 class _Strict(yaml.SafeLoader):
     """Refuses duplicate keys, of which PyYAML keeps the last."""
 
-    def construct_mapping(
-        self,
-        node: yaml.MappingNode,
-        deep: bool = False,  # noqa: FBT001, FBT002  # PyYAML's own
-    ) -> dict[Any, Any]:
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
         keys = [(key.tag, key.value) for key, _ in node.value if isinstance(key, yaml.ScalarNode)]
         duplicates = sorted({key[1] for key in keys if keys.count(key) > 1})
         if duplicates:

@@ -610,7 +610,7 @@ def test_a_thousand_slow_clients_shut_nobody_out(
 def test_requests_that_come_together_are_answered_in_order(
     serve: Callable[..., Served],
     app: App,
-    more: bool,  # noqa: FBT001
+    more: bool,
 ) -> None:
     port, _, _ = serve()
     with connect(port) as connection:

@@ -234,7 +234,7 @@ class Scenario:
         def kill() -> None:
             if worker.process.returncode is None:
                 worker.stop(signal.SIGKILL)
-            print(*worker.lines, sep="\n")  # noqa: T201  pytest shows it when the test fails
+            print(*worker.lines, sep="\n")
 
         self._stack.callback(kill)
         return worker

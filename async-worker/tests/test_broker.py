@@ -617,7 +617,7 @@ def test_a_join_that_takes_too_long_is_repeated(connected: KafkaBroker, clock: C
 def test_only_a_stable_member_has_joined(
     connected: KafkaBroker,
     state: str,
-    expected: bool,  # noqa: FBT001  a parameter of the test
+    expected: bool,
 ) -> None:
     connected._consumer.state = state
     assert connected.joined is expected

@@ -189,7 +189,7 @@ def test_a_wrong_heartbeat_is_undecodable(payload: dict[str, Any]) -> None:
 )
 def test_a_header_marks_heartbeats(
     headers: tuple[tuple[str, bytes], ...],
-    expected: bool,  # noqa: FBT001
+    expected: bool,
 ) -> None:
     assert Message("t", 0, 0, None, b"{}", headers).is_heartbeat is expected
 

@@ -81,8 +81,8 @@ def test_a_consuming_worker_is_ready(probes: Probes, vitals: Vitals) -> None:
 def test_not_ready_without_kafka(
     probes: Probes,
     vitals: Vitals,
-    joined: bool,  # noqa: FBT001
-    delivering: bool,  # noqa: FBT001
+    joined: bool,
+    delivering: bool,
     reason: str,
 ) -> None:
     vitals.record_iteration(joined=joined, delivering=delivering)

@@ -95,7 +95,7 @@ def _edits(
 
     Says so once it watches: an edit from then on is not missed. then: what is so after Ctrl-C.
     """
-    from watchfiles import watch  # noqa: PLC0415  slow to import
+    from watchfiles import watch
 
     folders = {folder for image in declaration.images.values() for folder in image.folders}
     chart = declaration.chart.folder

@@ -24,6 +24,7 @@ from pydantic import (
 )
 
 from delivery.errors import DeclarationError
+from delivery.project import windows
 
 __all__ = [
     "LOCAL",
@@ -328,8 +329,6 @@ def _zone(name: str) -> str:
 
 
 def _windows(rules: dict[str, str]) -> dict[str, str]:
-    from delivery.project import windows  # noqa: PLC0415  # slow to import, rarely needed
-
     for rule, duration in rules.items():
         windows.check_rule(rule)
         windows.parse_duration(duration)
@@ -344,8 +343,6 @@ class Windows(_Table):
 
     def next_opening(self, now: datetime) -> datetime | None:
         """When a window opens next; `now` if one is open; None if none opens again."""
-        from delivery.project import windows  # noqa: PLC0415  # slow to import, rarely needed
-
         return windows.next_opening(self.rules, self.zone, now)
 
 

@@ -5,9 +5,11 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING
 from zoneinfo import ZoneInfo
 
-from dateutil.rrule import rrule, rrulestr
+if TYPE_CHECKING:
+    from dateutil.rrule import rrule
 
 __all__ = ["check_rule", "next_opening", "parse_duration"]
 
@@ -64,4 +66,6 @@ def next_opening(rules: Mapping[str, str], zone: str, now: datetime) -> datetime
 
 
 def _parse(text: str) -> rrule:
+    from dateutil.rrule import rrulestr
+
     return rrulestr(text, dtstart=_EPOCH)

@@ -32,7 +32,7 @@ def port_of(listener: socket.socket) -> int:
 def test_only_status_200_is_ready(
     listener: socket.socket,
     response: bytes,
-    expected: bool,  # noqa: FBT001  a parameter of the test
+    expected: bool,
 ) -> None:
     requests: list[bytes] = []
 

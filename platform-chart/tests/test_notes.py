@@ -127,14 +127,14 @@ def test_without_a_required_label_nodes_are_not_mentioned() -> None:
 
 
 @pytest.mark.parametrize("enabled", [True, False])
-def test_helm_test_is_named_if_it_has_tests(enabled: bool) -> None:  # noqa: FBT001
+def test_helm_test_is_named_if_it_has_tests(enabled: bool) -> None:
     assert (
         "helm test platform --namespace ledger" in notes({"tests": {"enabled": enabled}})
     ) == enabled
 
 
 @pytest.mark.parametrize("encrypted", [True, False])
-def test_a_login_without_tls_is_a_warning(encrypted: bool) -> None:  # noqa: FBT001
+def test_a_login_without_tls_is_a_warning(encrypted: bool) -> None:
     is_warned = "set kafka.tls.enabled" in notes(
         {"kafka": {"auth": {"enabled": True}, "tls": {"enabled": encrypted}}}
     )

@@ -3,7 +3,6 @@
 import json
 from pathlib import Path
 from types import SimpleNamespace
-from typing import cast
 
 import pytest
 from pytest_subprocess import FakeProcess
@@ -13,28 +12,12 @@ from delivery.cluster.kind import Kind, Node
 from delivery.errors import ClusterError
 from delivery.host.docker_api import Engine
 from delivery.project.declaration import Declaration
-
-
-class FakeEngine:
-    """An engine with one node."""
-
-    environment = {"DOCKER_HOST": "unix:///engine.sock"}  # noqa: RUF012  # as the engine's own
-
-    def labelled(self, label: str) -> list[SimpleNamespace]:
-        assert label == "io.x-k8s.kind.cluster=sample"
-        return [
-            SimpleNamespace(
-                name="sample-worker",
-                labels={"io.x-k8s.kind.role": "worker"},
-                status="exited",
-                attrs={"State": {"StartedAt": "2026-11-21T15:00:00.5Z"}},
-            )
-        ]
+from tests.engines import fake_engine
 
 
 @pytest.fixture
 def program() -> Kind:
-    return Kind("kind", cast("Engine", FakeEngine()))
+    return Kind("kind", fake_engine())
 
 
 def test_the_declared_cluster_becomes_kinds_configuration(declaration: Declaration) -> None:
@@ -60,7 +43,15 @@ def test_node_names_are_kinds(declaration: Declaration) -> None:
     ]
 
 
-def test_stopped_nodes_are_listed(program: Kind) -> None:
+def test_stopped_nodes_are_listed(program: Kind, monkeypatch: pytest.MonkeyPatch) -> None:
+    container = SimpleNamespace(
+        name="sample-worker",
+        labels={"io.x-k8s.kind.role": "worker"},
+        status="exited",
+        attrs={"State": {"StartedAt": "2026-11-21T15:00:00.5Z"}},
+    )
+    labelled = {"io.x-k8s.kind.cluster=sample": [container]}
+    monkeypatch.setattr(Engine, "labelled", lambda _engine, label: labelled[label])
     assert program.nodes("sample") == [
         Node("sample-worker", "worker", "exited", "2026-11-21T15:00:00.5Z")
     ]
@@ -69,7 +60,7 @@ def test_stopped_nodes_are_listed(program: Kind) -> None:
 def test_kind_uses_the_given_engine(program: Kind, fp: FakeProcess) -> None:
     fp.register(["kind", "get", "kubeconfig", "--name", "sample"], stdout="apiVersion: v1")
     assert program.kubeconfig("sample") == "apiVersion: v1"
-    assert program.environment["DOCKER_HOST"] == "unix:///engine.sock"
+    assert program.environment["DOCKER_HOST"] == "unix:///x"
     assert program.environment["KIND_EXPERIMENTAL_PROVIDER"] == "docker"
 
 

@@ -13,6 +13,7 @@ import pytest
 import requests
 
 from tests.e2e.platform import API, Platform, output_of
+from tests.signals import with_default_signals
 
 pytestmark = [pytest.mark.engine, pytest.mark.cluster]
 
@@ -25,14 +26,12 @@ SECONDS = 120
 def opened(platform: Platform) -> Iterator[tuple[subprocess.Popen[str], str]]:
     """`inv open`, and the address that it prints."""
     with subprocess.Popen(
-        [sys.executable, "-m", "invoke", "open", *ENVIRONMENT],
+        with_default_signals([sys.executable, "-m", "invoke", "open", *ENVIRONMENT]),
         cwd=platform.checkout.folder,
         env={**platform.checkout.environment, "PYTHONUNBUFFERED": "1"},
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
-        # A background job ignores SIGINT; no thread runs here.
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # noqa: PLW1509
     ) as task:
         assert task.stdout is not None
         try:

@@ -17,6 +17,7 @@ from tests.e2e.cluster import wait_for
 from tests.e2e.conftest import Say
 from tests.e2e.platform import API, DEPLOY, Authority, Platform, output_of
 from tests.e2e.traffic import Traffic, traffic
+from tests.signals import with_default_signals
 
 pytestmark = [pytest.mark.engine, pytest.mark.cluster, pytest.mark.soak]
 
@@ -100,14 +101,12 @@ def test_an_interrupted_soak_leaves_the_version_and_frees_the_lease(
     checkout = platform.checkout
     with log.open("wb") as sink:
         deploy = subprocess.Popen(
-            argv,
+            with_default_signals(argv),
             cwd=checkout.folder,
             env=dict(checkout.environment),
             stdin=subprocess.DEVNULL,
             stdout=sink,
             stderr=subprocess.STDOUT,
-            # A background job ignores SIGINT; no thread runs here.
-            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # noqa: PLW1509
         )
     try:
         wait_for("the soak", lambda: "… soak for 600 s" in log.read_text(), seconds=300)

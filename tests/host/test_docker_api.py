@@ -13,6 +13,7 @@ from docker.models.containers import Container
 
 from delivery.errors import EngineError, ForeignError, RegistryError
 from delivery.host import docker_api, dockerd
+from tests.engines import fake_engine
 
 
 def connect(**info: object) -> docker_api.Engine:
@@ -120,13 +121,7 @@ class Stopping:
 
 
 def with_client(**parts: object) -> docker_api.Engine:
-    return docker_api.Engine(
-        cast("docker.DockerClient", SimpleNamespace(**parts)),
-        "unix:///x",
-        "26.1",
-        True,  # noqa: FBT003
-        {},
-    )
+    return fake_engine(SimpleNamespace(**parts))
 
 
 @pytest.mark.parametrize(

@@ -22,6 +22,7 @@ from delivery.project import files
 from delivery.project.declaration import Declaration
 from tests.integration.small import source_folders
 from tests.ports import free_port
+from tests.signals import with_default_signals
 
 _INVOKE = (sys.executable, "-m", "invoke")
 
@@ -115,14 +116,12 @@ class Clone:
         """Run a task and interrupt it when it prints a line that begins with this text."""
         printed = ""
         with subprocess.Popen(
-            [*_INVOKE, task],
+            with_default_signals([*_INVOKE, task]),
             cwd=self.folder,
             env=self.environment,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
-            # A background job ignores SIGINT; no thread runs here.
-            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # noqa: PLW1509
         ) as running:
             for text in running.stdout or ():
                 printed += text

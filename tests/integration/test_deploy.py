@@ -29,6 +29,7 @@ from delivery.release import attesting, catalog, chart_package
 from delivery.release.released import Release, ReleasedPart
 from tests.integration.small import source_folders
 from tests.release.statements import predicate
+from tests.signals import with_default_signals
 
 pytestmark = [pytest.mark.engine, pytest.mark.cluster]
 
@@ -81,7 +82,7 @@ class ClusterClone:
     def start(self, *arguments: str, helm: str = "helm") -> subprocess.Popen[str]:
         """Start a task as a user would, in a new session."""
         started = subprocess.Popen(
-            [sys.executable, "-m", "invoke", *arguments],
+            with_default_signals([sys.executable, "-m", "invoke", *arguments]),
             cwd=self.folder,
             env={**self.environment, "HELM": self.programs[helm]},
             stdin=subprocess.DEVNULL,
@@ -89,8 +90,6 @@ class ClusterClone:
             stderr=subprocess.STDOUT,
             text=True,
             start_new_session=True,
-            # A background process ignores Ctrl-C, and so would this one.
-            preexec_fn=_take_interrupts,  # noqa: PLW1509  # it only calls signal
         )
         self.running.append(started)
         return started
@@ -118,10 +117,6 @@ class ClusterClone:
         """The components' pods by UID."""
         argv = ("get", "pods", "--selector=app.kubernetes.io/name", "--output=json")
         return {pod["metadata"]["uid"]: pod for pod in json.loads(self.kubectl(*argv))["items"]}
-
-
-def _take_interrupts() -> None:
-    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 def run(*argv: str) -> str:

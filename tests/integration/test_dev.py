@@ -12,6 +12,7 @@ import requests
 
 from delivery.host.docker_api import Engine
 from tests.integration.conftest import Platform
+from tests.signals import with_default_signals
 from tests.waiting import wait_for
 
 pytestmark = pytest.mark.engine
@@ -23,13 +24,11 @@ def developing(platform: Platform, log: Path) -> Iterator[None]:
     with (
         log.open("wb") as sink,
         subprocess.Popen(
-            [sys.executable, "-m", "invoke", "dev"],
+            with_default_signals([sys.executable, "-m", "invoke", "dev"]),
             cwd=platform.folder,
             env=platform.environment,
             stdout=sink,
             stderr=subprocess.STDOUT,
-            # A background job ignores SIGINT; no thread runs here.
-            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # noqa: PLW1509
         ) as running,
     ):
         try:

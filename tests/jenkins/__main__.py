@@ -67,7 +67,7 @@ def _ref(options: argparse.Namespace) -> Ref:
 
 
 def _say(text: str) -> None:
-    print(text, flush=True)  # noqa: T201  a command line speaks by print
+    print(text, flush=True)
 
 
 if __name__ == "__main__":

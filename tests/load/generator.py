@@ -8,8 +8,6 @@ tests/e2e runs this file in a pod, from a ConfigMap: it imports only the standar
 tests/ledger runs it in a thread. `recording.py` reads the lines and finds the failures.
 """
 
-# ruff: noqa: T201  a command line speaks by print
-
 from __future__ import annotations
 
 import argparse

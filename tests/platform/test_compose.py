@@ -4,13 +4,12 @@ import json
 from dataclasses import replace
 from pathlib import Path
 
-import docker
 import pytest
 from pytest_subprocess import FakeProcess
 
 from delivery.errors import PlatformError
-from delivery.host.docker_api import Engine
 from delivery.platform.compose import Compose
+from tests.engines import fake_engine
 
 PLAIN = ["docker", "compose", "--ansi", "never", "--progress", "plain"]
 PLAIN += ["--file", "docker-compose.yaml"]
@@ -29,16 +28,8 @@ CONTAINER = {
 
 @pytest.fixture
 def project(tmp_path: Path) -> Compose:
-    engine = Engine(
-        docker.DockerClient("http://localhost:1", version="1.44"),
-        "http://localhost:1",
-        "26",
-        True,  # noqa: FBT003
-        {},
-    )
-    return Compose(
-        engine, "sample", tmp_path, ("docker-compose.yaml",), {"KAFKA_IMAGE": "apache/kafka:4.1.1"}
-    )
+    variables = {"KAFKA_IMAGE": "apache/kafka:4.1.1"}
+    return Compose(fake_engine(), "sample", tmp_path, ("docker-compose.yaml",), variables)
 
 
 def test_up_waits_until_all_services_are_healthy(project: Compose, fp: FakeProcess) -> None:

@@ -29,6 +29,7 @@ from delivery.registry import client, local_registry
 from delivery.release import catalog, releasing, signing
 from delivery.release.released import Release, ReleasedPart
 from delivery.tasks import platform
+from tests.engines import fake_engine
 from tests.recorded import recorded
 
 IMAGE = ReleasedPart("localhost:5001/api-rest", "k111111111", "sha256:" + "a" * 64)
@@ -72,11 +73,7 @@ def calls(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Calls:
             Service(name, name, "running", "healthy", name, (port,)) for name, port in ports.items()
         ]
 
-    monkeypatch.setattr(
-        engines,
-        "ensure",
-        lambda: Engine(cast("Any", None), "unix:///x", "26", True, {}),  # noqa: FBT003
-    )
+    monkeypatch.setattr(engines, "ensure", fake_engine)
     monkeypatch.setattr(
         lifecycle, "check_ports", lambda project: calls.steps.append(("ports", project.profiles))
     )
@@ -320,8 +317,7 @@ def removals(calls: Calls, declaration: Declaration, monkeypatch: pytest.MonkeyP
         removed.append(volumes)
         return []
 
-    engine = Engine(cast("Any", None), "unix:///x", "26", False, {})  # noqa: FBT003
-    monkeypatch.setattr(engines, "require", lambda: engine)
+    monkeypatch.setattr(engines, "require", fake_engine)
     monkeypatch.setattr("delivery.project.files.load_declaration", lambda: declaration)
     monkeypatch.setattr(
         lifecycle, "data_volumes", lambda *_: ["sample_database", "sample-registry"]

@@ -20,6 +20,7 @@ from tests.recorded import recorded
 from tests.records.conftest import BUILD, FakeLedger
 from tests.records.test_source import RELEASE
 from tests.repositories import Repository
+from tests.signals import with_default_signals
 
 VERSIONS = {"api-rest": "1.0.0", "platform-chart": "1.0.0"}
 
@@ -345,11 +346,6 @@ def test_a_failed_verification_rolls_back_what_the_deploy_changed(
     ]
 
 
-def default_sigint() -> None:
-    """Handle Ctrl-C as by default: the children of a background job ignore it."""
-    signal.signal(signal.SIGINT, signal.default_int_handler)
-
-
 SCRIPT = """
 import sys, time
 from pathlib import Path
@@ -373,12 +369,11 @@ def test_a_stage_that_is_ended_by_a_signal_has_failed(
     sample: Repository, sent: signal.Signals, error: str | None
 ) -> None:
     with subprocess.Popen(
-        [sys.executable, "-c", SCRIPT, str(sample.root)],
+        with_default_signals([sys.executable, "-c", SCRIPT, str(sample.root)]),
         cwd=ROOT,
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,
         text=True,
-        preexec_fn=default_sigint,  # noqa: PLW1509  # nothing here runs in threads
     ) as process:
         assert process.stdout
         assert process.stdout.readline() == "at work\n"

@@ -146,7 +146,7 @@ def test_the_list_has_every_task_with_help() -> None:
 def test_json_is_alone_on_stdout(
     arguments: tuple[str, ...], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    def work(_context: object, json_: bool = False) -> None:  # noqa: FBT001, FBT002  # invoke's
+    def work(_context: object, json_: bool = False) -> None:
         """Work."""
         console.say("… fetching")
         with console.step("install"):

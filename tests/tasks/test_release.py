@@ -103,7 +103,7 @@ def test_subproject_may_be_repeated(
 def test_nothing_is_done_without_a_confirmation(
     done: Done,
     task: Any,  # one of the two
-    answer: bool | None,  # noqa: FBT001  # a row
+    answer: bool | None,
     problem: str,
 ) -> None:
     done.answer = answer

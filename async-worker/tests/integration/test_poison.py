@@ -116,7 +116,7 @@ def test_messages_without_a_key_or_a_value(scenario: Scenario) -> None:
 
 
 @pytest.mark.parametrize("old_topic", [False, True])
-def test_the_largest_message_of_kafka(scenario: Scenario, old_topic: bool) -> None:  # noqa: FBT001
+def test_the_largest_message_of_kafka(scenario: Scenario, old_topic: bool) -> None:
     """The topic that the worker creates accepts larger messages: dead letters have more headers."""
     topics = (
         {} if old_topic else {"DEAD_LETTER_TOPIC": f"{scenario.settings.dead_letter_topic}.large"}

@@ -215,7 +215,7 @@ def test_one_trace_leads_from_the_request_through_kafka_to_the_worker(
     path = [last]
     while parent := spans.get(path[-1]["parentSpanId"]):
         path.append(parent)
-    print(  # noqa: T201  `nox -s collector` shows it
+    print(
         "\n".join(
             f"{span['traceId']} {span['service']:12} {span['name']}" for span in reversed(path)
         )
@@ -240,7 +240,7 @@ def test_the_apps_lines_are_read_as_records(collector: Collector, stack: Stack, 
 
     wait_for("the request's record", lambda: bool(records()), seconds=TIMEOUT)
     (record,) = records()
-    print(  # noqa: T201  `nox -s collector` shows it
+    print(
         json.dumps(
             {name: value for name, value in record.items() if name != "attributes"}, indent=2
         )
