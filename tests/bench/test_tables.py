@@ -2,18 +2,7 @@
 
 import pytest
 
-from ops.bench.tables import markdown, milliseconds
-
-
-def test_a_table_has_a_head_and_numbers_to_the_right() -> None:
-    assert markdown(
-        ("server", "answers/s", "errors"), [["api-rest", 812, "0"], ["FastAPI", 640, "3"]]
-    ).splitlines() == [
-        "| server | answers/s | errors |",
-        "| --- | ---: | ---: |",
-        "| api-rest | 812 | 0 |",
-        "| FastAPI | 640 | 3 |",
-    ]
+from ops.bench.tables import milliseconds
 
 
 @pytest.mark.parametrize(

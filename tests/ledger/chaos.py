@@ -20,9 +20,7 @@ __all__ = [
     "Fault",
     "Report",
     "Settings",
-    "freeze_seconds",
     "inject",
-    "schedule",
 ]
 
 # What is killed: one instance of an app, sometimes for so long that the other one is alone.
@@ -34,9 +32,6 @@ TARGETS: dict[str, tuple[str, ...]] = {
 }
 # What is frozen, once each: it keeps its connections and does not answer, as behind a cut network.
 FROZEN = ("kafka", "database")
-
-# A minute for 100,000 events, less for fewer, but longer than the worker once survived.
-FREEZE, FREEZE_EVENTS, SHORTEST_FREEZE = 60.0, 100_000, 20.0
 # One kill in this many hits two services; one in this many lasts longer.
 PAIRS = 4
 LONG = 5
@@ -54,8 +49,14 @@ class Settings:
     events: int
     kills: int
     seed: int
-    # For how many seconds Kafka and the database are frozen; 0: never.
-    freeze: float = 0.0
+
+    @property
+    def freeze(self) -> float:
+        """For how many seconds Kafka and the database are frozen, each.
+
+        A minute for 100,000 events, less for fewer, but longer than the worker once survived.
+        """
+        return max(20.0, 60.0 * self.events / 100_000)
 
 
 @dataclass(frozen=True)
@@ -74,11 +75,6 @@ class Fault:
         return f"{' and '.join(self.services)} {'frozen' if self.frozen else 'killed'}"
 
 
-def freeze_seconds(events: int) -> float:
-    """How long a run of this many events freezes Kafka and the database."""
-    return max(SHORTEST_FREEZE, FREEZE * events / FREEZE_EVENTS)
-
-
 def schedule(settings: Settings) -> list[Fault]:
     """The faults in order, the same for the same seed.
 
@@ -89,28 +85,24 @@ def schedule(settings: Settings) -> list[Fault]:
     rng.shuffle(targets)
     pairs = set(rng.sample(range(settings.kills), settings.kills // PAIRS))
     long = set(rng.sample(range(settings.kills), settings.kills // LONG))
-    # Spread over the run, but not evenly; none so late that no load is left.
-    step = settings.events * 0.9 / max(1, settings.kills)
+
+    def after(number: int, count: int) -> int:
+        # Spread over the run, but not evenly; none so late that no load is left.
+        return int(settings.events * 0.9 / count * (number + rng.random()))
+
     kills = [
         Fault(
-            int(step * (number + rng.random())),
+            after(number, settings.kills),
             _services(target, rng, pair=number in pairs),
             rng.uniform(*(LONG_SECONDS if number in long else DOWN_SECONDS)),
         )
         for number, target in enumerate(targets)
     ]
-    return sorted([*kills, *_freezes(settings, rng)], key=lambda fault: fault.after)
-
-
-def _freezes(settings: Settings, rng: random.Random) -> list[Fault]:
-    if not settings.freeze:
-        return []
-    services = rng.sample(FROZEN, len(FROZEN))
-    step = settings.events * 0.9 / len(services)
-    return [
-        Fault(int(step * (number + rng.random())), (service,), settings.freeze, frozen=True)
-        for number, service in enumerate(services)
+    freezes = [
+        Fault(after(number, len(FROZEN)), (service,), settings.freeze, frozen=True)
+        for number, service in enumerate(rng.sample(FROZEN, len(FROZEN)))
     ]
+    return sorted([*kills, *freezes], key=lambda fault: fault.after)
 
 
 def _services(target: str, rng: random.Random, *, pair: bool) -> tuple[str, ...]:

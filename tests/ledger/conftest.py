@@ -29,12 +29,8 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group = parser.getgroup("ledger", "chaos and shutdown of the ledger (tests/ledger)")
     group.addoption("--events", type=int, help="how many events the API accepts")
     group.addoption("--kills", type=int, help="how many times a container is killed")
-    group.addoption("--pause", type=float, help="seconds that Kafka and the database are frozen")
     group.addoption("--rate", type=float, help="events a second at most")
     group.addoption("--seed", type=int, help="decides what is killed when; it is printed")
-    group.addoption(
-        "--keyless", type=float, help="share of requests without an Idempotency-Key, 0 to 1"
-    )
     group.addoption("--rounds", type=int, help="how many instances are stopped")
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.ledger.chaos import FROZEN, TARGETS, Report, Settings, freeze_seconds, inject
+from tests.ledger.chaos import FROZEN, TARGETS, Report, Settings, inject
 from tests.ledger.conftest import Bring, Say, option
 from tests.ledger.stack import APIS, WORKERS, Stack
 from tests.ledger.usage import MIB, Sample, describe, highest, sampling
@@ -56,12 +56,10 @@ class Chaos:
 def chaos(
     bring: Bring, run: str, seed: int, run_folder: Path, say: Say, pytestconfig: pytest.Config
 ) -> Iterator[Chaos]:
-    events = int(option(pytestconfig, "events", EVENTS))
     settings = Settings(
-        events=events,
+        events=int(option(pytestconfig, "events", EVENTS)),
         kills=int(option(pytestconfig, "kills", KILLS)),
         seed=seed,
-        freeze=option(pytestconfig, "pause", freeze_seconds(events)),
     )
     load = Load(
         run,
@@ -69,7 +67,7 @@ def chaos(
         slow_every=0,
         insist=True,
         only_posts=True,
-        keyless=option(pytestconfig, "keyless", KEYLESS),
+        keyless=KEYLESS,
         repeat_every=REPEAT_EVERY,
         concurrency=CONCURRENCY,
     )
@@ -101,8 +99,7 @@ def test_every_target_was_killed(chaos: Chaos) -> None:
 
 
 def test_kafka_and_the_database_were_frozen(chaos: Chaos) -> None:
-    if chaos.report.settings.freeze:
-        assert chaos.report.frozen == dict.fromkeys(FROZEN, 1)
+    assert chaos.report.frozen == dict.fromkeys(FROZEN, 1)
 
 
 def test_no_app_grew(chaos: Chaos) -> None:

@@ -2,15 +2,13 @@
 
 import asyncio
 import io
+import itertools
 import json
 import ssl
 import time
-from collections import Counter, deque
 from collections.abc import Awaitable, Callable, Iterator
-from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from dataclasses import dataclass, field
 from pathlib import Path
-from threading import Event, Thread
 from typing import Any
 
 import pytest
@@ -18,8 +16,9 @@ import trustme
 
 from tests.load import generator as module
 from tests.load.checker import check
-from tests.load.generator import Generator, Load, Target, planned, running
+from tests.load.generator import Generator, Load, Target, running
 from tests.load.recording import Recording, failures, parse
+from tests.registries import serving
 from tests.waiting import wait_for
 
 Answer = Callable[["Received", asyncio.StreamWriter], Awaitable[None]]
@@ -103,23 +102,6 @@ def reasons(recording: Recording) -> list[str]:
     return [failure.reason for failure in failures(recording)]
 
 
-def test_a_load_has_every_kind_on_both_kinds_of_connection() -> None:
-    load = Load("run", 200.0)
-    requests = [planned(load, number, deque(["id"])) for number in range(1000)]
-    kinds = Counter((request.kind, request.fresh) for request in requests)
-    assert kinds["slow POST", True] == kinds["slow POST", False] == 5
-    assert min(kinds.values()) == 5
-    assert sum(count for (kind, _), count in kinds.items() if kind == "GET") == 500
-    assert sum(count for (_, fresh), count in kinds.items() if fresh) == 500
-
-
-@pytest.mark.parametrize("share", [0, 0.25, 1])
-def test_a_share_of_the_posts_has_no_key(share: float) -> None:
-    load = Load("run", 200.0, only_posts=True, keyless=share)
-    keys = [planned(load, number, deque()).key for number in range(400)]
-    assert keys.count(None) == 400 * share
-
-
 def test_a_correct_server_fails_no_request(authority: trustme.CA) -> None:
     recording, received = send(authority, accept, 40)
     assert reasons(recording) == []
@@ -153,22 +135,6 @@ def test_the_schedule_does_not_wait_for_the_server(authority: trustme.CA) -> Non
     assert len(due) == 20
     assert max(due) - min(due) == pytest.approx(19 / 200)
     assert min(request.ended - request.began for request in recording.requests) >= 0.5
-
-
-def test_at_the_limit_of_concurrency_the_schedule_waits(authority: trustme.CA) -> None:
-    open_requests: list[int] = [0]
-
-    async def late(received: Received, writer: asyncio.StreamWriter) -> None:
-        open_requests.append(open_requests[-1] + 1)
-        await asyncio.sleep(0.1)
-        open_requests.append(open_requests[-1] - 1)
-        await accept(received, writer)
-
-    recording, _ = send(authority, late, 6, concurrency=2)
-    assert max(open_requests) == 2
-    due = [request.due for request in recording.requests]
-    assert max(due) - min(due) >= 0.2
-    assert all(request.began - request.due < 0.1 for request in recording.requests)
 
 
 def test_a_slow_post_sends_its_body_slowly(authority: trustme.CA) -> None:
@@ -211,29 +177,6 @@ def test_no_answer_is_a_timeout(authority: trustme.CA) -> None:
     assert reasons(recording) == ["timeout at receive"]
 
 
-def test_a_connection_that_the_server_announces_to_close_is_not_reused(
-    authority: trustme.CA,
-) -> None:
-    async def once(received: Received, writer: asyncio.StreamWriter) -> None:
-        # The client closes it, and may send nothing more on it.
-        status = 202 if received.line.startswith("POST") else 200
-        writer.write(response(status, VALID, "Connection: close\r\n"))
-
-    recording, received = send(authority, once, 20)
-    assert reasons(recording) == []
-    assert {request.position for request in received} == {0}
-
-
-def test_an_idle_connection_that_the_server_closed_is_not_reused(authority: trustme.CA) -> None:
-    async def once(received: Received, writer: asyncio.StreamWriter) -> None:
-        await accept(received, writer)
-        writer.close()
-
-    recording, _ = send(authority, once, 20, rate=20.0)
-    assert reasons(recording) == []
-    assert not any(request.reused for request in recording.requests)
-
-
 def test_a_request_fails_when_its_kept_connection_breaks_and_is_not_repeated(
     authority: trustme.CA,
 ) -> None:
@@ -260,47 +203,21 @@ def test_its_own_lateness_is_recorded(authority: trustme.CA) -> None:
     assert max(lag.lag for lag in recording.lags) > 0.2
 
 
-class Unreliable(ThreadingHTTPServer):
+@dataclass
+class Unreliable:
     """An API that stores an event once for each key; it fails every third POST after storing it."""
 
-    daemon_threads = True
+    # Shared by all instances: the rows by key or number.
+    rows: dict[str, dict[str, Any]] = field(default_factory=dict)
+    posts: Iterator[int] = field(default_factory=lambda: itertools.count(1))
 
-    def __init__(self, rows: dict[str, dict[str, Any]], posts: Counter[int]) -> None:
-        super().__init__(("127.0.0.1", 0), _Handler)
-        # Shared by all instances: the rows by key or number, and the POSTs to each port.
-        self.rows = rows
-        self.posts = posts
-
-
-class _Handler(BaseHTTPRequestHandler):
-    protocol_version = "HTTP/1.1"
-    server: Unreliable
-
-    def do_POST(self) -> None:
-        event = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-        posts, rows = self.server.posts, self.server.rows
-        posts[self.server.server_port] += 1
-        key = self.headers["Idempotency-Key"] or str(event["details"]["number"])
-        fields = {"id": f"id-{key}", "received_at": f"{posts.total():09}"}
-        row = rows.setdefault(key, {**event, **fields})
-        body = json.dumps(row).encode()
-        self.wfile.write(response(503 if posts.total() % 3 == 0 else 202, body))
-
-    def log_message(self, *_: object) -> None:
-        pass
-
-
-@contextmanager
-def unreliable() -> Iterator[tuple[Unreliable, Unreliable]]:
-    """Two instances of an API."""
-    rows: dict[str, dict[str, Any]] = {}
-    posts: Counter[int] = Counter()
-    with Unreliable(rows, posts) as one, Unreliable(rows, posts) as two:
-        for server in (one, two):
-            Thread(target=server.serve_forever, args=(0.01,)).start()
-        yield one, two
-        for server in (one, two):
-            server.shutdown()
+    def __call__(
+        self, _method: str, _path: str, headers: dict[str, str], body: bytes
+    ) -> tuple[int, dict[str, str], bytes]:
+        event, post = json.loads(body), next(self.posts)
+        key = headers.get("Idempotency-Key") or str(event["details"]["number"])
+        row = self.rows.setdefault(key, {**event, "id": f"id-{key}", "received_at": f"{post:09}"})
+        return 503 if post % 3 == 0 else 202, {}, json.dumps(row).encode()
 
 
 def test_only_posts_with_a_key_are_repeated_until_accepted(
@@ -318,8 +235,9 @@ def test_only_posts_with_a_key_are_repeated_until_accepted(
         concurrency=4,
         count=200,
     )
-    with unreliable() as servers:
-        targets = [Target("127.0.0.1", server.server_port) for server in servers]
+    api = Unreliable()
+    with serving(api) as (one, to_one), serving(api) as (two, to_two):
+        targets = [Target("127.0.0.1", int(each.rpartition(":")[2])) for each in (one, two)]
 
         async def pick(attempt: int) -> Target:
             if attempt % 10 == 3:
@@ -331,9 +249,9 @@ def test_only_posts_with_a_key_are_repeated_until_accepted(
             wait_for("half of the events", lambda: generator.accepted > 100, every=0.001)
             wait_for("the end of the schedule", lambda: '"end"' in path.read_text(), every=0.01)
     recording = parse(path.read_text())
-    verdict = check(recording.posts, list(servers[0].rows.values()))
+    verdict = check(recording.posts, list(api.rows.values()))
     assert verdict.findings == (), verdict.describe()
-    assert min(servers[0].posts.values()) > 50
+    assert min(len(to_one), len(to_two)) > 50
     outcomes: dict[int, list[str]] = {}
     for post in sorted(recording.posts, key=lambda post: post.attempt):
         outcomes.setdefault(post.number, []).append(post.outcome)
@@ -343,27 +261,3 @@ def test_only_posts_with_a_key_are_repeated_until_accepted(
     assert all("accepted" in outcomes[number] for number in outcomes.keys() - keyless)
     assert any(outcome.count("accepted") == 2 for outcome in outcomes.values())
     assert any("no instance is ready" in str(failure) for failure in failures(recording))
-
-
-def test_an_error_of_the_generator_is_raised_although_the_body_fails(tmp_path: Path) -> None:
-    picked = Event()
-
-    async def pick(_attempt: int) -> Target:
-        picked.set()
-        raise RuntimeError("a bug")
-
-    load = Load("run", 2000.0, slow_every=0)
-    with (
-        pytest.raises(ExceptionGroup) as caught,
-        running(load, pick, tmp_path / "requests"),
-    ):
-        assert not picked.wait(30), "no event was accepted"
-    assert caught.group_contains(RuntimeError, match="a bug")
-
-
-def test_a_refused_post_is_not_repeated(authority: trustme.CA) -> None:
-    async def refuse(_received: Received, writer: asyncio.StreamWriter) -> None:
-        writer.write(response(422, b"{}"))
-
-    recording, _ = send(authority, refuse, 3, insist=True, only_posts=True)
-    assert [request.attempt for request in recording.requests] == [0, 0, 0]
