@@ -187,8 +187,8 @@ class _Server(ThreadingHTTPServer):
 
     daemon_threads = True
 
-    def __init__(self, answer: Answering, fault: Fault | None) -> None:
-        super().__init__(("127.0.0.1", 0), _Handler)
+    def __init__(self, host: str, answer: Answering, fault: Fault | None) -> None:
+        super().__init__((host, 0), _Handler)
         self.answer = answer
         self.fault = fault
         self.seen: list[str] = []
@@ -249,10 +249,14 @@ class _Handler(BaseHTTPRequestHandler):
 
 @contextmanager
 def serving(
-    answer: Answering, fault: Fault | None = None, *, tls: ssl.SSLContext | None = None
+    answer: Answering,
+    fault: Fault | None = None,
+    *,
+    tls: ssl.SSLContext | None = None,
+    host: str = "127.0.0.1",
 ) -> Iterator[tuple[str, list[str]]]:
     """Serve on a free port; the address, and the requests so far ("METHOD /path")."""
-    with _Server(answer, fault) as server:
+    with _Server(host, answer, fault) as server:
         if tls:
             server.socket = tls.wrap_socket(server.socket, server_side=True)
         threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -17,7 +16,7 @@ from tests.ledger.usage import MIB, Sample, describe, highest, sampling
 from tests.load import generator
 from tests.load.checker import Verdict, check
 from tests.load.generator import Load, Target
-from tests.load.recording import Recording, Request, parse
+from tests.load.recording import Recording, parse
 
 pytestmark = [pytest.mark.engine, pytest.mark.chaos]
 
@@ -122,54 +121,3 @@ def test_every_accepted_event_is_stored_once_and_as_it_was_sent(chaos: Chaos, sa
 
 def test_no_valid_event_is_a_dead_letter(chaos: Chaos) -> None:
     assert chaos.stack.dead_letters() == 0
-
-
-@pytest.fixture
-def accepted(chaos: Chaos) -> Request:
-    """An accepted attempt from the middle of the run."""
-    accepted = [post for post in chaos.recording.posts if post.outcome == "accepted"]
-    return accepted[len(accepted) // 2]
-
-
-@contextmanager
-def restored(chaos: Chaos, identifier: str | None) -> Iterator[None]:
-    """Restore a row after the body, and delete rows that the body added."""
-    before = {row["id"] for row in chaos.stack.rows(chaos.run)}
-    chaos.stack.execute("CREATE TABLE kept AS SELECT * FROM deployments WHERE id = %s", identifier)
-    try:
-        yield
-    finally:
-        chaos.stack.execute("REPLACE INTO deployments SELECT * FROM kept")
-        chaos.stack.execute("DROP TABLE kept")
-        for row in chaos.stack.rows(chaos.run):
-            if row["id"] not in before:
-                chaos.stack.execute("DELETE FROM deployments WHERE id = %s", row["id"])
-
-
-def test_the_checker_reports_a_deleted_row(chaos: Chaos, accepted: Request) -> None:
-    with restored(chaos, accepted.id):
-        chaos.stack.execute("DELETE FROM deployments WHERE id = %s", accepted.id)
-        (finding,) = chaos.check().findings
-    assert (finding.kind, finding.number) == ("lost", accepted.number)
-    assert str(accepted.id) in finding.text
-    assert chaos.check().findings == ()
-
-
-@pytest.mark.parametrize(
-    ("change", "field"),
-    [
-        ("version = '6.6.6'", "version '6.6.6'"),
-        ("received_at = received_at + INTERVAL 1 MICROSECOND", "received_at"),
-        ("details = JSON_SET(details, '$.x', 2)", "details"),
-        ("component = 'elsewhere'", "component 'elsewhere'"),
-    ],
-)
-def test_the_checker_reports_a_changed_row(
-    chaos: Chaos, accepted: Request, change: str, field: str
-) -> None:
-    with restored(chaos, accepted.id):
-        statement = f"UPDATE deployments SET {change} WHERE id = %s"  # noqa: S608  constants
-        chaos.stack.execute(statement, accepted.id)
-        (finding,) = chaos.check().findings
-    assert (finding.kind, finding.number) == ("altered", accepted.number)
-    assert field in finding.text

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import json
 import secrets
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import Any
 
 import pytest
 
 from tests.ledger.conftest import Bring
-from tests.ledger.otlp import Collector, collecting
+from tests.ledger.otlp import Collector
 from tests.ledger.stack import HOST, Stack, wait_for
 from tests.load.generator import event
+from tests.registries import serving
 
 pytestmark = pytest.mark.engine
 
@@ -42,6 +44,7 @@ class Traced:
 
     stack: Stack
     collector: Collector
+    stop: Callable[[], None]  # the collector
 
 
 @pytest.fixture
@@ -51,9 +54,12 @@ def call() -> Call:
 
 @pytest.fixture(scope="module")
 def traced(bring: Bring) -> Iterator[Traced]:
-    with collecting() as collector:
+    collector = Collector()
+    with ExitStack() as running:
+        # Containers send to it.
+        address, _ = running.enter_context(serving(collector, host="0.0.0.0"))  # noqa: S104
         environment = {
-            "OTEL_EXPORTER_OTLP_ENDPOINT": f"http://{HOST}:{collector.port}",
+            "OTEL_EXPORTER_OTLP_ENDPOINT": f"http://{HOST}:{address.rpartition(':')[2]}",
             "OTEL_BSP_SCHEDULE_DELAY": "200",
             # Short: after the last test no collector answers.
             "OTEL_EXPORTER_OTLP_TIMEOUT": "2",
@@ -61,7 +67,7 @@ def traced(bring: Bring) -> Iterator[Traced]:
         with bring(environment, APPS) as stack:
             for app in APPS:
                 stack.wait_ready(app)
-            yield Traced(stack, collector)
+            yield Traced(stack, collector, running.close)
 
 
 def log(stack: Stack, app: str) -> str:
@@ -106,7 +112,7 @@ def test_the_log_line_of_a_request_names_its_trace(traced: Traced, call: Call) -
 
 # The last test: it stops the collector of the others.
 def test_a_missing_collector_disturbs_no_app(traced: Traced, call: Call) -> None:
-    traced.collector.stop()
+    traced.stop()
     lengths = {app: len(log(traced.stack, app)) for app in APPS}
     assert traced.stack.post(event(call.request_id, 1), **call.headers).status_code == 202
 
