@@ -395,7 +395,7 @@ from delivery.tasks.decorator import task
 from delivery import process
 
 @task()
-def work(_context):
+def work():
     process.stream(sys.argv[1:], doing="try", on_line=lambda _: None)
 
 try:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from invoke.context import Context
-
 from delivery import console
 from delivery.tasks.decorator import task
 
@@ -11,7 +9,7 @@ __all__ = ["clean", "prune", "status"]
 
 
 @task()
-def status(_context: Context, json_: bool = False) -> None:
+def status(json_: bool = False) -> None:
     """Show the folder and the size of the cache."""
     from delivery.platform import cache_cleanup
 
@@ -22,7 +20,7 @@ def status(_context: Context, json_: bool = False) -> None:
 
 
 @task(help={"days": "remove what was not used for so many days"})
-def prune(_context: Context, days: int = 14) -> None:
+def prune(days: int = 14) -> None:
     """Remove unused parts of the cache.
 
     These are helper programs of earlier versions, build cache, and images of this project without
@@ -34,7 +32,7 @@ def prune(_context: Context, days: int = 14) -> None:
 
 
 @task(help={"yes": "do not ask"})
-def clean(_context: Context, yes: bool = False) -> None:
+def clean(yes: bool = False) -> None:
     """Remove the cache with the private engine in it.
 
     This removes that engine's images, containers and volumes; other engines do not change.

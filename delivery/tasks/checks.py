@@ -3,16 +3,10 @@
 from __future__ import annotations
 
 import sys
-from typing import TYPE_CHECKING
-
-from invoke.context import Context
 
 from delivery import console
 from delivery.errors import CommandError, DeclarationError, TestError, did_you_mean
-from delivery.tasks.decorator import task
-
-if TYPE_CHECKING:
-    from delivery.project.declaration import Declaration
+from delivery.tasks.decorator import load_declaration, task
 
 __all__ = ["check", "report"]
 
@@ -27,57 +21,44 @@ _REPORTS = ("coverage", "sonar")
         "of": "a subproject; or the project's own name: lint, types, delivery/, tests on an engine"
     },
 )
-def check(_context: Context, of: str) -> None:
+def check(of: str) -> None:
     """Run the nox sessions of a part, like a stage of the pipeline.
 
     Tests push to a local registry: their code may not be reviewed yet. Measures the coverage.
     """
-    from delivery.project import files
+    from delivery.project.declaration import is_local
 
-    declaration = files.load_declaration()
+    declaration = load_declaration()
     parts = [*declaration.subprojects, declaration.name]
     if of not in parts:
         hint = did_you_mean(of, parts)
         raise DeclarationError(f"cannot check {of}: no such part", hint=hint)
-    environment = {"DELIVERY_REGISTRY": _registry(declaration), "DELIVERY_COVERAGE": "1"}
-    try:
-        _nox(["--tags", of], f"check {of}", environment)
-    except CommandError as error:
-        raise TestError(
-            f"cannot pass the checks of {of}: a session failed",
-            hint=f"see above; `./run nox -t {of}` runs the same",
-        ) from error
+    address = declaration.registry.address
+    registry = address if is_local(address) else _LOCAL_REGISTRY
+    environment = {"DELIVERY_REGISTRY": registry, "DELIVERY_COVERAGE": "1"}
+    _nox("-t", of, f"cannot pass the checks of {of}: a session failed", environment)
 
 
 @task(help={"of": "coverage: changed lines that no test has run; sonar: all of it to SonarQube"})
-def report(_context: Context, of: str) -> None:
+def report(of: str) -> None:
     """Report what `ci.check` has measured. No share of covered lines fails it."""
     if of not in _REPORTS:
         hint = did_you_mean(of, _REPORTS)
         raise DeclarationError(f"cannot report {of}: no such report", hint=hint)
-    try:
-        _nox(["--session", of], f"report {of}", {})
-    except CommandError as error:
-        raise TestError(
-            f"cannot report {of}: the session failed",
-            hint=f"see above; `./run nox -s {of}` runs the same",
-        ) from error
+    _nox("-s", of, f"cannot report {of}: the session failed", {})
 
 
-def _nox(arguments: list[str], doing: str, environment: dict[str, str]) -> None:
+def _nox(option: str, of: str, failure: str, environment: dict[str, str]) -> None:
+    """Run sessions of nox; raise TestError with this message if one fails."""
     from delivery import process
 
-    process.stream(
-        [sys.executable, "-m", "nox", *arguments],
-        doing=doing,
-        on_line=lambda line: console.say(line.rstrip("\n")),
-        options=process.Options(env=environment),
-    )
-
-
-def _registry(declaration: Declaration) -> str:
-    """The local registry that tests push to."""
-    from delivery.project.declaration import is_local
-
-    address = declaration.registry.address
-    return address if is_local(address) else _LOCAL_REGISTRY
+    try:
+        process.stream(
+            [sys.executable, "-m", "nox", option, of],
+            doing=f"run nox {option} {of}",
+            on_line=lambda line: console.say(line.rstrip("\n")),
+            options=process.Options(env=environment),
+        )
+    except CommandError as error:
+        hint = f"see above; `./run nox {option} {of}` runs the same"
+        raise TestError(failure, hint=hint) from error

@@ -2,26 +2,23 @@
 
 from __future__ import annotations
 
-from invoke.context import Context
-
 from delivery import console
-from delivery.tasks.decorator import task
+from delivery.tasks.decorator import load_declaration, task
 
 __all__ = ["down", "status", "up"]
 
 
 @task()
-def up(_context: Context) -> None:
+def up() -> None:
     """Create or repair the local Kubernetes cluster.
 
     It has workers for spot, for on-demand and without a label. Nodes pull from the local registry.
     """
     from delivery.cluster import local_cluster
     from delivery.host import engines
-    from delivery.project import files
 
     engine = engines.ensure()
-    cluster = local_cluster.up(engine, files.load_declaration())
+    cluster = local_cluster.up(engine, load_declaration())
     console.say("")
     console.say(f"context        {cluster.context}: kubectl --context {cluster.context} get nodes")
     if engine.is_private:
@@ -31,26 +28,24 @@ def up(_context: Context) -> None:
 
 
 @task()
-def down(_context: Context) -> None:
+def down() -> None:
     """Remove the local Kubernetes cluster and everything in it."""
     from delivery.cluster import local_cluster
     from delivery.host import engines
-    from delivery.project import files
 
-    declaration = files.load_declaration()
+    declaration = load_declaration()
     local_cluster.down(engines.require(), declaration)
     registry = declaration.registry.address
     console.say(f"its node image stays; `./run inv down` stops the registry {registry}")
 
 
 @task()
-def status(_context: Context, json_: bool = False) -> None:
+def status(json_: bool = False) -> None:
     """Show the nodes of the local Kubernetes cluster."""
     from delivery.cluster import local_cluster
     from delivery.host import engines
-    from delivery.project import files
 
-    cluster = local_cluster.status(engines.require(), files.load_declaration())
+    cluster = local_cluster.status(engines.require(), load_declaration())
     if json_:
         console.data(cluster.to_json())
         return

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from invoke.context import Context
-
 from delivery import console
-from delivery.tasks.decorator import task
+from delivery.tasks.decorator import load_declaration, task
 
 __all__ = ["add"]
 
@@ -18,16 +16,14 @@ __all__ = ["add"]
         "subproject": "whose version it has; default: that of the other components",
     }
 )
-def add(
-    _context: Context, name: str, folder: str = "", port: int = 0, subproject: str = ""
-) -> None:
+def add(name: str, folder: str = "", port: int = 0, subproject: str = "") -> None:
     """Declare a component: its image in delivery.toml, its values in the chart.
 
     Edit both by hand afterwards. docs/components.md explains the rest.
     """
-    from delivery.project import component, files
+    from delivery.project import component
 
     new = component.Component(name, folder or name, subproject, port)
-    files_written = component.add(files.load_declaration(), new)
+    files_written = component.add(load_declaration(), new)
     console.say(f"written: {', '.join(files_written)}")
     console.say("next: see `git diff`, run `./run inv build`, read docs/components.md")

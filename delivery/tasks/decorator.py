@@ -7,8 +7,8 @@ import os
 import traceback
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, nullcontext
-from inspect import signature
-from typing import Any, TypeVar
+from inspect import Parameter, signature
+from typing import TYPE_CHECKING, cast
 
 from invoke import tasks
 from invoke.exceptions import Exit
@@ -17,24 +17,29 @@ from delivery import console, process
 from delivery.errors import DeliveryError, TerminatedError
 from delivery.machine import pipeline
 
-__all__ = ["task"]
+if TYPE_CHECKING:
+    from delivery.project.declaration import Declaration
+
+__all__ = ["load_declaration", "task"]
 
 _INTERRUPTED = 130  # 128 + SIGINT, as in shells
 _TERMINATED = 143  # 128 + SIGTERM; SIGHUP counts as the same
 _INTERNAL_ERROR = 70  # EX_SOFTWARE of sysexits.h
+# Invoke gives every task its context, which runs commands: here `process` alone does.
+_CONTEXT = Parameter("_context", Parameter.POSITIONAL_ONLY)
 
-_F = TypeVar("_F", bound=Callable[..., None])
+
+def load_declaration() -> Declaration:
+    """delivery.toml, which the list of tasks does not need."""
+    from delivery.project import files
+
+    return files.load_declaration()
 
 
 def task(
-    *,
-    stage: str = "",
-    step: str = "",
-    about: str = "",
-    unless: str = "",
-    **options: Any,  # noqa: ANN401  # invoke's own
-) -> Callable[[_F], Any]:
-    """Make a function an Invoke task with these options of Invoke's.
+    *, stage: str = "", step: str = "", about: str = "", unless: str = "", **options: object
+) -> Callable[[Callable[..., None]], tasks.Task[Callable[..., None]]]:
+    """Make a function, whose parameters are the flags, an Invoke task with these options.
 
     stage: the stage of the pipeline that the ledger records for it, under the name `step` (default:
     the function's). The argument `about` names its component or subproject (default: all). If the
@@ -42,16 +47,18 @@ def task(
     With --json, only console.data goes to stdout.
     """
 
-    def make(function: _F) -> Any:  # noqa: ANN401  # an invoke task
+    def make(function: Callable[..., None]) -> tasks.Task[Callable[..., None]]:
+        flags = signature(function).parameters
+
         @functools.wraps(function)
-        def guarded(*arguments: Any, **keywords: Any) -> None:  # noqa: ANN401  # the task's own
+        def guarded(_context: object, **given: object) -> None:
             try:
                 with (
                     process.terminable(),
-                    console.to_stderr() if keywords.get("json_") else nullcontext(),
-                    _recorded(stage, step or function.__name__, keywords, about, unless),
+                    console.to_stderr() if given.get("json_") else nullcontext(),
+                    _recorded(stage, step or function.__name__, given, about, unless),
                 ):
-                    function(*arguments, **keywords)
+                    function(**given)
             except DeliveryError as error:
                 console.error(error)
                 raise Exit(code=error.exit_code) from error
@@ -67,21 +74,25 @@ def task(
                 console.error(_internal_error(function.__name__, error))
                 raise Exit(code=_INTERNAL_ERROR) from error
 
-        if "json_" in signature(function).parameters:
-            options["help"] = {"json": "print JSON", **options.get("help", {})}
-        return tasks.task(**options)(guarded)
+        help_ = {"json": "print JSON"} if "json_" in flags else {}
+        options["help"] = {**help_, **cast("dict[str, str]", options.get("help", {}))}
+        guarded.__signature__ = signature(function).replace(  # type: ignore[attr-defined]
+            parameters=[_CONTEXT, *flags.values()]
+        )
+        made: tasks.Task[Callable[..., None]] = tasks.task(**options)(guarded)
+        return made
 
     return make
 
 
 def _recorded(
-    stage: str, step: str, keywords: Mapping[str, Any], about: str, unless: str
+    stage: str, step: str, given: Mapping[str, object], about: str, unless: str
 ) -> AbstractContextManager[None]:
-    if not stage or not pipeline() or (unless and keywords.get(unless)):
+    if not stage or not pipeline() or (unless and given.get(unless)):
         return nullcontext()  # a run by hand is not recorded
     from delivery.records import recorder
 
-    part = str(keywords.get(about) or "") if about else ""
+    part = str(given.get(about) or "") if about else ""
     return recorder.stage(stage, part=part, step=step)
 
 

@@ -5,11 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from invoke.context import Context
 from invoke.exceptions import Exit
 
 from delivery import console
-from delivery.tasks.decorator import task
+from delivery.tasks.decorator import load_declaration, task
 
 if TYPE_CHECKING:
     from delivery.deploy.comparison import Comparison
@@ -48,7 +47,6 @@ _REQUEST_HELP = {
     }
 )
 def deploy(
-    _context: Context,
     environment: str = "",
     platform: str = "",
     version: str = "",
@@ -70,13 +68,12 @@ def deploy(
     rolls it back.
     """
     from delivery.deploy import deploying, selection, target
-    from delivery.project import files
 
     options = target.parse_options(timeout, lock_timeout, rollback=rollback, soak=soak)
     request = selection.DeployRequest(
         environment, version, release, plan, context, signed=signed, yes=yes, override=override
     )
-    declaration = files.load_declaration()
+    declaration = load_declaration()
     if dry_run:
         from delivery.deploy import comparing
 
@@ -100,7 +97,6 @@ def deploy(
     }
 )
 def diff(
-    _context: Context,
     environment: str = "",
     to: str = "",
     version: str = "",
@@ -119,7 +115,7 @@ def diff(
     from delivery.project import files
 
     request = selection.DeployRequest(environment, version, release, plan, context, signed=signed)
-    declaration = files.load_declaration()
+    declaration = load_declaration()
     if to:
         comparison = comparing.compare_environments(declaration, request, to)
     else:
@@ -140,7 +136,7 @@ def _exit(comparison: Comparison) -> None:
 
 
 @task(help={"environment": _HELP["environment"], "context": _HELP["context"]})
-def drift(_context: Context, environment: str = "", context: str = "", json_: bool = False) -> None:
+def drift(environment: str = "", context: str = "", json_: bool = False) -> None:
     """Show how live objects differ from what was deployed, who changed them, and when.
 
     Exits with 3 if something differs. `inv deploy` sets back what was changed or deleted.
@@ -148,10 +144,9 @@ def drift(_context: Context, environment: str = "", context: str = "", json_: bo
     from dataclasses import asdict
 
     from delivery.deploy import drifting, selection
-    from delivery.project import files
 
     request = selection.DeployRequest(environment, context=context)
-    found = drifting.find_drift(files.load_declaration(), request)
+    found = drifting.find_drift(load_declaration(), request)
     if json_:
         console.data([asdict(each) for each in found])
     elif found:
@@ -162,7 +157,6 @@ def drift(_context: Context, environment: str = "", context: str = "", json_: bo
 
 @task(help=_REQUEST_HELP)
 def render(
-    _context: Context,
     environment: str = "",
     version: str = "",
     release: str = "",
@@ -175,11 +169,10 @@ def render(
     Only they go to stdout. Hooks, such as the chart's tests, come last. Secrets are in them.
     """
     from delivery.deploy import comparing, selection
-    from delivery.project import files
 
     request = selection.DeployRequest(environment, version, release, plan, context, signed=signed)
     with console.to_stderr():
-        manifest = comparing.render(files.load_declaration(), request).manifest
+        manifest = comparing.render(load_declaration(), request).manifest
     console.data(f"{manifest.objects}\n{manifest.hooks}")
 
 
@@ -190,7 +183,6 @@ def render(
     }
 )
 def rollback(
-    _context: Context,
     environment: str = "",
     revision: int = 0,
     context: str = "",
@@ -200,18 +192,16 @@ def rollback(
 ) -> None:
     """Return to an earlier revision of a deployment."""
     from delivery.deploy import reverting, selection, target
-    from delivery.project import files
 
     options = target.parse_options(timeout, lock_timeout)
     request = selection.DeployRequest(environment, context=context, yes=yes)
-    reverting.roll_back(files.load_declaration(), request, revision, options)
+    reverting.roll_back(load_declaration(), request, revision, options)
 
 
 @task(
     help={**_HELP, "data": "also remove the volume claims, and so Kafka's and the database's data"}
 )
 def undeploy(
-    _context: Context,
     environment: str = "",
     data: bool = False,
     context: str = "",
@@ -221,11 +211,10 @@ def undeploy(
 ) -> None:
     """Remove a deployment; its data stays."""
     from delivery.deploy import removal, selection, target
-    from delivery.project import files
 
     options = target.parse_options(timeout, lock_timeout)
     request = selection.DeployRequest(environment, context=context, yes=yes)
-    removal.remove(files.load_declaration(), request, options, data=data)
+    removal.remove(load_declaration(), request, options, data=data)
 
 
 @task(
@@ -240,7 +229,6 @@ def undeploy(
     },
 )
 def verify(
-    _context: Context,
     environment: str = "",
     plan: str = "",
     context: str = "",
@@ -253,10 +241,9 @@ def verify(
     If they fail for the revision of this clone's last deploy, rolls back to the previous revision.
     """
     from delivery.deploy import reverting, selection, target
-    from delivery.project import files
 
     options = target.parse_options(timeout, lock_timeout, rollback=rollback)
-    declaration = files.load_declaration()
+    declaration = load_declaration()
     environment = selection.environment_to_verify(declaration, environment, plan)
     verified = reverting.verify(declaration, environment, context, options)
     console.say(f"{verified}: verified")

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import shlex
 
-from invoke.context import Context
-
 from delivery import console
 from delivery.tasks.decorator import task
 
@@ -13,7 +11,7 @@ __all__ = ["down", "env", "status", "up"]
 
 
 @task(stage="prepare", step="engine.up")
-def up(_context: Context) -> None:
+def up() -> None:
     """Find a Docker engine, or start a private engine."""
     from delivery.host import engines
 
@@ -23,7 +21,7 @@ def up(_context: Context) -> None:
 
 
 @task()
-def down(_context: Context) -> None:
+def down() -> None:
     """Stop the private engine and its containers; its images and data stay.
 
     Other engines do not change.
@@ -36,7 +34,7 @@ def down(_context: Context) -> None:
 
 
 @task()
-def env(_context: Context, json_: bool = False) -> None:
+def env(json_: bool = False) -> None:
     """Print variables for the docker command line: eval "$(./run inv engine.env)".
 
     --json also has BUILD_CA, the CA bundle for builds.
@@ -53,7 +51,7 @@ def env(_context: Context, json_: bool = False) -> None:
 
 
 @task()
-def status(_context: Context, json_: bool = False) -> None:
+def status(json_: bool = False) -> None:
     """Show the engine that answers."""
     from delivery.host import docker_api, dockerd
 

@@ -3,22 +3,22 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from invoke.context import Context
-
 from delivery import console
 from delivery.errors import DeclarationError, did_you_mean
-from delivery.tasks.decorator import task
+from delivery.tasks.decorator import load_declaration, task
 
 if TYPE_CHECKING:
     from delivery.build.plan import Plan
     from delivery.project.declaration import Declaration
     from delivery.project.gitflow import Decision
     from delivery.registry.client import Registry
+    from delivery.registry.layers import Layer
+    from delivery.release.released import Release
 
 __all__ = ["build", "ensure", "plan", "push", "sizes"]
 
@@ -44,20 +44,17 @@ _FACTS: dict[str, Callable[[Decision, Declaration], str]] = {
         "say": f"print only a fact, without the registry: {', '.join(_FACTS)}",
     },
 )
-def plan(
-    _context: Context, branch: str = "", json_: bool = False, file: str = "", say: str = ""
-) -> None:
+def plan(branch: str = "", json_: bool = False, file: str = "", say: str = "") -> None:
     """Show what would be built, pushed, tagged and deployed; change nothing.
 
     Gitflow and Conventional Commits decide. Lists each problem of build and push with a hint, and
     has their exit code.
     """
     from delivery.build import planning
-    from delivery.project import files
     from delivery.registry import client
     from delivery.release import preflight, problems
 
-    declaration = files.load_declaration()
+    declaration = load_declaration()
     if say:
         _say(say, declaration, branch)
         return
@@ -92,7 +89,7 @@ def _show(planned: Plan) -> None:
 
 
 @task(stage="build", help={"plan": _PLAN_HELP})
-def build(_context: Context, plan: str = "") -> None:
+def build(plan: str = "") -> None:
     """Build what the registry lacks; push nothing.
 
     On a published branch, builds nothing that could not be pushed.
@@ -105,7 +102,7 @@ def build(_context: Context, plan: str = "") -> None:
 
 
 @task(stage="push", help={"plan": _PLAN_HELP})
-def push(_context: Context, plan: str = "") -> None:
+def push(plan: str = "") -> None:
     """Build what the registry lacks and publish: images, chart, version tags, release.
 
     On the candidate and release lines, vulnerabilities with a fix block it. Writes
@@ -139,11 +136,10 @@ def _say(fact: str, declaration: Declaration, branch: str) -> None:
 @functools.cache
 def _checked_plan() -> tuple[Declaration, Registry, Plan]:
     """The plan of this run, made once: `inv build push` pushes what it has built."""
-    from delivery.project import files
     from delivery.registry import client, local_registry
     from delivery.release import preflight, problems
 
-    declaration = files.load_declaration()
+    declaration = load_declaration()
     registry = client.find(declaration.registry.address)
     if registry is None:
         # A local registry is started, and maybe built, only for a plan without problems.
@@ -163,12 +159,9 @@ def _check_unchanged(file: str, planned: Plan) -> None:
 
 
 @task()
-def sizes(_context: Context, json_: bool = False) -> None:
+def sizes(json_: bool = False) -> None:
     """Show the sizes of this project's images and their layers."""
     from delivery.platform import lifecycle
-    from delivery.project import files
-    from delivery.registry.client import Registry
-    from delivery.registry.layers import read_sizes
 
     release = lifecycle.released()
     if release is None:
@@ -176,35 +169,41 @@ def sizes(_context: Context, json_: bool = False) -> None:
             "cannot show the sizes: nothing was built from this clone yet",
             hint="run `./run inv up`, which builds it",
         )
-    registry = Registry(files.load_declaration().registry.address)
-    images = {
+    images = _layers(release)
+    if json_:
+        console.data({name: [*map(asdict, layers)] for name, layers in images.items()})
+    else:
+        rows = [(name, *_size(layers)) for name, layers in images.items()]
+        console.table("sizes", ("image", "on disk", "gzip", "layers"), rows)
+
+
+def _layers(release: Release) -> dict[str, list[Layer]]:
+    """The layers of each image, by its name and, of an image for several, its platform."""
+    from delivery.registry.client import Registry
+    from delivery.registry.layers import read_sizes
+
+    registry = Registry(load_declaration().registry.address)
+    return {
         f"{name} {platform}".rstrip(): layers
         for name, image in release.images.items()
         for platform, layers in read_sizes(registry, image.repository, image.digest).items()
     }
-    if json_:
-        console.data({name: [asdict(layer) for layer in layers] for name, layers in images.items()})
-        return
-    rows = [
-        (
-            name,
-            f"{sum(layer.unpacked for layer in layers) / 1e6:.1f} MB",
-            f"{sum(layer.packed for layer in layers) / 1e6:.1f} MB",
-            " ".join(layer.digest[7:19] for layer in layers),
-        )
-        for name, layers in images.items()
-    ]
-    console.table("sizes", ("image", "on disk", "gzip", "layers"), rows)
+
+
+def _size(layers: Sequence[Layer]) -> tuple[str, str, str]:
+    """What layers take on disk and packed, and their digests."""
+    unpacked, packed = sum(each.unpacked for each in layers), sum(each.packed for each in layers)
+    digests = " ".join(layer.digest[7:19] for layer in layers)
+    return f"{unpacked / 1e6:.1f} MB", f"{packed / 1e6:.1f} MB", digests
 
 
 @task()
-def ensure(_context: Context) -> None:
+def ensure() -> None:
     """Get every image of the platform: pull, or build and push what is missing.
 
     Publishes no version. Writes .delivery/release.json, which `inv up` reads.
     """
     from delivery.host import engines
-    from delivery.project import files
     from delivery.release import releasing
 
-    releasing.ensure_images(engines.ensure(), files.load_declaration())
+    releasing.ensure_images(engines.ensure(), load_declaration())

@@ -4,11 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from invoke.context import Context
-
 from delivery import console
 from delivery.errors import DeclarationError
-from delivery.tasks.decorator import task
+from delivery.tasks.decorator import load_declaration, task
 
 if TYPE_CHECKING:
     from delivery.platform.overview import Status
@@ -23,16 +21,15 @@ _ENVIRONMENT_HELP = {
 
 
 @task(help={"monitoring": "also run Prometheus"})
-def up(_context: Context, monitoring: bool = False) -> None:
+def up(monitoring: bool = False) -> None:
     """Start the platform and check it.
 
     Starts an engine if none answers, gets upstream images, builds and pushes this project's, starts
     all services, sends an event through them. The ledger records a deployment to local.
     """
     from delivery.platform import startup
-    from delivery.project import files
 
-    startup.up(files.load_declaration(), monitoring=monitoring).say()
+    startup.up(load_declaration(), monitoring=monitoring).say()
 
 
 @task(
@@ -41,16 +38,15 @@ def up(_context: Context, monitoring: bool = False) -> None:
         "kubernetes": "deploy to the local cluster instead, by images built again",
     }
 )
-def dev(_context: Context, debug: str = "", kubernetes: bool = False) -> None:
+def dev(debug: str = "", kubernetes: bool = False) -> None:
     """Start the platform and serve each saved source file at once.
 
     Shows the apps' logs. A changed lock or Dockerfile builds the image again; a file that cannot be
     imported is shown, and the app serves on as it was. Ctrl-C: the apps run as built again.
     """
     from delivery.platform import dev
-    from delivery.project import files
 
-    declaration = files.load_declaration()
+    declaration = load_declaration()
     if not kubernetes:
         dev.develop(declaration, debug)
     elif debug:
@@ -70,7 +66,6 @@ def dev(_context: Context, debug: str = "", kubernetes: bool = False) -> None:
     }
 )
 def down(
-    _context: Context,
     volumes: bool = False,
     registry: bool = False,
     yes: bool = False,
@@ -80,22 +75,17 @@ def down(
     The local registry stays up while a local cluster pulls from it.
     """
     from delivery.platform import shutdown
-    from delivery.project import files
 
-    shutdown.down(files.load_declaration(), volumes=volumes, registry=registry, yes=yes)
+    shutdown.down(load_declaration(), volumes=volumes, registry=registry, yes=yes)
 
 
 @task(help=_ENVIRONMENT_HELP)
-def status(
-    _context: Context, environment: str = "", context: str = "", json_: bool = False
-) -> None:
+def status(environment: str = "", context: str = "", json_: bool = False) -> None:
     """Show the engine, the images, the platform and the reachable environments; or one of them.
 
     Fails if a service of the platform is down or behind, or a pod of the environment is not ready.
     """
-    from delivery.project import files
-
-    declaration = files.load_declaration()
+    declaration = load_declaration()
     if environment:
         _show_environment(declaration, environment, context, as_json=json_)
         return
@@ -147,7 +137,6 @@ def _show_platform(current: Status) -> None:
     iterable=["service"],
 )
 def logs(
-    _context: Context,
     service: list[str],
     environment: str = "",
     component: str = "",
@@ -156,9 +145,7 @@ def logs(
     tail: int = 50,
 ) -> None:
     """Show the logs of the platform's containers, or of an environment's pods."""
-    from delivery.project import files
-
-    declaration = files.load_declaration()
+    declaration = load_declaration()
     if environment:
         from delivery.deploy import environments, target
 
@@ -187,7 +174,6 @@ def logs(
     },
 )
 def open_(
-    _context: Context,
     environment: str = "local",
     component: str = "api-rest",
     context: str = "",
@@ -199,21 +185,19 @@ def open_(
     certificate.
     """
     from delivery.deploy import opening
-    from delivery.project import files
 
-    opening.open_component(files.load_declaration(), environment, context, component, port)
+    opening.open_component(load_declaration(), environment, context, component, port)
 
 
 @task()
-def doctor(_context: Context, json_: bool = False) -> None:
+def doctor(json_: bool = False) -> None:
     """Show what this machine has and lacks, each with what to do.
 
     Changes nothing. Fails if something keeps the platform from running.
     """
     from delivery.platform import doctor
-    from delivery.project import files
 
-    report = doctor.examine(files.load_declaration())
+    report = doctor.examine(load_declaration())
     if json_:
         console.data(report.to_json())
     else:

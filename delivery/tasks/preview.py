@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from invoke.context import Context
-
 from delivery import console
-from delivery.tasks.decorator import task
+from delivery.tasks.decorator import load_declaration, task
 
 __all__ = ["list_", "open_", "reap", "remove"]
 
@@ -17,12 +15,11 @@ _HELP = {
 
 
 @task(name="list", help={"context": _HELP["context"]})
-def list_(_context: Context, context: str = "") -> None:
+def list_(context: str = "") -> None:
     """Show the previews: branch, commit, expiry and pods of each."""
     from delivery.deploy import previews
-    from delivery.project import files
 
-    shown = previews.listed(files.load_declaration(), context)
+    shown = previews.listed(load_declaration(), context)
     columns = ("environment", "branch", "commit", "expires", "pods")
     console.table("previews", columns, [each.row() for each in shown])
 
@@ -37,7 +34,6 @@ def list_(_context: Context, context: str = "") -> None:
     },
 )
 def open_(
-    _context: Context,
     branch: str = "",
     component: str = "api-rest",
     context: str = "",
@@ -45,33 +41,28 @@ def open_(
 ) -> None:
     """Open a preview at a port of this machine, until Ctrl-C; as `inv open`."""
     from delivery.deploy import opening, target
-    from delivery.project import files
 
-    declaration = files.load_declaration()
+    declaration = load_declaration()
     name = target.preview_of(declaration, branch)
     opening.open_component(declaration, name, context, component, port)
 
 
 @task(help=_HELP)
-def remove(
-    _context: Context, branch: str = "", context: str = "", lock_timeout: str = "10m"
-) -> None:
+def remove(branch: str = "", context: str = "", lock_timeout: str = "10m") -> None:
     """Remove the preview of a branch with its namespace and data."""
     from delivery.deploy import previews, target
-    from delivery.project import files
 
     options = target.parse_options("10m", lock_timeout)
-    previews.remove(files.load_declaration(), branch, context, options)
+    previews.remove(load_declaration(), branch, context, options)
 
 
 @task(help={"context": _HELP["context"], "lock-timeout": _HELP["lock-timeout"]})
-def reap(_context: Context, context: str = "", lock_timeout: str = "10m") -> None:
+def reap(context: str = "", lock_timeout: str = "10m") -> None:
     """Remove the previews that have expired, or whose branch the remote `origin` has no more.
 
     A remote that does not answer removes nothing.
     """
     from delivery.deploy import previews, target
-    from delivery.project import files
 
     options = target.parse_options("10m", lock_timeout)
-    previews.reap(files.load_declaration(), context, options)
+    previews.reap(load_declaration(), context, options)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from invoke.context import Context
-
 from delivery import console
 from delivery.tasks.decorator import task
 
@@ -11,7 +9,7 @@ __all__ = ["program"]
 
 
 @task(help={"name": "a helper program, such as helm; an unknown name lists all"})
-def program(_context: Context, name: str, json_: bool = False) -> None:
+def program(name: str, json_: bool = False) -> None:
     """Find or install a helper program; --json prints its path."""
     from delivery.host import programs
 

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from invoke.context import Context
-
 from delivery import console
-from delivery.tasks.decorator import task
+from delivery.tasks.decorator import load_declaration, task
 from delivery.words import plural
 
 __all__ = ["deliver", "notify", "records", "waiting"]
@@ -25,7 +23,6 @@ _LOCK_SECONDS = 10.0  # for another process that delivers
     }
 )
 def records(
-    _context: Context,
     component: str = "",
     environment: str = "",
     since: str = "30d",
@@ -37,9 +34,8 @@ def records(
     They come from the ledger. docs/records.md defines each figure.
     """
     from delivery.dora import report
-    from delivery.project import files
 
-    summary = report.load(files.load_declaration(), component, environment, since)
+    summary = report.load(load_declaration(), component, environment, since)
     if csv:
         summary.write(Path(csv))
     if json_:
@@ -53,7 +49,7 @@ def records(
     step="records.deliver",
     help={"rejected": "also send events again that the ledger has rejected"},
 )
-def deliver(_context: Context, rejected: bool = False) -> None:
+def deliver(rejected: bool = False) -> None:
     """Deliver the events that wait in the outbox.
 
     An unavailable ledger is no error: its events stay in the outbox.
@@ -79,7 +75,7 @@ def deliver(_context: Context, rejected: bool = False) -> None:
 
 
 @task()
-def waiting(_context: Context, json_: bool = False) -> None:
+def waiting(json_: bool = False) -> None:
     """Show the events in the outbox, and those that the ledger has rejected."""
     from delivery.records import outbox, sending
 
@@ -103,7 +99,7 @@ def waiting(_context: Context, json_: bool = False) -> None:
 
 
 @task(help={"result": "Jenkins' result: SUCCESS, UNSTABLE, FAILURE, ABORTED or NOT_BUILT"})
-def notify(_context: Context, result: str) -> None:
+def notify(result: str) -> None:
     """Send a notification with the pipeline's result, then deliver the outbox.
 
     DELIVERY_WEBHOOK is a URL of Apprise (Slack, Teams, mail, …) or of a webhook. A failed

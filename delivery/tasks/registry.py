@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import UTC, datetime
-
-from invoke.context import Context
+from typing import TYPE_CHECKING
 
 from delivery import console
-from delivery.tasks.decorator import task
+from delivery.tasks.decorator import load_declaration, task
+
+if TYPE_CHECKING:
+    from delivery.retention.policy import PrunePlan
 
 __all__ = ["prune"]
 
@@ -24,7 +26,6 @@ __all__ = ["prune"]
     },
 )
 def prune(
-    _context: Context,
     yes: bool = False,
     dry_run: bool = False,
     without: Sequence[str] | None = None,
@@ -37,25 +38,19 @@ def prune(
     Keeps what environments run or may roll back to, the releases of --in-use, and everything that a
     kept release needs.
     """
-    from delivery import prompt
     from delivery.host import engines
-    from delivery.project import files
     from delivery.registry.client import Registry
     from delivery.retention import pruning
 
-    declaration = files.load_declaration()
+    declaration = load_declaration()
     registry = Registry(declaration.registry.address)
     uses = pruning.find_uses(declaration, without or (), in_use or ())
     plan = pruning.plan(declaration, registry, uses, datetime.now(UTC).date())
     if json_:
         console.data(plan.to_json())
     pruning.print_plan(plan, registry.address)
-    if dry_run or not (yes or prompt.is_interactive()):
-        reason = "" if dry_run else ": no terminal to confirm it; pass --yes"
-        console.say(f"nothing was removed{reason}")
+    if not _is_confirmed(plan, yes=yes, dry_run=dry_run):
         return
-    if plan.removed:
-        prompt.confirm("prune the registry", "prune", yes=yes)
     pruning.prune(registry, plan)
     if collect:
         pruning.collect_garbage(engines.ensure(), declaration)
@@ -63,3 +58,16 @@ def prune(
         console.say(
             "the registry frees the disk space later; --collect frees it in the local registry"
         )
+
+
+def _is_confirmed(plan: PrunePlan, *, yes: bool, dry_run: bool) -> bool:
+    """Whether to prune; without a terminal only --yes says so."""
+    from delivery import prompt
+
+    if dry_run or not (yes or prompt.is_interactive()):
+        reason = "" if dry_run else ": no terminal to confirm it; pass --yes"
+        console.say(f"nothing was removed{reason}")
+        return False
+    if plan.removed:
+        prompt.confirm("prune the registry", "prune", yes=yes)
+    return True

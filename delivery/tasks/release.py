@@ -4,10 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from invoke.context import Context
-
 from delivery import console
-from delivery.tasks.decorator import task
+from delivery.tasks.decorator import load_declaration, task
 
 __all__ = ["finish", "prepare"]
 
@@ -23,7 +21,6 @@ _HELP = {"yes": "do not ask", "dry-run": "only show what would be done"}
     },
 )
 def prepare(
-    _context: Context,
     subproject: Sequence[str] | None = None,
     yes: bool = False,
     dry_run: bool = False,
@@ -33,10 +30,9 @@ def prepare(
     Shows the changes first. Unchanged subprojects keep their versions.
     """
     from delivery import prompt
-    from delivery.project import files
     from delivery.release import preparing
 
-    declaration = files.load_declaration()
+    declaration = load_declaration()
     prepared = preparing.plan(declaration, subproject or ())
     console.table(
         "prepare", ("subproject", "last", "next", "why", "files that change"), prepared.rows()
@@ -59,7 +55,6 @@ def prepare(
     }
 )
 def finish(
-    _context: Context,
     push: str = "",
     yes: bool = False,
     dry_run: bool = False,
@@ -70,10 +65,9 @@ def finish(
     On main or master, once the registry has the release of these sources.
     """
     from delivery import prompt
-    from delivery.project import files
     from delivery.release import finishing
 
-    declaration = files.load_declaration()
+    declaration = load_declaration()
     remote = f"{push} ({finishing.remote_address(push)})" if push else ""
     tagging = finishing.plan(declaration, unpublished=unpublished)
     tagging.show(remote)

@@ -5,10 +5,8 @@ from __future__ import annotations
 import shlex
 from pathlib import Path
 
-from invoke.context import Context
-
 from delivery import console
-from delivery.tasks.decorator import task
+from delivery.tasks.decorator import load_declaration, task
 
 __all__ = ["split"]
 
@@ -19,15 +17,14 @@ __all__ = ["split"]
         "only": "a single subproject: base-image, apps or platform-chart",
     }
 )
-def split(_context: Context, to: str, only: str = "") -> None:
+def split(to: str, only: str = "") -> None:
     """Make a repository of each subproject, with its own history and tags.
 
     This clone does not change. A later split has the same commits and the new ones.
     """
-    from delivery.project import files
     from delivery.split import splitting
 
-    repositories = splitting.split(files.load_declaration(), Path(to).expanduser().resolve(), only)
+    repositories = splitting.split(load_declaration(), Path(to).expanduser().resolve(), only)
     console.say("push: git -C FOLDER push --all ADDRESS && git -C FOLDER push --tags ADDRESS")
     for repository in repositories:
         console.say(f"  {shlex.quote(str(repository))}")

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from invoke.context import Context
-
 from delivery import console
 from delivery.errors import ScanError
 from delivery.tasks.decorator import task
@@ -17,7 +15,7 @@ __all__ = ["secrets", "vulnerabilities"]
     step="scan.secrets",
     help={"history": "scan the commits of all branches and tags, not only of this branch"},
 )
-def secrets(_context: Context, history: bool = False, json_: bool = False) -> None:
+def secrets(history: bool = False, json_: bool = False) -> None:
     """Look for secrets in the files and in every commit.
 
     Writes .delivery/scan/secrets.json, without the secrets.
@@ -44,7 +42,7 @@ def secrets(_context: Context, history: bool = False, json_: bool = False) -> No
     unless="version",
     help={"version": "of a release; default: what is built from this clone"},
 )
-def vulnerabilities(_context: Context, version: str = "", json_: bool = False) -> None:
+def vulnerabilities(version: str = "", json_: bool = False) -> None:
     """Look for vulnerabilities in every image of a release, ours and upstream.
 
     Writes .delivery/scan/: vulnerabilities.json, vulnerabilities.sarif, the SBOM of each image. On

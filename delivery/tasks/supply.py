@@ -8,11 +8,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from invoke.context import Context
-
 from delivery import console
 from delivery.errors import DeclarationError, did_you_mean
-from delivery.tasks.decorator import task
+from delivery.tasks.decorator import load_declaration, task
 
 if TYPE_CHECKING:
     from delivery.registry.client import Registry
@@ -34,7 +32,6 @@ _VERSION = "of a release; default: the last release of this clone"
     }
 )
 def sbom(
-    _context: Context,
     image: str,
     version: str = "",
     platform: str = "",
@@ -48,7 +45,7 @@ def sbom(
     from delivery.release import attached_sboms
     from delivery.release.sbom import Image, parse, table_rows
 
-    known = _release("show an SBOM", _registry(), version).images
+    known = _release("show an SBOM", version).images
     if image not in known:
         raise DeclarationError(
             f"cannot show an SBOM: {image} is no image of this project",
@@ -85,7 +82,7 @@ def _of_platform(images: Mapping[str, Image], platform: str) -> Image:
 
 
 @task(help={"to": "the folder for the two files"})
-def keys(_context: Context, to: str) -> None:
+def keys(to: str) -> None:
     """Make a key pair for signatures.
 
     The password of the private key is COSIGN_PASSWORD, else it is asked for.
@@ -96,12 +93,11 @@ def keys(_context: Context, to: str) -> None:
 
 
 @task(help={"version": _VERSION})
-def sign(_context: Context, version: str = "") -> None:
+def sign(version: str = "") -> None:
     """Sign a release: its images with their provenance, its chart and its release.json.
 
     Does not check who built it, which `inv push` does.
     """
-    from delivery.project import files
     from delivery.release import attesting, cosign, signing
 
     if not cosign.signing_key():
@@ -109,19 +105,18 @@ def sign(_context: Context, version: str = "") -> None:
             f"cannot sign: {cosign.KEY} is not set",
             hint="set it to a private key or its file; see `./run inv signing.keys`",
         )
-    declaration, release = files.load_declaration(), _release("sign", _registry(), version)
+    declaration, release = load_declaration(), _release("sign", version)
     signing.sign(declaration, _references(release))
     attesting.renew(declaration, release.images.values())
 
 
 @task(help={"version": _VERSION})
-def verify(_context: Context, version: str = "", json_: bool = False) -> None:
+def verify(version: str = "", json_: bool = False) -> None:
     """Check the signatures and the provenance of a release with the keys in delivery.toml."""
-    from delivery.project import files
     from delivery.release import attesting, signing
 
-    release = _release("verify signatures", _registry(), version)
-    declaration, references = files.load_declaration(), _references(release)
+    release = _release("verify signatures", version)
+    declaration, references = load_declaration(), _references(release)
     signing.verify(declaration, references)
     attesting.verify(declaration, release.images.values())
     if json_:
@@ -129,16 +124,16 @@ def verify(_context: Context, version: str = "", json_: bool = False) -> None:
 
 
 def _registry() -> Registry:
-    from delivery.project import files
     from delivery.registry.client import Registry
 
-    return Registry(files.load_declaration().registry.address)
+    return Registry(load_declaration().registry.address)
 
 
-def _release(doing: str, registry: Registry, version: str) -> Release:
+def _release(doing: str, version: str) -> Release:
     from delivery.platform import lifecycle
     from delivery.release import catalog
 
+    registry = _registry()
     release = catalog.find(registry, version) if version else lifecycle.released()
     if release is None:
         reason, hint = "this clone has no release yet", "publish it by `./run inv push`"

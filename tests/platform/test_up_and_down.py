@@ -6,16 +6,20 @@ import json
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import pytest
-from invoke.context import Context
-from invoke.exceptions import Exit
 
 from delivery import prompt
 from delivery.deploy import freezing, inventory
 from delivery.deploy.selection import DeployRequest
-from delivery.errors import DeliveryError, FrozenError, PlatformError, SignatureError
+from delivery.errors import (
+    DeclarationError,
+    DeliveryError,
+    FrozenError,
+    PlatformError,
+    SignatureError,
+)
 from delivery.host import engines, upstreams
 from delivery.host.docker_api import Engine
 from delivery.platform import lifecycle, overview, startup
@@ -31,6 +35,7 @@ from delivery.release.released import Release, ReleasedPart
 from delivery.tasks import platform
 from tests.engines import fake_engine
 from tests.recorded import recorded
+from tests.tasks.running import run
 
 IMAGE = ReleasedPart("localhost:5001/api-rest", "k111111111", "sha256:" + "a" * 64)
 K1 = "0.1.0-dev.3+k111111"
@@ -341,7 +346,7 @@ def test_down_is_recorded_before_the_ledger_stops(
         container("async-worker", IMAGE, state="exited"),
     ]
     calls.known = {"api-rest": K1, "async-worker": K1, "platform-chart": "0.1.0"}
-    platform.down(cast("Any", Context()))
+    run(platform.down)
     assert at_down == [[(False,), ("api-rest", K1, "deploy", "removed")]]
     assert recorded("environment", "step") == [("local", "down")]
     assert removals == []
@@ -353,7 +358,7 @@ def test_down_records_nothing_without_a_ledger(
 ) -> None:
     calls.running = [] if case == "not running" else [container("api-rest", IMAGE)]
     calls.known = {} if case == "no answer" else {"api-rest": K1}
-    platform.down(cast("Any", Context()), volumes=case == "data removed", yes=True)
+    run(platform.down, volumes=case == "data removed", yes=True)
     assert removals[0] is (case == "data removed")
     assert recorded() == []
     assert capsys.readouterr().err == ""
@@ -362,15 +367,14 @@ def test_down_records_nothing_without_a_ledger(
 def test_data_is_removed_only_after_a_confirmation(
     removals: list[bool], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    platform.down(cast("Any", Context()))
+    run(platform.down)
     assert removals == [False]
-    with pytest.raises(Exit) as ended:
-        platform.down(cast("Any", Context()), volumes=True)
-    assert (ended.value.code, removals) == (2, [False])
-    printed = capsys.readouterr()
-    assert "the volumes sample_database, sample-registry" in printed.out
-    assert "--yes" in printed.err
-    platform.down(cast("Any", Context()), volumes=True, yes=True)
+    with pytest.raises(DeclarationError) as refused:
+        run(platform.down, volumes=True)
+    assert removals == [False]
+    assert "the volumes sample_database, sample-registry" in capsys.readouterr().out
+    assert "--yes" in refused.value.hint
+    run(platform.down, volumes=True, yes=True)
     assert removals == [False, True]
 
 
@@ -380,8 +384,8 @@ def test_the_projects_name_confirms_the_removal_at_a_terminal(
 ) -> None:
     monkeypatch.setattr(prompt, "is_interactive", lambda: True)
     monkeypatch.setattr("builtins.input", lambda _prompt: typed)
-    with suppress(Exit):
-        platform.down(cast("Any", Context()), volumes=True)
+    with suppress(DeclarationError):
+        run(platform.down, volumes=True)
     assert removals == removed
 
 
@@ -393,16 +397,14 @@ def test_status_prints_everything_and_fails_for_a_stopped_service(
         "an engine", (), (), (container("async-worker", IMAGE, state="exited", health=""),)
     )
     monkeypatch.setattr(overview, "load_status", lambda _declaration: down)
-    with pytest.raises(Exit) as caught:
-        platform.status(Context(), json_=json_)
-    assert caught.value.code == 7
-    printed = capsys.readouterr()
+    with pytest.raises(PlatformError, match="async-worker is exited"):
+        run(platform.status, json_=json_)
+    printed = capsys.readouterr().out
     if json_:
-        assert json.loads(printed.out)["problems"] == ["async-worker is exited"]
+        assert json.loads(printed)["problems"] == ["async-worker is exited"]
     else:
-        assert "engine: an engine" in printed.out
-        assert "async-worker" in printed.out
-    assert "cannot use all of the platform: async-worker is exited" in printed.err
+        assert "engine: an engine" in printed
+        assert "async-worker" in printed
 
 
 @pytest.mark.usefixtures("removals")
@@ -417,7 +419,7 @@ def test_down_names_the_clusters_that_use_the_registry(
         return users
 
     monkeypatch.setattr(lifecycle, "down", down)
-    platform.down(Context(), registry=True)
+    run(platform.down, registry=True)
     assert options == [{"volumes": False, "registry": True}]
     printed = " ".join(capsys.readouterr().out.split())
     note = "for sample: to stop it, `./run inv cluster.down`, then `./run inv down`; or at once"
@@ -430,7 +432,7 @@ def test_down_says_that_the_private_engine_is_shared(
 ) -> None:
     monkeypatch.setattr(lifecycle, "down", lambda *_, **_flags: [])
     monkeypatch.setattr(Engine, "is_private", True)
-    platform.down(Context())
+    run(platform.down)
     printed = capsys.readouterr().out
     assert "the private engine still runs, with the containers of all clones" in printed
 

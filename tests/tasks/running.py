@@ -10,7 +10,7 @@ __all__ = ["inv", "run"]
 
 def run(task: Any, **flags: Any) -> None:
     """Call a task's function with these flags; its errors are not caught."""
-    task.body.__wrapped__(None, **flags)
+    task.body.__wrapped__(**flags)
 
 
 def inv(namespace: Collection, *arguments: str) -> int:

@@ -14,9 +14,7 @@ from tests.tasks.running import run
 
 
 @pytest.fixture
-def runs(
-    monkeypatch: pytest.MonkeyPatch, declaration: Declaration
-) -> list[tuple[list[str], dict[str, str]]]:
+def runs(monkeypatch: pytest.MonkeyPatch) -> list[tuple[list[str], dict[str, str]]]:
     """The command lines that were run, each with its variables."""
     runs: list[tuple[list[str], dict[str, str]]] = []
 
@@ -27,7 +25,6 @@ def runs(
         on_line(f"{doing}\n")
 
     monkeypatch.setattr(process, "stream", stream)
-    monkeypatch.setattr(files, "load_declaration", lambda: declaration)
     return runs
 
 
@@ -35,18 +32,18 @@ def runs(
 def test_check_runs_the_sessions_of_a_part(
     runs: list[tuple[list[str], dict[str, str]]], part: str
 ) -> None:
-    checks.check.body(None, part)
+    run(checks.check, of=part)
     assert runs == [
         (
-            [sys.executable, "-m", "nox", "--tags", part],
+            [sys.executable, "-m", "nox", "-t", part],
             {"DELIVERY_REGISTRY": "localhost:5001", "DELIVERY_COVERAGE": "1"},
         )
     ]
 
 
 def test_a_report_is_a_session_of_its_own(runs: list[tuple[list[str], dict[str, str]]]) -> None:
-    checks.report.body(None, "coverage")
-    assert runs == [([sys.executable, "-m", "nox", "--session", "coverage"], {})]
+    run(checks.report, of="coverage")
+    assert runs == [([sys.executable, "-m", "nox", "-s", "coverage"], {})]
     with pytest.raises(DeclarationError, match="cannot report covrage: no such report") as caught:
         run(checks.report, of="covrage")
     assert caught.value.hint == "did you mean coverage? choose from coverage, sonar"
@@ -60,7 +57,7 @@ def test_check_never_uses_a_remote_registry(
     monkeypatch.setattr(
         files, "load_declaration", lambda: declaration.with_registry("registry.example.com/acme")
     )
-    checks.check.body(None, "apps")
+    run(checks.check, of="apps")
     assert runs[0][1]["DELIVERY_REGISTRY"] == "localhost:5001"
 
 

@@ -24,7 +24,7 @@ def run(
 ) -> int:
     monkeypatch.delenv("DELIVERY_TRACEBACK", raising=False)
 
-    def work(_context: object, of: str = "", say: str = "") -> None:
+    def work(of: str = "", say: str = "") -> None:
         """Work."""
         del of, say
         if error:
@@ -146,7 +146,7 @@ def test_the_list_has_every_task_with_help() -> None:
 def test_json_is_alone_on_stdout(
     arguments: tuple[str, ...], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    def work(_context: object, json_: bool = False) -> None:
+    def work(json_: bool = False) -> None:
         """Work."""
         console.say("… fetching")
         with console.step("install"):
@@ -177,7 +177,7 @@ def test_every_task_with_json_uses_console_data() -> None:
 
 
 # The work is done in other packages: a task reads its flags, calls a function and prints.
-LONGEST = 25
+LONGEST = 20
 
 
 def lines_of(body: ast.FunctionDef) -> int:

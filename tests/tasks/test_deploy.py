@@ -18,7 +18,6 @@ from delivery.deploy.target import Options
 from delivery.errors import DeclarationError
 from delivery.platform import startup
 from delivery.platform.startup import Running
-from delivery.project import files
 from delivery.project.declaration import Declaration
 from delivery.records.deployment import Contents
 from delivery.tasks import deploy
@@ -26,7 +25,7 @@ from tests.tasks.running import run
 
 
 @pytest.fixture(autouse=True)
-def calls(monkeypatch: pytest.MonkeyPatch, declaration: Declaration) -> list[tuple[object, ...]]:
+def calls(monkeypatch: pytest.MonkeyPatch) -> list[tuple[object, ...]]:
     """The calls of the tasks, without the declaration."""
     calls: list[tuple[object, ...]] = []
 
@@ -39,7 +38,6 @@ def calls(monkeypatch: pytest.MonkeyPatch, declaration: Declaration) -> list[tup
         calls.append(("docker", request))
         return Running.__new__(Running)
 
-    monkeypatch.setattr(files, "load_declaration", lambda: declaration)
     monkeypatch.setattr(prompt, "is_interactive", lambda: False)
     monkeypatch.setattr(deploying, "deploy", recorder("deploy"))
     monkeypatch.setattr(reverting, "roll_back", recorder("roll back"))

@@ -4,8 +4,6 @@ import json
 
 import pytest
 
-from delivery.project import files
-from delivery.project.declaration import Declaration
 from delivery.tasks import freezes
 from tests.deploy.test_freezing import ledger
 from tests.tasks.running import run
@@ -14,12 +12,7 @@ __all__ = ["ledger"]
 
 
 @pytest.mark.usefixtures("ledger")
-def test_a_freeze_is_set_shown_and_ended(
-    declaration: Declaration,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
-) -> None:
-    monkeypatch.setattr(files, "load_declaration", lambda: declaration)
+def test_a_freeze_is_set_shown_and_ended(capsys: pytest.CaptureFixture[str]) -> None:
     run(freezes.freezes)
     run(freezes.freeze, environment="staging", until="2999-12-26T08:00", reason="a move")
     run(freezes.freezes)

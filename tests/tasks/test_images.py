@@ -25,8 +25,7 @@ from tests.tasks.running import run
 
 
 @pytest.fixture(autouse=True)
-def _project(monkeypatch: pytest.MonkeyPatch, declaration: Declaration) -> None:
-    monkeypatch.setattr(files, "load_declaration", lambda: declaration)
+def _decision(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(
         gather,
         "load_decision",

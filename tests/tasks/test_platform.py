@@ -9,17 +9,10 @@ import pytest
 from delivery.deploy import environments, opening, target
 from delivery.deploy.environments import EnvironmentStatus
 from delivery.errors import DeclarationError, DeployError
-from delivery.project import files
-from delivery.project.declaration import Declaration
 from delivery.tasks import platform
 from tests.tasks.running import run
 
 STAGING = EnvironmentStatus("staging", "kind", 3, (("api-rest", "1.0.0"),), table="NAME READY")
-
-
-@pytest.fixture(autouse=True)
-def _declared(monkeypatch: pytest.MonkeyPatch, declaration: Declaration) -> None:
-    monkeypatch.setattr(files, "load_declaration", lambda: declaration)
 
 
 def test_status_shows_an_environment_and_fails_if_it_is_not_ready(

@@ -10,8 +10,6 @@ import pytest
 
 from delivery import console
 from delivery.errors import DeclarationError, PlatformError
-from delivery.project import files
-from delivery.project.declaration import Declaration
 from delivery.records import notification, outbox, sending
 from delivery.tasks import records
 from tests.registries import Answer, serving
@@ -21,10 +19,9 @@ NOW = datetime.now(UTC)
 
 
 @pytest.fixture(autouse=True)
-def _isolated(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, declaration: Declaration) -> None:
+def _isolated(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("DELIVERY_OUTBOX", str(tmp_path / "outbox"))
     monkeypatch.setenv("DELIVERY_LEDGER", "http://localhost:1")
-    monkeypatch.setattr(files, "load_declaration", lambda: declaration)
     monkeypatch.setattr(console.out, "width", 200)
 
 

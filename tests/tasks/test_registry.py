@@ -13,7 +13,6 @@ from invoke.program import Program
 from delivery import prompt
 from delivery.errors import DeclarationError
 from delivery.host import engines
-from delivery.project import files
 from delivery.project.declaration import Declaration
 from delivery.retention import pruning
 from delivery.retention.policy import PrunePlan, RegistryContents, StoredManifest, Use, Verdict
@@ -51,7 +50,6 @@ def done(monkeypatch: pytest.MonkeyPatch, declaration: Declaration) -> Done:
         verdicts = (Verdict(REMOVED, made.removes, "no release names it"),)
         return PrunePlan(contents, (), declaration.prune, date(2026, 11, 21), verdicts)
 
-    monkeypatch.setattr(files, "load_declaration", lambda: declaration)
     monkeypatch.setattr(pruning, "find_uses", find_uses)
     monkeypatch.setattr(pruning, "plan", plan)
     monkeypatch.setattr(pruning, "prune", lambda *_: made.calls.append("prune"))

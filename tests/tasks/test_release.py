@@ -9,7 +9,6 @@ from invoke.program import Program
 
 from delivery import prompt
 from delivery.errors import DeclarationError
-from delivery.project import files
 from delivery.project.declaration import Declaration
 from delivery.project.preparation import Preparation
 from delivery.release import finishing, preparing
@@ -37,7 +36,7 @@ class Done:
 
 
 @pytest.fixture
-def done(monkeypatch: pytest.MonkeyPatch, declaration: Declaration) -> Done:
+def done(monkeypatch: pytest.MonkeyPatch) -> Done:
     made = Done()
 
     def prepare(_declaration: Declaration, subprojects: Sequence[str]) -> Preparation:
@@ -48,7 +47,6 @@ def done(monkeypatch: pytest.MonkeyPatch, declaration: Declaration) -> Done:
         made.unpublished = unpublished
         return made.finish
 
-    monkeypatch.setattr(files, "load_declaration", lambda: declaration)
     monkeypatch.setattr(preparing, "plan", prepare)
     monkeypatch.setattr(preparing, "write", lambda prepared: made.calls.append(prepared.subject))
     monkeypatch.setattr(finishing, "plan", finish)

@@ -4,7 +4,6 @@ from pathlib import Path
 
 import pytest
 
-from delivery.project import files
 from delivery.project.declaration import Declaration
 from delivery.split import splitting
 from delivery.tasks import repos
@@ -12,10 +11,7 @@ from tests.tasks.running import run
 
 
 def test_a_relative_folder_is_below_the_current_one_and_is_printed_for_a_shell(
-    monkeypatch: pytest.MonkeyPatch,
-    declaration: Declaration,
-    tmp_path: Path,
-    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     calls: list[tuple[Path, str]] = []
 
@@ -24,7 +20,6 @@ def test_a_relative_folder_is_below_the_current_one_and_is_printed_for_a_shell(
         return [to / "apps"]
 
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(files, "load_declaration", lambda: declaration)
     monkeypatch.setattr(splitting, "split", split)
     run(repos.split, to="gone/../the new", only="apps")
     assert calls == [(tmp_path / "the new", "apps")]

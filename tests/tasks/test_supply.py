@@ -11,7 +11,6 @@ from invoke.collection import Collection
 
 from delivery import machine
 from delivery.platform import lifecycle
-from delivery.project import files
 from delivery.project.declaration import Declaration
 from delivery.registry import oci_layout
 from delivery.registry.client import Registry
@@ -39,11 +38,10 @@ CATALOG = {
 
 
 @pytest.fixture
-def released(monkeypatch: pytest.MonkeyPatch, declaration: Declaration) -> list[Release | None]:
+def released(monkeypatch: pytest.MonkeyPatch) -> list[Release | None]:
     """The releases of this clone; the last one counts."""
     last: list[Release | None] = [RELEASE]
     monkeypatch.setattr(lifecycle, "released", lambda: last[-1])
-    monkeypatch.setattr(files, "load_declaration", lambda: declaration)
     monkeypatch.setattr(catalog, "find", lambda _registry, version: CATALOG.get(version))
     monkeypatch.setattr(catalog, "versions", lambda _registry: ["2.0.0", "1.0.0"])
     monkeypatch.setattr(
