@@ -10,7 +10,8 @@ ASKS = {"automountServiceAccountToken": True, "rules": RULES}
 
 def test_each_component_has_an_account_of_its_own_without_a_token() -> None:
     documents = render()
-    for name in ("platform-api-rest", "platform-async-worker"):
+    for component in ("api-rest", "async-worker", "kafka", "database"):
+        name = f"platform-{component}"
         assert find(documents, "ServiceAccount", name)["automountServiceAccountToken"] is False
         assert pod(documents, name)["serviceAccountName"] == name
 

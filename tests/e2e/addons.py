@@ -6,9 +6,7 @@ minutes.
 
 from __future__ import annotations
 
-import os
 import shutil
-import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -72,14 +70,4 @@ def _push(platform: Platform, addon: Addon, folder: Path) -> str:
         go_module.install(addon.module, folder, lambda _: None)
     (folder / addon.program).rename(folder / "program")
     shutil.copy2(_FOLDER / "Dockerfile", folder)
-    image = f"localhost:5001/delivery-e2e-{addon.name}"
-    for arguments in (
-        ["build", "--quiet", "--provenance=false", "--tag", image, str(folder)],
-        ["push", "--quiet", image],
-    ):
-        environment = {**os.environ, **platform.checkout.environment}
-        done = subprocess.run(
-            ["docker", *arguments], capture_output=True, text=True, check=False, env=environment
-        )
-        assert done.returncode == 0, done.stderr
-    return image
+    return platform.push(addon.name, folder)

@@ -8,7 +8,7 @@ import os
 import subprocess
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -142,6 +142,17 @@ class Cluster:
     def revisions(self) -> list[dict[str, Any]]:
         """The revisions of `helm history`."""
         return list(json.loads(self.helm("history", self.release, "--output", "json")))
+
+    @contextmanager
+    def elsewhere(self, namespace: str, release: str) -> Iterator[Cluster]:
+        """Another release's new namespace, which admits restricted pods only; deleted later."""
+        labels = {"pod-security.kubernetes.io/enforce": "restricted"}
+        metadata = {"name": namespace, "labels": labels}
+        self.apply({"apiVersion": "v1", "kind": "Namespace", "metadata": metadata})
+        try:
+            yield replace(self, namespace=namespace, release=release)
+        finally:
+            self.kubectl("delete", "namespace", namespace, "--wait=false")
 
     @contextmanager
     def cordoned(self, node: str) -> Iterator[None]:

@@ -34,7 +34,6 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         action="store_true",
         help="keep the cluster and the platform for the next run",
     )
-    group.addoption("--previous", help="the Git revision of the chart to upgrade from")
     group.addoption("--load", type=float, help="requests a second (50); fewer on a busy machine")
 
 
@@ -120,20 +119,18 @@ def platform(pytestconfig: pytest.Config, checkout: Checkout, say: Say) -> Platf
     cluster = Cluster(
         checkout.kubeconfig, "platform", programs=tools, environment=checkout.environment
     )
-    seconds: dict[str, float] = {}
     outputs: dict[str, str] = {}
     say("inv cluster.up compiles the node image first if it is missing: 8 to 30 min")
     for name, task in (("cluster", ["cluster.up"]), ("deploy", DEPLOY)):
         since = time.monotonic()
         outputs[name] = output_of(checkout.inv(*task))
-        seconds[name] = time.monotonic() - since
-        say(f"inv {' '.join(task)}: {seconds[name]:.0f} s")
+        say(f"inv {' '.join(task)}: {time.monotonic() - since:.0f} s")
         if name == "cluster":
             restart_at_once(cluster)
     if not keep:
         raise_limits(values)
         output_of(checkout.inv(*DEPLOY))
-    return Platform(cluster, checkout, seconds, outputs)
+    return Platform(cluster, checkout, outputs)
 
 
 def restart_at_once(cluster: Cluster) -> None:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import base64
+import json
 import os
 import re
 import shutil
 import subprocess
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -81,6 +83,14 @@ class Checkout:
             check=False,
         )
 
+    def docker(self, *arguments: str) -> str:
+        """Run docker on the engine of the cluster; return the output."""
+        argv = ["docker", *arguments]
+        environment = dict(self.environment)
+        done = subprocess.run(argv, capture_output=True, text=True, check=False, env=environment)
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
 
 def copy_checkout(folder: Path, environment: Mapping[str, str]) -> Checkout:
     """Copy the project's files, tracked or not ignored, and declare another cluster."""
@@ -129,8 +139,7 @@ class Platform:
 
     cluster: Cluster
     checkout: Checkout
-    # How long each task took.
-    seconds: Mapping[str, float]
+    # What each task printed.
     outputs: Mapping[str, str]
 
     @property
@@ -181,6 +190,25 @@ class Platform:
             "150s",
             *options,
         )
+
+    def push(self, name: str, folder: Path, *options: str) -> str:
+        """Build an image and push it where the nodes pull; return its reference by digest."""
+        tag = f"localhost:5001/delivery-e2e-{name}"
+        docker = self.checkout.docker
+        docker("build", "--quiet", "--provenance=false", *options, "--tag", tag, str(folder))
+        docker("push", "--quiet", tag)
+        digests = json.loads(docker("image", "inspect", "--format={{json .RepoDigests}}", tag))
+        return str(next(digest for digest in digests if digest.startswith(f"{tag}@")))
+
+    @contextmanager
+    def changed_by_hand(self, label: str) -> Iterator[None]:
+        """Change a label of the API's Service while the body runs."""
+        argv = ("label", "--overwrite", f"service/{self.name(API)}")
+        self.cluster.kubectl(*argv, f"{label}=by-hand")
+        try:
+            yield
+        finally:
+            self.cluster.kubectl(*argv, f"{label}={self.cluster.release}")
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from dataclasses import replace
 
 import pytest
 
@@ -17,8 +16,6 @@ from tests.e2e.traffic import client_pod
 
 pytestmark = [pytest.mark.engine, pytest.mark.cluster, pytest.mark.compiled]
 
-NAMESPACE = "comments"
-LABELS = {"pod-security.kubernetes.io/enforce": "restricted"}
 # Answers each request after a little work.
 APP = """
 from hashlib import sha256
@@ -62,18 +59,17 @@ VALUES = {
 @pytest.fixture(scope="module")
 def comments(platform: Platform, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
     """The example with an app of the API's image."""
-    cluster = replace(platform.cluster, namespace=NAMESPACE, release="comments")
-    namespace = {"name": NAMESPACE, "labels": LABELS}
-    cluster.apply({"apiVersion": "v1", "kind": "Namespace", "metadata": namespace})
     chart = platform.checkout.folder / "platform-chart"
     repository, _, digest = platform.image(API).partition("@")
     values = VALUES | {"components.api.image": {"repository": repository, "digest": digest}}
     options = [f"--set-json={path}={json.dumps(value)}" for path, value in values.items()]
     file = process.csv_line(chart / "examples" / "comments.yaml")
-    with installed(platform, METRICS_SERVER, tmp_path_factory.mktemp("metrics-server")):
+    with (
+        platform.cluster.elsewhere("comments", "comments") as cluster,
+        installed(platform, METRICS_SERVER, tmp_path_factory.mktemp("metrics-server")),
+    ):
         cluster.helm("install", "comments", str(chart), f"--values={file}", *options, "--wait")
         yield cluster
-        cluster.kubectl("delete", "namespace", NAMESPACE, "--wait=false")
 
 
 def ready(cluster: Cluster) -> int:

@@ -1,7 +1,7 @@
 """The published chart, by plain Helm as its README says: an upgrade under load, other nodes.
 
 The upgrade starts from the last published chart: that of the newest version tag or, without one,
-that before the last 20 changes; `--previous REVISION` names another.
+that before the last 20 changes.
 """
 
 from __future__ import annotations
@@ -61,14 +61,13 @@ def git(*arguments: str) -> bytes:
 
 
 @pytest.fixture
-def previous(pytestconfig: pytest.Config, tmp_path: Path) -> Path:
+def previous(tmp_path: Path) -> Path:
     """The folder of the last published chart."""
     newest = "--sort=-version:refname"
-    revision = pytestconfig.getoption("previous", default=None)
     tags = git("tag", "--list", "platform-chart-v*", newest).decode().split()
     recent = ["rev-list", "--max-count=20", "HEAD", "--", "platform-chart/templates"]
     earlier = f"{git(*recent).decode().split()[-1]}~1"
-    packed = git("archive", revision or (tags[0] if tags else earlier), "platform-chart")
+    packed = git("archive", tags[0] if tags else earlier, "platform-chart")
     with tarfile.open(fileobj=io.BytesIO(packed)) as archive:
         archive.extractall(tmp_path, filter="data")
     raise_limits(tmp_path / "platform-chart" / VALUES)
@@ -164,8 +163,7 @@ def test_an_upgrade_from_an_earlier_chart_fails_no_request_and_keeps_all_data(
     cluster.settle()
     backends = {cluster.pod(name).uid for name in (KAFKA, DATABASE)}
 
-    run = f"upgrade-{uuid.uuid4().hex[:8]}"
-    with traffic(platform, authority, "upgrade", "--run", run, "--rate", RATE) as running:
+    with traffic(platform, authority, "upgrade", "--rate", RATE) as running:
         with running.phase("upgrade"):
             published.upgrade(VALUES)
             cluster.settle()
@@ -176,7 +174,7 @@ def test_an_upgrade_from_an_earlier_chart_fails_no_request_and_keeps_all_data(
     interrupted = "upgrade" if restarted else ""
     failed = failures(recording, running.phases)
     assert [str(failure) for failure in failed if failure.phase != interrupted] == []
-    verdict = compare(cluster, recording, run)
+    verdict = compare(cluster, recording, running.run)
     assert verdict.findings == (), verdict.describe()
     cluster.helm("test", cluster.release, "--timeout=120s", timeout=150)
 
@@ -184,13 +182,10 @@ def test_an_upgrade_from_an_earlier_chart_fails_no_request_and_keeps_all_data(
 @pytest.fixture
 def elsewhere(platform: Platform) -> Iterator[Cluster]:
     """A namespace of its own, without pods: they would cost time and prove nothing here."""
-    cluster = platform.cluster
     name = f"gitops-{uuid.uuid4().hex[:8]}"
-    cluster.kubectl("create", "namespace", name)
-    elsewhere = replace(cluster, namespace=name)
-    elsewhere.kubectl("create", "quota", "no-pods", "--hard=pods=0")
-    yield elsewhere
-    cluster.kubectl("delete", "namespace", name, "--wait=false")
+    with platform.cluster.elsewhere(name, platform.cluster.release) as elsewhere:
+        elsewhere.kubectl("create", "quota", "no-pods", "--hard=pods=0")
+        yield elsewhere
 
 
 def secret(name: str, data: dict[str, str]) -> dict[str, Any]:

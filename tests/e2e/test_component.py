@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import json
-import subprocess
 from collections.abc import Iterator
-from dataclasses import replace
 
 import pytest
 
@@ -15,9 +13,6 @@ from tests.e2e.platform import API, DATABASE, Platform
 
 pytestmark = [pytest.mark.engine, pytest.mark.cluster]
 
-IMAGE = "localhost:5001/delivery-e2e-notes"
-NAMESPACE = "notes"
-LABELS = {"pod-security.kubernetes.io/enforce": "restricted"}
 STORE = """
 import json, urllib.request
 data = json.dumps({"text": "bought milk"}).encode()
@@ -35,52 +30,28 @@ def image(platform: Platform) -> str:
     """The example's app by digest, built on the API's image and pushed."""
     folder = platform.checkout.folder / "platform-chart" / "tests" / "apps" / "notes"
     base = f"BASE_IMAGE={platform.image(API)}"
-    docker(
-        platform,
-        "build",
-        "--quiet",
-        "--provenance=false",
-        "--build-arg",
-        base,
-        "--tag",
-        IMAGE,
-        str(folder),
-    )
-    docker(platform, "push", "--quiet", IMAGE)
-    digests = docker(platform, "image", "inspect", "--format", "{{json .RepoDigests}}", IMAGE)
-    return str(next(name for name in json.loads(digests) if name.startswith(f"{IMAGE}@")))
+    return platform.push("notes", folder, "--build-arg", base)
 
 
 @pytest.fixture(scope="module")
 def notes(platform: Platform, image: str) -> Iterator[Cluster]:
     """The example, installed as its comment says, in a namespace that enforces restricted."""
-    cluster = replace(platform.cluster, namespace=NAMESPACE, release="notes")
-    cluster.apply(
-        {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": NAMESPACE, "labels": LABELS}}
-    )
     literals = {"DB_DATABASE": "notes", "DB_USERNAME": "notes", "DB_PASSWORD": "not-a-secret"}
-    cluster.apply(
-        {
-            "apiVersion": "v1",
-            "kind": "Secret",
-            "metadata": {"name": "notes-database"},
-            "stringData": literals,
-        }
-    )
+    secret = {
+        "apiVersion": "v1",
+        "kind": "Secret",
+        "metadata": {"name": "notes-database"},
+        "stringData": literals,
+    }
     chart = platform.checkout.folder / "platform-chart"
     names = {"components.app.image": image, "components.mysql.image": database_image(platform)}
     values = [part for path, name in names.items() for part in image_values(path, name)]
-    cluster.helm(
-        *(
-            "install",
-            "notes",
-            str(chart),
-            f"--values={process.csv_line(chart / 'examples' / 'notes-mysql.yaml')}",
-        ),
-        *("--wait", "--timeout", "150s", *values),
-    )
-    yield cluster
-    cluster.kubectl("delete", "namespace", NAMESPACE, "--wait=false")
+    file = process.csv_line(chart / "examples" / "notes-mysql.yaml")
+    install = ("install", "notes", str(chart), f"--values={file}", "--wait", "--timeout", "150s")
+    with platform.cluster.elsewhere("notes", "notes") as cluster:
+        cluster.apply(secret)
+        cluster.helm(*install, *values)
+        yield cluster
 
 
 def test_the_app_stores_notes_in_its_database(notes: Cluster) -> None:
@@ -111,15 +82,3 @@ def image_values(path: str, image: str) -> list[str]:
     """Helm's options for an image by digest."""
     repository, _, digest = image.partition("@")
     return ["--set", f"{path}.repository={repository}", "--set", f"{path}.digest={digest}"]
-
-
-def docker(platform: Platform, *arguments: str) -> str:
-    done = subprocess.run(
-        ["docker", *arguments],
-        capture_output=True,
-        text=True,
-        check=False,
-        env=dict(platform.checkout.environment),
-    )
-    assert done.returncode == 0, done.stderr
-    return done.stdout

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-import uuid
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -19,7 +18,6 @@ from tests.load.recording import Recording, summarise, table
 
 pytestmark = [pytest.mark.engine, pytest.mark.cluster]
 
-RUN = f"crash-{uuid.uuid4().hex[:8]}"
 RATE = 20
 CONCURRENCY = 32
 REST_SECONDS = 2
@@ -68,11 +66,11 @@ def result(platform: Platform, authority: Authority, say: Say) -> Result:
     """All crashes under one load."""
     cluster = platform.cluster
     cluster.settle()
-    options = ["--run", RUN, "--rate", str(RATE), "--concurrency", str(CONCURRENCY)]
+    options = ["--rate", str(RATE), "--concurrency", str(CONCURRENCY)]
     options += ["--insist", "--only-posts", "--slow-every", "0"]
     with traffic(platform, authority, "crash", *options) as running:
         time.sleep(REST_SECONDS)
-        before = [row["id"] for row in rows(cluster, RUN)]
+        before = [row["id"] for row in rows(cluster, running.run)]
         for name, crash in CRASHES.items():
             with running.phase(name):
                 crash(platform)
@@ -82,9 +80,9 @@ def result(platform: Platform, authority: Authority, say: Say) -> Result:
             say(f"{name}: all ready again after {phase.until - phase.since - REST_SECONDS:.0f} s")
         recording = running.finish()
     say(table(summarise(recording, running.phases)))
-    verdict = compare(cluster, recording, RUN)
+    verdict = compare(cluster, recording, running.run)
     say(verdict.describe())
-    after = [row["id"] for row in rows(cluster, RUN)]
+    after = [row["id"] for row in rows(cluster, running.run)]
     return Result(recording, verdict, before, after, sum(cluster.pod(WORKER).restarts.values()))
 
 

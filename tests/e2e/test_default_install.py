@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 import time
-import uuid
 
 import pytest
 
@@ -27,13 +26,12 @@ def test_no_request_fails_and_every_event_is_stored_once(
 ) -> None:
     platform.upgrade(files=[ROOT / "platform-chart" / "values-local.yaml"])
     platform.cluster.settle()
-    run = f"default-{uuid.uuid4().hex[:8]}"
-    options = ("--run", run, "--rate", str(rate), "--slow-every", "0")
+    options = ("--rate", str(rate), "--slow-every", "0")
     with traffic(platform, authority, "default-load", *options) as running:
         with running.phase("default install"):
             time.sleep(SECONDS)
         recording = running.finish()
     say(table(summarise(recording, running.phases)))
     assert [str(failure) for failure in failures(recording, running.phases)] == []
-    verdict = compare(platform.cluster, recording, run)
+    verdict = compare(platform.cluster, recording, running.run)
     assert verdict.findings == (), verdict.describe()

@@ -51,14 +51,11 @@ def test_nothing_differs_after_a_deploy_and_a_change_by_hand_does(platform: Plat
     inv, cluster = platform.checkout.inv, platform.cluster
     revisions = cluster.revisions()
     assert "none differs" in output_of(inv("diff", *ENVIRONMENT))
-    service, label = f"service/{platform.name(API)}", "app.kubernetes.io/part-of"
-    cluster.kubectl("label", "--overwrite", service, f"{label}=by-hand")
-    try:
+    label = "app.kubernetes.io/part-of"
+    with platform.changed_by_hand(label):
         found = inv("deploy", *ENVIRONMENT, "--dry-run")
-        assert f"-    {label}: by-hand" in found.stdout
-        assert found.returncode == CHANGED
-    finally:
-        cluster.kubectl("label", "--overwrite", service, f"{label}={cluster.release}")
+    assert f"-    {label}: by-hand" in found.stdout
+    assert found.returncode == CHANGED
     assert cluster.revisions() == revisions
 
 

@@ -15,7 +15,6 @@ from tests.e2e.platform import API, DEPLOY, Checkout, Platform, output_of
 pytestmark = [pytest.mark.engine, pytest.mark.cluster]
 
 ENVIRONMENT = ["--environment", "local"]
-LABEL = "app.kubernetes.io/part-of"
 FROZEN = 11
 DRIFTED = "differs from what was deployed"
 
@@ -81,22 +80,18 @@ def report(platform: Platform) -> None:
 def test_the_job_reports_a_change_by_hand_to_the_ledger_until_it_is_mended(
     platform: Platform, informed: Checkout
 ) -> None:
-    cluster, service = platform.cluster, f"service/{platform.name(API)}"
     address = informed.environment["DELIVERY_LEDGER"]
 
     def shows(path: str, text: str) -> bool:
         return text in requests.get(f"{address}{path}", timeout=10).text
 
     assert not shows("/", DRIFTED)
-    cluster.kubectl("label", "--overwrite", service, f"{LABEL}=by-hand")
-    try:
+    with platform.changed_by_hand("app.kubernetes.io/part-of"):
         report(platform)
         wait_for("the page to show drift", lambda: shows("/", DRIFTED))
         assert shows("/", f"Service/{platform.name(API)}")
         assert shows("/", "kubectl-label")
         metric = 'api_rest_drifted_fields{environment="local"} 1'
         wait_for("the metric of drift", lambda: shows("/metrics", metric))
-    finally:
-        cluster.kubectl("label", "--overwrite", service, f"{LABEL}={cluster.release}")
     report(platform)
     wait_for("the page to show none", lambda: not shows("/", DRIFTED))

@@ -3,22 +3,15 @@
 from __future__ import annotations
 
 import json
-import re
 
 import pytest
 
-from tests.e2e.conftest import Say
 from tests.e2e.platform import API, WORKER, Platform
 
 pytestmark = [pytest.mark.engine, pytest.mark.cluster]
 
 
-def test_two_commands_make_a_cluster_and_a_tested_platform(platform: Platform, say: Say) -> None:
-    say("from no cluster to helm test green")
-    for name, output in platform.outputs.items():
-        say(f"{name}: {platform.seconds[name]:.0f} s, of which")
-        for line in re.findall(r"^✓ (.*)$", output, re.MULTILINE):
-            say(f"    {line}")
+def test_two_commands_make_a_cluster_and_a_tested_platform(platform: Platform) -> None:
     assert (
         "✓ helm test: " in platform.outputs["deploy"]
         or "compare: nothing to do" in platform.outputs["deploy"]

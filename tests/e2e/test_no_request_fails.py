@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import json
 import time
-import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -219,15 +218,13 @@ def run_at(rate: float, setting: Setting, *, may_end: bool) -> Result | None:
     platform.cluster.settle()
     watched: list[Watched] = []
     rotated: list[str] = []
-    # A kept platform has the keys of earlier runs: each run has its own.
-    run = f"load-{uuid.uuid4().hex[:8]}"
     changes: dict[str, Callable[[], None]] = {
         **{name: partial(change, platform) for name, change in CHANGES.items()},
         "autoscaler": lambda: watched.append(autoscale(platform)),
         "scale in": lambda: scale_in(platform),
         "certificate rotation": lambda: rotated.append(rotate(setting)),
     }
-    options = ("--run", run, "--rate", str(rate), "--slow-every", str(SLOW_EVERY))
+    options = ("--rate", str(rate), "--slow-every", str(SLOW_EVERY))
     with traffic(platform, setting.authority, "load", *options) as running:
         for name, change in changes.items():
             with running.phase(name):
@@ -244,23 +241,11 @@ def run_at(rate: float, setting: Setting, *, may_end: bool) -> Result | None:
     say(f"the generator used {recording.cpu:.0f} s of CPU and was {late:.0f} ms late at most")
     for failure in failures(recording, running.phases)[:20]:
         say(str(failure))
-    return Result(run, rate, recording, running.phases, summaries, rotated[0], watched[0])
+    return Result(running.run, rate, recording, running.phases, summaries, rotated[0], watched[0])
 
 
-def test_the_generator_itself_did_not_fail(result: Result) -> None:
-    failed = failures(result.recording, result.phases)
-    own = [str(failure) for failure in failed if failure.fault == "generator"]
-    assert own == [], "this run says nothing: the machine is too busy for the generator"
-
-
-@pytest.mark.parametrize("phase", PHASES)
-def test_no_request_fails_during(result: Result, phase: str) -> None:
-    failed = failures(result.recording, result.phases)
-    assert [str(failure) for failure in failed if failure.phase == phase] == []
-
-
-def test_no_request_fails_at_all(result: Result) -> None:
-    """Neither in a phase nor between two."""
+def test_no_request_fails(result: Result) -> None:
+    """Neither in a phase nor between two; by a fault of the generator a run says nothing."""
     assert [str(failure) for failure in failures(result.recording, result.phases)] == []
 
 

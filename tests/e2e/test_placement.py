@@ -8,7 +8,6 @@ from contextlib import contextmanager
 import pytest
 
 from tests.e2e.cluster import CAPACITY, Pod, wait_for
-from tests.e2e.conftest import Say
 from tests.e2e.platform import API, WORKER, Platform
 
 pytestmark = [pytest.mark.engine, pytest.mark.cluster]
@@ -19,29 +18,24 @@ def _settled(platform: Platform) -> None:
     platform.cluster.settle()
 
 
-def test_the_api_uses_the_spot_node_and_spreads(platform: Platform, say: Say) -> None:
+def test_the_api_uses_the_spot_node_and_spreads(platform: Platform) -> None:
     cluster = platform.cluster
-    say(cluster.table())
     (spot,) = cluster.nodes("spot")
     nodes = [pod.node for pod in cluster.pods(API)]
     assert spot in nodes
     assert len(set(nodes)) == len(nodes) == 2
 
 
-def test_the_api_leaves_a_cordoned_spot_node_and_returns_later(
-    platform: Platform, say: Say
-) -> None:
+def test_the_api_leaves_a_cordoned_spot_node_and_returns_later(platform: Platform) -> None:
     cluster = platform.cluster
     (spot,) = cluster.nodes("spot")
     with cluster.cordoned(spot):
         remove(platform, [pod for pod in cluster.pods(API) if pod.node == spot])
-        say(f"spot cordoned\n{cluster.table()}")
         pods = cluster.pods(API)
         assert len(pods) == 2
         assert spot not in {pod.node for pod in pods}
     # Two nodes have no pod of the API, spot and another: the preference decides.
     remove(platform, cluster.pods(API)[:1])
-    say(f"spot back\n{cluster.table()}")
     assert spot in {pod.node for pod in cluster.pods(API)}
 
 
@@ -50,7 +44,7 @@ def test_the_worker_runs_on_demand_only(platform: Platform) -> None:
 
 
 def test_without_an_ondemand_node_the_worker_is_pending_and_the_notes_have_the_remedy(
-    platform: Platform, say: Say
+    platform: Platform,
 ) -> None:
     cluster = platform.cluster
     (node,) = cluster.nodes("ondemand")
@@ -62,7 +56,6 @@ def test_without_an_ondemand_node_the_worker_is_pending_and_the_notes_have_the_r
             lambda: "FailedScheduling" in events(platform, waiting),
             seconds=60,
         )
-        say(f"no ondemand node\n{cluster.table()}\n{events(platform, waiting)}")
         assert cluster.pod(WORKER).phase == "Pending"
         chart = str(platform.checkout.folder / "platform-chart")
         output = cluster.helm(

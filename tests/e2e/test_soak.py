@@ -6,9 +6,7 @@ import re
 import signal
 import subprocess
 import sys
-import uuid
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -16,7 +14,7 @@ import pytest
 from tests.e2e.cluster import wait_for
 from tests.e2e.conftest import Say
 from tests.e2e.platform import API, DEPLOY, Authority, Platform, output_of
-from tests.e2e.traffic import Traffic, traffic
+from tests.e2e.traffic import traffic
 from tests.signals import with_default_signals
 
 pytestmark = [pytest.mark.engine, pytest.mark.cluster, pytest.mark.soak]
@@ -47,20 +45,12 @@ def change(platform: Platform) -> Iterator[Change]:
     file.write_text(before, encoding="utf-8")
 
 
-@contextmanager
-def load(platform: Platform, authority: Authority) -> Iterator[Traffic]:
-    """The same load for each version."""
-    run = f"soak-{uuid.uuid4().hex[:8]}"
-    with traffic(platform, authority, "soak", "--run", run, "--rate", "20") as running:
-        yield running
-
-
 def test_a_version_with_five_percent_of_errors_is_taken_back_within_two_minutes(
     platform: Platform, authority: Authority, change: Change, say: Say
 ) -> None:
     image, last = platform.image(API), platform.cluster.revisions()[-1]["revision"]
     change(FLAKY)
-    with load(platform, authority):
+    with traffic(platform, authority, "soak", "--rate", "20"):
         task = platform.checkout.inv(*DEPLOY, "--soak", f"{SOAK_SECONDS}s")
     say(task.stdout)
     assert task.returncode == 8, task.stdout
@@ -82,7 +72,7 @@ def test_a_healthy_version_stays_under_the_same_load(
 ) -> None:
     image = platform.image(API)
     change(RESPOND)
-    with load(platform, authority):
+    with traffic(platform, authority, "soak", "--rate", "20"):
         output = output_of(platform.checkout.inv(*DEPLOY, "--soak", f"{SOAK_SECONDS}s"))
     say(output)
     done = re.search(rf"✓ soak for {SOAK_SECONDS} s: (\d+) requests, (\d+) server", output)

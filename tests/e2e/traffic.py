@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import time
+import uuid
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -36,6 +37,8 @@ class Traffic:
 
     cluster: Cluster
     pod: str
+    # The prefix of its components: a kept ledger has events of earlier runs.
+    run: str
     started: float = field(default_factory=time.time)
     phases: list[Phase] = field(default_factory=list)
 
@@ -77,7 +80,9 @@ def traffic(
 ) -> Iterator[Traffic]:
     """Send a load while the body runs; delete the pod after it."""
     command = ["/usr/bin/python3", "/e2e/generator.py", "--name", platform.host]
-    command += ["--ca", "/e2e/ca.crt", "--token", platform.token, "--out", _RESULTS, *options]
+    run = f"{name}-{uuid.uuid4().hex[:8]}"
+    command += ["--ca", "/e2e/ca.crt", "--token", platform.token, "--out", _RESULTS, "--run", run]
+    command += options
     files = {"generator.py": GENERATOR.read_text(encoding="utf-8"), "ca.crt": authority.certificate}
     cluster = platform.cluster
     with client_pod(platform, name, command, files):
@@ -86,7 +91,7 @@ def traffic(
             lambda: "requests" in cluster.kubectl("logs", name),
             seconds=60,
         )
-        yield Traffic(cluster, name)
+        yield Traffic(cluster, name, run)
 
 
 @contextmanager
