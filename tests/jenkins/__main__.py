@@ -10,12 +10,13 @@ from delivery.errors import DeliveryError
 from delivery.project import files
 from delivery.project.facts import Ref
 from delivery.project.files import ROOT
+from delivery.project.gitflow import decide
 from tests.jenkins.harness import (
     REFUSED,
     Approval,
     Case,
+    answers,
     configured,
-    decided,
     listing,
     record,
 )
@@ -28,7 +29,7 @@ def main(argv: list[str]) -> int:
     case = Case(
         ref,
         configured(ROOT / "ops/jenkins/values.yaml"),
-        decided(ref, files.load_declaration()),
+        answers(decide(ref, files.load_declaration())),
         approval=Approval(options.approved_by) if options.approved_by else None,
         source=options.branch,
     )

@@ -24,9 +24,8 @@ from urllib.parse import quote
 
 from delivery.errors import DeliveryError
 from delivery.host import programs
-from delivery.project.declaration import Declaration
 from delivery.project.facts import Ref
-from delivery.project.gitflow import Decision, Line, decide
+from delivery.project.gitflow import Decision, Line
 from tests import yaml_strict
 
 __all__ = [
@@ -41,7 +40,6 @@ __all__ = [
     "answers",
     "checkout",
     "configured",
-    "decided",
     "listing",
     "perform",
     "record",
@@ -183,11 +181,6 @@ def answers(decision: Decision) -> dict[str, str]:
         "approval": json.dumps("approval" in decision.gates),
     }
     return {f"./run inv plan --say {name}": f"{value}\n" for name, value in values.items()}
-
-
-def decided(ref: Ref, declaration: Declaration) -> dict[str, str]:
-    """The output of the `inv plan --say` commands for a ref."""
-    return answers(decide(ref, declaration))
 
 
 def _scripts(values: Path) -> dict[str, str]:

@@ -213,12 +213,6 @@ def test_missing_files_are_a_failure_unless_they_are_optional(clones: Clones) ->
     assert errors == ["No", "No", "No"], run.log
 
 
-def test_a_refused_file_does_not_run(clones: Clones) -> None:
-    run: Run = perform(simple("bat 'x'"), MAIN, clones)
-    assert (run.exit, run.error) == (harness.REFUSED, "line 3: step bat is not supported")
-    assert not (clones.folder / "workspaces").exists()
-
-
 def test_the_command_line_lists_the_steps(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -369,10 +369,6 @@ def test_a_preview_is_deployed_to_without_an_approval_and_without_the_signing_ke
 ) -> None:
     decision = decide(REFS["feature/x"], with_previews())
     assert outline(done[PREVIEW]) == Expected(decision).steps
-    (deploy,) = (event for event in done[PREVIEW].of("sh") if event["command"] == LEAVES["deploy"])
-    assert "delivery-kubeconfig-preview" in deploy["credentials"]
-    used = {name for event in done[PREVIEW].of("sh") for name in event["credentials"]}
-    assert not any("signing" in name for name in used)
 
 
 def test_the_documentation_lists_the_steps(done: dict[str, Run]) -> None:
@@ -405,17 +401,6 @@ def test_every_shell_command_is_one_existing_task(done: dict[str, Run], name: st
 def test_jenkins_has_exactly_the_used_credentials(done: dict[str, Run]) -> None:
     used = {event["id"] for run in done.values() for event in run.of("credential")}
     assert used == declared().keys() - {"delivery-git"}  # for the clone of Jenkins itself
-
-
-def test_unreviewed_code_has_no_credential_to_write_with(done: dict[str, Run]) -> None:
-    for event in done["PR-7"].of("sh"):
-        if event["stage"].startswith(("make / prepare", "make / checks")):
-            assert event["credentials"] == []
-        assert set(event["credentials"]) <= {
-            "delivery-ledger-token",
-            "delivery-registry-read",
-            "delivery-webhook",
-        }
 
 
 @pytest.mark.parametrize("stage", LEAVES)
@@ -499,25 +484,6 @@ def test_sonar_is_optional_and_blocks_nothing(done: dict[str, Run]) -> None:
 def test_records_that_cannot_be_sent_are_notified(done: dict[str, Run]) -> None:
     run = done["records are not delivered"]
     assert run.commands[-2:] == ["./run inv ci.deliver", "./run inv ci.notify --result FAILURE"]
-
-
-def test_no_build_takes_more_than_three_agents(done: dict[str, Run]) -> None:
-    # A lost one is replaced.
-    agents = {name: len(run.of("agent")) - ("is lost" in name) for name, run in done.items()}
-    assert max(agents.values()) <= 3, agents
-    assert {agents[name] for name in REFS if "approval" not in decision_of(REFS[name]).gates} == {2}
-
-
-def test_what_would_change_is_archived_before_the_approval_that_names_it(
-    done: dict[str, Run],
-) -> None:
-    for name in ("main", "something changes"):
-        types = [event["type"] for event in done[name].events if event["stage"] != "make"]
-        assert types.index("archive") < types.index("input")
-        (asked,) = done[name].of("input")
-        assert ".delivery/diff.txt" in asked["message"]
-        assert done[name].result == "SUCCESS"
-    assert not done["diff fails"].of("input")
 
 
 # ---- Mutations: changes to the file, by mistake or on purpose

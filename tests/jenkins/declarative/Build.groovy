@@ -270,18 +270,10 @@ class Build {
         def inner = context
         stage.environment.findAll { it.credential }.each { variable ->
             String id = value(variable.value, context)
-            inner = bind(handled(id, variable.name), inner)
+            String kind = scenario.credentials[id]?.kind == 'file' ? 'file' : 'string'
+            inner = bind([credentialsId: id, kind: kind, variable: variable.name], inner)
         }
         inside(inner)
-    }
-
-    /** The binding for `NAME = credentials(id)`. pipeline-model-definition: credentials.impl. */
-    private Map<String, String> handled(String id, String name) {
-        def binding = [credentialsId: id, kind: scenario.credentials[id]?.kind, variable: name]
-        if (binding.kind == 'usernamePassword') {
-            binding += [usernameVariable: "${name}_USR", passwordVariable: "${name}_PSW"]
-        }
-        binding.collectEntries { key, text -> [key, text?.toString()] }
     }
 
     /** credentials-binding: BindingStep, one binding after the other. */
@@ -307,19 +299,16 @@ class Build {
             requireAgent(context)
             values = [variable: executor.secretFile(id, credential)]
         } else {
-            String both = "${credential.username}:${credential.password}"
-            values = [variable: both, usernameVariable: credential.username,
-                passwordVariable: credential.password]
+            values = [usernameVariable: credential.username, passwordVariable: credential.password]
         }
-        def variables = values.findAll { binding[it.key] }
-            .collectEntries { key, text -> [binding[key], text] }
+        def variables = values.collectEntries { key, text -> [binding[key], text] }
         executor.hide(credential, variables)
         def names = variables.keySet() as List
         emit('credential', context, [id: id, kind: credential.kind, variables: names])
         context.having(variables).but(credentials: context.credentials + [id])
     }
 
-    /** ModelInterpreter.withEnvBlock: after the credentials, which it may use. */
+    /** ModelInterpreter.withEnvBlock: after the credentials. */
     private Context withVariables(Stage stage, Context context) {
         def variables = stage.environment.findAll { !it.credential }
         if (!variables) return context

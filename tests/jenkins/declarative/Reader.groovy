@@ -259,15 +259,9 @@ class Reader {
                 def call = callOf(value)
                 if (call.name != 'credentials') refuse(call, 'environment')
                 value = single(call)
-            }
-            if (!(value instanceof GStringExpression) && !isText(value)) {
+            } else if (!isText(value)) {
                 throw new Unsupported(line,
-                    "${name} is a text in quotes or credentials('...'), not ${value.text}")
-            }
-            // RuntimeASTTransformer.translateEnvironmentValue orders them by use; this does not.
-            def others = stage.environment.findAll { !it.credential }*.name + [name]
-            if (value instanceof GStringExpression && value.values.any { it.text in others }) {
-                throw new Unsupported(line, "${name} uses a variable of the same block")
+                    "${name} is a plain text or credentials('...'), not ${value.text}")
             }
             if (stage.environment.any { it.name == name }) {
                 throw new Unsupported(line, "environment has ${name} twice")

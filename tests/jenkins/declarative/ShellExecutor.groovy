@@ -94,7 +94,6 @@ class ShellExecutor extends Executor {
     void hide(Map credential, Map<String, String> variables) {
         if (credential.kind == 'usernamePassword') {
             secrets << credential.password
-            secrets << "${credential.username}:${credential.password}".toString()
         } else {
             variables.each { _, value -> secrets.addAll(value.readLines().findAll { it.trim() }) }
         }
