@@ -195,7 +195,6 @@ def _target(base: Target, preview: Preview) -> Target:
         preview.environment,
         base.environment.model_copy(update={"namespace": preview.namespace}),
         replace(base.helm, kubernetes=kubernetes),
-        kubernetes,
     )
 
 

@@ -55,11 +55,15 @@ class Target:
     name: str
     environment: Environment
     helm: Helm
-    kubernetes: Kubernetes
     _tokens: list[str] = field(default_factory=list, compare=False, repr=False)
 
     def __str__(self) -> str:
         return f"{self.name} ({self.kubernetes.context}, namespace {self.kubernetes.namespace})"
+
+    @property
+    def kubernetes(self) -> Kubernetes:
+        """Its namespace, by kubectl."""
+        return self.helm.kubernetes
 
     def deployment(self, action: Action, contents: Contents, previous: Contents) -> Deployment:
         """A deployment to this target that starts now."""
@@ -157,7 +161,7 @@ def reach(declaration: Declaration, name: str, context: str = "") -> Target:
         namespace = environment.namespace
         step.done(f"{context} answers, Kubernetes {version}; namespace {namespace}")
     program = Helm(helm_program, helm_version.result(), kubernetes)
-    return Target(name, environment, program, kubernetes)
+    return Target(name, environment, program)
 
 
 def connect_beside(declaration: Declaration, name: str, other: Target) -> Target:
@@ -186,8 +190,7 @@ def reachable(
             if context in existing
         ]
         targets[name] = [
-            Target(name, environment, Helm(helm_program, version, cluster), cluster)
-            for cluster in clusters
+            Target(name, environment, Helm(helm_program, version, cluster)) for cluster in clusters
         ]
     return targets
 

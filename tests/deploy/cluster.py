@@ -5,14 +5,13 @@ import time
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, Self, cast
 
 import pytest
 
 from delivery.deploy import follow, leases
 from delivery.deploy.helm import ChartFiles, Helm, Watcher
 from delivery.deploy.history import History, Revision
-from delivery.deploy.kubectl import Kubernetes
 from delivery.deploy.lock import Lock
 from delivery.deploy.manifests import Manifest, objects
 from delivery.deploy.target import Target
@@ -66,6 +65,10 @@ class Cluster:
         number = len(self.revisions) + 1
         self.revisions.append(Revision(number, status, updated, "platform-0.1.0", description))
         self.manifests[number] = manifest
+
+    @property
+    def kubernetes(self) -> Self:
+        return self
 
     # Helm
     def history(self) -> History:
@@ -229,7 +232,7 @@ def target(cluster: Cluster, name: str = "local", **declared: object) -> Target:
     environment = Environment.model_validate(
         {"contexts": ["kind-sample"], "namespace": "platform", **values}
     )
-    return Target(name, environment, cast("Helm", cluster), cast("Kubernetes", cluster))
+    return Target(name, environment, cast("Helm", cluster))
 
 
 def lose_lease(monkeypatch: pytest.MonkeyPatch) -> None:

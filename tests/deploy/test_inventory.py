@@ -58,7 +58,7 @@ def values(digest: str) -> dict[str, Any]:
 
 def target(*revisions: tuple[str, ...], environment: str = "staging") -> Target:
     declared = Environment(contexts=("staging",), namespace="platform", values="v")
-    return Target(environment, declared, cast("Any", Helm(*revisions)), cast("Any", None))
+    return Target(environment, declared, cast("Any", Helm(*revisions)))
 
 
 def look(

@@ -120,7 +120,7 @@ def namespaces(cluster: Cluster, monkeypatch: pytest.MonkeyPatch) -> Namespaces:
         environment = declaration.environment(name)
         assert environment is not None
         made.namespace = environment.namespace
-        return Target(name, environment, cast("Helm", made), cast("Kubernetes", made))
+        return Target(name, environment, cast("Helm", made))
 
     def of(base: Target, preview: preview_labels.Preview) -> Target:
         made.namespace = preview.namespace
@@ -396,9 +396,8 @@ def test_without_a_declaration_there_are_no_previews(declaration: Declaration) -
 
 
 def test_the_targets_of_previews(with_previews: Declaration) -> None:
-    kubernetes = Kubernetes("kubectl", "kind-sample", "platform-preview")
-    helm = Helm("helm", (4, 0), kubernetes)
-    base = Target("preview", with_previews.environments["preview"], helm, kubernetes)
+    helm = Helm("helm", (4, 0), Kubernetes("kubectl", "kind-sample", "platform-preview"))
+    base = Target("preview", with_previews.environments["preview"], helm)
     preview = preview_labels.Preview("preview-a", "platform-preview-a", "a", "", datetime.now(UTC))
     made = previews._target(base, preview)
     assert made.name == "preview-a"

@@ -6,12 +6,12 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, Self, cast
 
 import pytest
 
 from delivery.deploy import soaking
-from delivery.deploy.kubectl import Kubernetes
+from delivery.deploy.helm import Helm
 from delivery.deploy.locked_target import LockedTarget, lock_target
 from delivery.deploy.soak import Requests, Sample
 from delivery.deploy.soaking import Soak
@@ -206,6 +206,13 @@ class Pods:
         text = json.dumps(RULES) if path.startswith("/api") else METRICS % (503, 7)
         return 200, {}, text.encode()
 
+    @property
+    def kubernetes(self) -> Self:
+        return self
+
+    def values(self, _revision: int) -> dict[str, Any]:
+        return {"components": {"api-rest": {"metrics": {"port": "management"}}}}
+
     def all(self, kind: str, _selector: str = "") -> list[dict[str, Any]]:
         return self.pods if kind == "pods" else []
 
@@ -228,11 +235,9 @@ def pod(name: str, component: str = "api-rest", phase: str = "Running") -> dict[
 
 def test_pods_and_prometheus_are_read(cluster: Cluster, capsys: pytest.CaptureFixture[str]) -> None:
     pods = Pods()
-    components = {"api-rest": {"metrics": {"port": "management"}}}
-    cluster.values_of[1] = {"components": components}
     with serving(pods) as (pods.address, asked):
         made = target(cluster, prometheus=f"http://{pods.address}/")
-        made = dataclasses.replace(made, kubernetes=cast("Kubernetes", pods))
+        made = dataclasses.replace(made, helm=cast("Helm", pods))
         locked = LockedTarget(made, cluster.lock, Options())
         meter = soaking._Meter(locked, 1)
         sample, _ = meter.sample(), meter.sample()
