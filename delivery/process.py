@@ -64,11 +64,12 @@ _Chunks = Queue[tuple[_Sink, bytes] | None]  # None: the end of an output
 
 @dataclass(frozen=True)
 class Options:
-    """The folder, the environment and the input of a program."""
+    """The folder, the environment and the input of a program, and a hint if it fails."""
 
     folder: Path | None = None  # default: this process' own
     env: Mapping[str, str] | None = None  # in addition to this process' own
     text: str | None = field(default=None, repr=False)  # its standard input
+    hint: str = ""  # what to do if it fails
 
 
 @dataclass(frozen=True)
@@ -86,6 +87,30 @@ class _Command:
     options: Options = Options()
     prefix: Sequence[str] = ()  # the command line of the program that starts it
 
+    def missing(self) -> CommandError:
+        """The error of a program, or of its folder, that does not exist."""
+        folder, program = self.options.folder, self.argv[0]
+        if folder and not folder.is_dir():
+            hint = "create it, then run the same command again"
+            return self._error(f"there is no folder {folder}", 127, hint=hint)
+        return self._error(f"there is no program {program}", 127, hint=f"install {program}")
+
+    def expired(self, timeout: float) -> CommandError:
+        """The error of a program that takes too long."""
+        return self._error(f"{self.argv[0]} has not answered for {timeout:.0f} s", -1)
+
+    def failed(self, returncode: int, lines: Sequence[str]) -> CommandError:
+        """The error of a program that ended with another exit code than 0."""
+        shown = shlex.join(self.argv[:_SHOWN_WORDS])
+        shown += " …" if len(self.argv) > _SHOWN_WORDS else ""
+        tail = "\n".join(lines[-_TAIL_LINES:])
+        hint = self.options.hint
+        return self._error(f"`{shown}` exited with {returncode}", returncode, tail, hint)
+
+    def _error(self, reason: str, code: int, tail: str = "", hint: str = "") -> CommandError:
+        message, argv = f"cannot {self.doing}: {reason}", list(self.argv)
+        return CommandError(message, argv=argv, returncode=code, tail=tail, hint=hint)
+
 
 def capture(
     argv: Sequence[str],
@@ -99,15 +124,14 @@ def capture(
     Raises CommandError ("cannot {doing}: …") if the program is missing, runs longer than timeout
     seconds, or does not exit with 0.
     """
+    command = _Command(argv, doing, options)
 
     def expire() -> None:
-        raise _expired(argv, doing, timeout)
+        raise command.expired(timeout)
 
-    console.command(argv)
     output, errors = bytearray(), bytearray()
-    command = _Command(argv, doing, options)
     if returncode := _run(command, [output.extend, errors.extend], Timer(expire, timeout)):
-        raise _failed(argv, doing, returncode, _text(errors or output).splitlines())
+        raise command.failed(returncode, _text(errors or output).splitlines())
     return _text(output)
 
 
@@ -125,30 +149,19 @@ def stream(
     of the timer, ends the command first. A command with a timer must not run unattended: on Linux
     the kernel kills it together with this process.
     """
-    console.command(argv)
     prefix = _kill_with_parent() if timer and shutil.which(argv[0]) else ()
     lines = _Lines(on_line)
     command = _Command(argv, doing, options, prefix=prefix)
     returncode = _run(command, [lines.feed], timer or Timer())
     lines.end()
     if returncode:
-        raise _failed(argv, doing, returncode, list(lines.tail))
+        raise command.failed(returncode, list(lines.tail))
 
 
 def detach(argv: Sequence[str], *, doing: str, log: Path) -> subprocess.Popen[bytes]:
     """Start a program that outlives this process, in its own session, with its output in a file."""
-    console.command(argv)
-    try:
-        with log.open("ab") as sink:
-            return subprocess.Popen(
-                list(argv),
-                stdin=subprocess.DEVNULL,
-                stdout=sink,
-                stderr=subprocess.STDOUT,
-                start_new_session=True,
-            )
-    except FileNotFoundError as error:
-        raise _missing(argv, doing) from error
+    with log.open("ab") as sink:
+        return _start(_Command(argv, doing), stdout=sink)
 
 
 @contextmanager
@@ -160,10 +173,10 @@ def running(
     Raises CommandError if it prints no such line within timeout seconds. On Linux the kernel kills
     it together with this process.
     """
-    console.command(argv)
     prefix = _kill_with_parent() if shutil.which(argv[0]) else ()
+    command = _Command(argv, doing, prefix=prefix)
     with _uninterrupted():
-        process = _start(_Command(argv, doing, prefix=prefix), separate=False)
+        process = _start(command)
     try:
         matches: Queue[re.Match[str] | None] = Queue()
         tail: deque[str] = deque(maxlen=_TAIL_LINES)
@@ -171,9 +184,9 @@ def running(
         try:
             match = matches.get(timeout=timeout)
         except Empty:
-            raise _expired(argv, doing, timeout) from None
+            raise command.expired(timeout) from None
         if match is None:  # it has closed its output, and is about to end
-            raise _failed(argv, doing, process.wait(timeout), list(tail))
+            raise command.failed(process.wait(timeout), list(tail))
         yield match
     finally:
         _end(process)
@@ -239,7 +252,8 @@ def _run(command: _Command, sinks: Sequence[_Sink], timer: Timer) -> int:
     ended = threading.Event()  # from then on output is discarded, so that no program blocks
     try:
         with _uninterrupted():
-            process = _start(command, separate=len(sinks) > 1)
+            separate = subprocess.PIPE if len(sinks) > 1 else subprocess.STDOUT
+            process = _start(command, stderr=separate)
             _by_thread[threading.get_ident()] = process
             for pipe, sink in zip((process.stdout, process.stderr), sinks, strict=False):
                 _in_thread(_read, pipe, sink, chunks, ended)
@@ -256,19 +270,25 @@ def _run(command: _Command, sinks: Sequence[_Sink], timer: Timer) -> int:
         _by_thread.pop(threading.get_ident(), None)
 
 
-def _start(command: _Command, *, separate: bool) -> subprocess.Popen[bytes]:
+def _start(
+    command: _Command,
+    *,
+    stdout: int | IO[bytes] = subprocess.PIPE,
+    stderr: int = subprocess.STDOUT,
+) -> subprocess.Popen[bytes]:
+    console.command(command.argv)
     try:
         return subprocess.Popen(
             [*command.prefix, *command.argv],
             cwd=command.options.folder,
             env={**os.environ, **(command.options.env or {})},
             stdin=subprocess.DEVNULL if command.options.text is None else subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE if separate else subprocess.STDOUT,
+            stdout=stdout,
+            stderr=stderr,
             start_new_session=True,
         )
     except FileNotFoundError as error:
-        raise _missing(command.argv, command.doing, command.options.folder) from error
+        raise command.missing() from error
 
 
 @functools.cache
@@ -461,23 +481,3 @@ def _has_running_process(group: int) -> bool:
             if int(its_group) == group and state not in {"Z", "X"}:
                 return True
     return not stats  # only Linux has /proc
-
-
-def _missing(argv: Sequence[str], doing: str, folder: Path | None = None) -> CommandError:
-    missing, hint = f"program {argv[0]}", f"install {argv[0]}"
-    if folder and not folder.is_dir():
-        missing, hint = f"folder {folder}", "create it, then run the same command again"
-    message = f"cannot {doing}: there is no {missing}"
-    return CommandError(message, argv=list(argv), returncode=127, tail="", hint=hint)
-
-
-def _expired(argv: Sequence[str], doing: str, timeout: float) -> CommandError:
-    message = f"cannot {doing}: {argv[0]} has not answered for {timeout:.0f} s"
-    return CommandError(message, argv=list(argv), returncode=-1, tail="")
-
-
-def _failed(argv: Sequence[str], doing: str, returncode: int, lines: Sequence[str]) -> CommandError:
-    command = shlex.join(argv[:_SHOWN_WORDS]) + (" …" if len(argv) > _SHOWN_WORDS else "")
-    message = f"cannot {doing}: `{command}` exited with {returncode}"
-    tail = "\n".join(lines[-_TAIL_LINES:])
-    return CommandError(message, argv=list(argv), returncode=returncode, tail=tail)

@@ -36,13 +36,13 @@ def test_a_program_gets_its_folder_and_both_environments(
     assert printed == f"{options.folder} 12\n"
 
 
-def test_an_error_has_the_action_the_exit_code_and_the_last_lines() -> None:
+def test_an_error_has_the_action_the_exit_code_the_last_lines_and_a_hint() -> None:
+    code = "import sys; sys.exit(print('the reason', file=sys.stderr) or 3)"
+    options = process.Options(hint="try again")
     with pytest.raises(CommandError, match=r"cannot try: `.* exited with 3") as caught:
-        process.capture(
-            [PYTHON, "-c", "import sys; sys.exit(print('the reason', file=sys.stderr) or 3)"],
-            doing="try",
-        )
+        process.capture([PYTHON, "-c", code], doing="try", options=options)
     assert (caught.value.returncode, caught.value.tail) == (3, "the reason")
+    assert caught.value.hint == "try again"
 
 
 def test_a_missing_program_is_named() -> None:

@@ -144,14 +144,6 @@ class Engine:
                 f"cannot import {tar.name} as {reference}: {answer}", hint="see the engine's log"
             )
 
-    def container(self, name: str) -> Container | None:
-        """The container of this name, or None."""
-        with _asking(f"look for the container {name}"):
-            try:
-                return self.client.containers.get(name)
-            except errors.NotFound:
-                return None
-
     def run(
         self,
         image: str,
@@ -274,18 +266,12 @@ class Engine:
     def stop(self, name: str) -> None:
         """Stop a container of this project without removing it; raise ForeignError for another."""
         with _asking(f"stop {name}"):
-            container = self.client.containers.get(name)
-        _check_managed(f"stop the container {name}", container.labels)
-        with _asking(f"stop {name}"):
-            container.stop()
+            self._own(name, "stop").stop()
 
     def restart(self, name: str) -> None:
         """Stop a container of this project as its image says, and start it again."""
         with _asking(f"restart {name}"):
-            container = self.client.containers.get(name)
-        _check_managed(f"restart the container {name}", container.labels)
-        with _asking(f"restart {name}"):
-            container.restart(timeout=_STOP_SECONDS)
+            self._own(name, "restart").restart(timeout=_STOP_SECONDS)
 
     def mounts(self, name: str) -> set[str]:
         """The mount points of a container."""
@@ -372,13 +358,17 @@ class Engine:
 
         Raises ForeignError for a container of another project.
         """
-        container = self.container(name)
-        if container is None:
-            return False
-        _check_managed(f"remove the container {name}", container.labels)
         with _asking(f"remove {name}"):
-            container.remove(force=True, v=True)
+            try:
+                self._own(name, "remove").remove(force=True, v=True)
+            except errors.NotFound:
+                return False
         return True
+
+    def _own(self, name: str, verb: str) -> Container:
+        container = self.client.containers.get(name)
+        _check_managed(f"{verb} the container {name}", container.labels)
+        return container
 
     def remove_volume(self, name: str) -> bool:
         """Remove a volume of this project, in the way of `remove`."""

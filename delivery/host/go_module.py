@@ -7,7 +7,6 @@ from collections.abc import Callable
 from pathlib import Path
 
 from delivery import process
-from delivery.errors import CommandError, DeliveryError
 
 __all__ = ["can_install", "install"]
 
@@ -20,12 +19,6 @@ def can_install() -> bool:
 def install(module: str, into: Path, on_line: Callable[[str], None]) -> None:
     """Compile PATH@VERSION and put its program into a folder. Go checks the module's checksum."""
     argv = ["go", "install", "-v", module]  # names each package, for minutes
-    options = process.Options(env={"GOBIN": str(into)})
-    try:
-        process.stream(argv, doing=f"compile {module}", on_line=on_line, options=options)
-    except CommandError as error:
-        raise DeliveryError(
-            error.message,
-            details=error.tail,
-            hint="check the network and the version of Go, or install the program yourself",
-        ) from error
+    hint = "check the network and the version of Go, or install the program yourself"
+    options = process.Options(env={"GOBIN": str(into)}, hint=hint)
+    process.stream(argv, doing=f"compile {module}", on_line=on_line, options=options)

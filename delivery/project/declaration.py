@@ -707,12 +707,7 @@ def _unknown_names(declaration: Declaration) -> list[_Mistake]:
 
 def _repeated_branches(gitflow: Gitflow) -> list[_Mistake]:
     """The branches that are on several lines."""
-    lines = {
-        "develop": gitflow.develop,
-        "candidate": gitflow.candidate,
-        "release": gitflow.release,
-        "preview": gitflow.preview,
-    }
+    lines: dict[str, tuple[str, ...]] = gitflow.model_dump(exclude={"deploys"})
     return [
         (("gitflow", second), f'"{branch}" is in {first} too')
         for first, second in combinations(lines, 2)
@@ -745,18 +740,10 @@ def _wrong_folders(declaration: Declaration, is_folder: Callable[[str], bool]) -
         for name, subproject in declaration.subprojects.items()
         for folder in subproject.folders
     ]
-    used: list[_Mistake] = [
-        *(
-            (("images", name, "context"), image.context)
-            for name, image in declaration.images.items()
-        ),
-        *(
-            (("images", name, "contexts", context), folder)
-            for name, image in declaration.images.items()
-            for context, folder in image.contexts.items()
-        ),
-        (("chart", "folder"), declaration.chart.folder),
-    ]
+    used: list[_Mistake] = [(("chart", "folder"), declaration.chart.folder)]
+    for name, image in declaration.images.items():
+        used.append((("images", name, "context"), image.context))
+        used += [(("images", name, "contexts", key), path) for key, path in image.contexts.items()]
     recipes = [
         (("upstream", name, "recipe"), upstream.recipe)
         for name, upstream in declaration.upstream.items()

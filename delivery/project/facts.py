@@ -6,7 +6,17 @@ import re
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 
-__all__ = ["Commit", "Facts", "OneSided", "Ref", "Tag", "ancestry", "parse_ref", "requested_ref"]
+__all__ = [
+    "Commit",
+    "Described",
+    "Facts",
+    "OneSided",
+    "Ref",
+    "Tag",
+    "ancestry",
+    "parse_ref",
+    "requested_ref",
+]
 
 
 @dataclass(frozen=True)
@@ -33,13 +43,19 @@ class Commit:
 
 
 @dataclass(frozen=True)
-class OneSided:
-    """A commit that only one of two histories has."""
+class Described:
+    """A commit as people read it."""
 
     sha: str
     author: str
     committed_at: str  # RFC 3339
     subject: str
+
+
+@dataclass(frozen=True)
+class OneSided(Described):
+    """A commit that only one of two histories has."""
+
     paths: tuple[str, ...]  # the changed paths; of a merge those that differ from every parent
     is_added: bool  # whether the second history has it
 

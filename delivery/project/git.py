@@ -15,13 +15,12 @@ from pathlib import Path
 
 from delivery import process
 from delivery.errors import CommandError, DeclarationError
-from delivery.project.facts import Commit, OneSided
+from delivery.project.facts import Commit, Described, OneSided
 
 __all__ = [
     "DEEPEN",
     "FETCH_TAGS",
     "Clone",
-    "Described",
     "changes",
     "commit",
     "commits",
@@ -100,16 +99,6 @@ class Clone:
         """The commits of all tags and branches."""
         kinds = (self.tags, self.branches, self.remote_branches)
         return {sha for refs in kinds for sha in refs.values()}
-
-
-@dataclass(frozen=True)
-class Described:
-    """A commit as people read it."""
-
-    sha: str
-    author: str
-    committed_at: str  # RFC 3339
-    subject: str
 
 
 def load_clone(root: Path) -> Clone:

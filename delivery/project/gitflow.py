@@ -76,18 +76,8 @@ def rules(line: Line) -> Rules:
 
 
 def branch_patterns(line: Line, gitflow: Gitflow) -> tuple[str, ...]:
-    """The names and patterns of a line's branches; none for the feature line."""
-    match line:
-        case Line.FEATURE:
-            return ()
-        case Line.PREVIEW:
-            return gitflow.preview
-        case Line.DEVELOP:
-            return gitflow.develop
-        case Line.CANDIDATE:
-            return gitflow.candidate
-        case Line.RELEASE:
-            return gitflow.release
+    """The names and patterns of a line's branches, which the key of its name in [gitflow] has."""
+    return tuple(getattr(gitflow, line, ()))
 
 
 @dataclass(frozen=True)

@@ -10,6 +10,7 @@ from pathlib import Path
 from delivery import machine
 from delivery.project import files, gather, git, gitflow
 from delivery.project.declaration import Declaration
+from delivery.project.facts import Described
 from delivery.project.files import ROOT
 from delivery.records.deployment import Contents
 from delivery.records.events import Origin
@@ -68,9 +69,7 @@ def origin_of(release: Release | None, root: Path = ROOT) -> Origin:
     return _origin(described, described.sha if described else "")
 
 
-def _origin(
-    described: git.Described | None, commit: str, branch: str = "", line: str = ""
-) -> Origin:
+def _origin(described: Described | None, commit: str, branch: str = "", line: str = "") -> Origin:
     return Origin(
         actor=_actor(described.author if described else ""),
         pipeline=machine.pipeline(),

@@ -21,10 +21,6 @@ _COMMON = (".gitignore", "LICENSE")
 _COMPOSE = ("docker-compose.yaml", "ops/docker-compose.apps.yaml")
 # ops/repos/NAME/ has the root files of a repository that differ from this one's.
 _ROOTS = "ops/repos"
-# Former paths of these files: a later split has to give the same commits as an earlier split.
-_FORMER_COMMON = ".editorconfig"
-_FORMER_COMPOSE = "docker-compose.apps.yaml"
-_FORMER_ROOTS = "repos"
 
 
 def split(declaration: Declaration, to: Path, only: str = "", root: Path = ROOT) -> list[Path]:
@@ -83,12 +79,12 @@ def renames(declaration: Declaration, name: str) -> dict[str, str]:
     A subproject's only folder becomes the root (""); several folders keep their names.
     """
     folders = declaration.subprojects[name].folders
-    common = {path: path for path in (*_COMMON, _FORMER_COMMON)}
+    common = {path: path for path in _COMMON}
     if len(folders) == 1:
         return {**common, f"{folders[0]}/": ""}
-    compose = {path: path.removeprefix("ops/") for path in (*_COMPOSE, _FORMER_COMPOSE)}
-    roots = {f"{folder}/{name}/": "" for folder in (_ROOTS, _FORMER_ROOTS)}
-    return {**common, **compose, **{f"{folder}/": f"{folder}/" for folder in folders}, **roots}
+    compose = {path: path.removeprefix("ops/") for path in _COMPOSE}
+    kept = {f"{folder}/": f"{folder}/" for folder in folders}
+    return {**common, **compose, **kept, f"{_ROOTS}/{name}/": ""}
 
 
 def history_refs(declaration: Declaration, clone: git.Clone) -> tuple[str, Mapping[str, str]]:

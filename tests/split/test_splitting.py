@@ -138,13 +138,11 @@ def test_an_interrupted_split_leaves_nothing(
         (
             ("api-rest", "async-worker"),
             {
-                "docker-compose.apps.yaml": "docker-compose.apps.yaml",
                 "docker-compose.yaml": "docker-compose.yaml",
                 "api-rest/": "api-rest/",
                 "async-worker/": "async-worker/",
                 "ops/docker-compose.apps.yaml": "docker-compose.apps.yaml",
                 "ops/repos/apps/": "",
-                "repos/apps/": "",
             },
         ),
     ],
@@ -156,7 +154,7 @@ def test_one_folder_becomes_the_root_and_several_keep_their_names(
     changed = declaration.model_copy(
         update={"subprojects": {**declaration.subprojects, "apps": apps}}
     )
-    common = {path: path for path in (".editorconfig", ".gitignore", "LICENSE")}
+    common = {path: path for path in (".gitignore", "LICENSE")}
     assert splitting.renames(changed, "apps") == {**common, **paths}
 
 
