@@ -38,7 +38,6 @@ __all__ = [
     "Artifact",
     "Blob",
     "Manifest",
-    "Referrer",
     "Registry",
     "find",
     "is_reachable",
@@ -79,7 +78,14 @@ class Blob:
     @property
     def descriptor(self) -> dict[str, Any]:
         """Its entry in a manifest."""
-        return _descriptor(self.media_type, self.content, self.annotations)
+        descriptor = {
+            "mediaType": self.media_type,
+            "digest": self.digest,
+            "size": len(self.content),
+        }
+        if not self.annotations:
+            return descriptor
+        return {**descriptor, "annotations": dict(sorted(self.annotations.items()))}
 
 
 @dataclass(frozen=True)
@@ -100,17 +106,11 @@ class Artifact:
         empty = Blob(_EMPTY, b"{}")
         return self.config or empty, *(self.layers or (empty,))
 
-    @property
-    def type(self) -> str:
-        """Its type in a list of referrers: its own type, else its config's."""
-        return self.artifact_type or (self.config.media_type if self.config else "")
-
     def manifest(self, subject: Mapping[str, Any] | None) -> bytes:
         """The bytes of its manifest; subject is the descriptor of what it is attached to."""
         config, *layers = self.parts
-        has_own_type = not self.config or self.artifact_type != config.media_type
         content: dict[str, Any] = {"schemaVersion": 2, "mediaType": MANIFEST}
-        if self.artifact_type and has_own_type:
+        if self.artifact_type != config.media_type:  # which else is the type of the artifact
             content["artifactType"] = self.artifact_type
         content["config"] = config.descriptor
         content["layers"] = [layer.descriptor for layer in layers]
@@ -119,14 +119,6 @@ class Artifact:
         if self.annotations:
             content["annotations"] = dict(sorted(self.annotations.items()))
         return _to_json(content)
-
-
-@dataclass(frozen=True)
-class Referrer:
-    """A manifest that is attached to another, such as an SBOM or a signature."""
-
-    digest: str
-    artifact_type: str
 
 
 class Registry:
@@ -202,19 +194,27 @@ class Registry:
             _check_content(digest, _sha256(content))
             return content
 
-    def referrers(self, repository: str, digest: str) -> list[Referrer]:
-        """The manifests that are attached to a manifest.
+    def referrers(
+        self, repository: str, digest: str, artifact_type: str | None = None
+    ) -> list[str]:
+        """The digests of what is attached to a manifest: of this type, by default all.
 
         From the registry's API; where it has none, from the index under the fallback tag.
         """
+        return [
+            entry["digest"]
+            for entry in self._referrers(repository, digest)
+            if artifact_type in {None, entry.get("artifactType")}
+        ]
+
+    def _referrers(self, repository: str, digest: str) -> list[Mapping[str, Any]]:
         if repository not in self._without_referrers:
             with cannot(f"list the referrers of {_reference(repository, digest)}"):
                 pages = self._pages(repository, f"referrers/{digest}", _NO_REFERRERS_API)
             if pages is not None:
-                entries = [entry for page in pages for entry in page.get("manifests") or ()]
-                return [_referrer(entry) for entry in entries]
+                return [entry for page in pages for entry in page.get("manifests") or ()]
             self._without_referrers.add(repository)
-        return [_referrer(entry) for entry in self._index(repository, _fallback_tag(digest))]
+        return self._index(repository, _fallback_tag(digest))
 
     def put_tag(self, repository: str, tag: str, digest: str) -> None:
         """Give an existing manifest another tag, without moving a blob.
@@ -251,10 +251,8 @@ class Registry:
                     self._upload(repository, blob.digest, blob.content)
         answer = self._put_manifest(repository, reference, manifest, overwrite=overwrite)
         if artifact.subject and "OCI-Subject" not in answer.headers:
-            entry = {
-                **_descriptor(MANIFEST, manifest.content, artifact.annotations),
-                "artifactType": artifact.type,
-            }
+            listed = Blob(MANIFEST, manifest.content, artifact.annotations)
+            entry = {**listed.descriptor, "artifactType": artifact.artifact_type}
             self._connection.retry(lambda: self._attach(repository, artifact.subject, entry))
         return manifest.digest
 
@@ -406,8 +404,7 @@ class Registry:
         return list(index.manifest.get("manifests") or ()) if index else []
 
     def _is_attached(self, repository: str, subject: str, digest: str) -> bool:
-        referrers = self.referrers(repository, subject) if subject else ()
-        return not subject or digest in {referrer.digest for referrer in referrers}
+        return not subject or digest in self.referrers(repository, subject)
 
     def _manifest_of(self, repository: str, artifact: Artifact) -> Manifest:
         """The manifest of an artifact; reads the subject, which has to exist."""
@@ -420,7 +417,7 @@ class Registry:
                     "does not hold it",
                     hint="push the image first",
                 )
-            descriptor = _descriptor(subject.media_type, subject.content, {})
+            descriptor = Blob(subject.media_type, subject.content).descriptor
         content = artifact.manifest(descriptor)
         return Manifest(_sha256(content), MANIFEST, content, {})
 
@@ -471,17 +468,6 @@ def _layer(digest: str) -> str:
 def _fallback_tag(digest: str) -> str:
     """The tag of the index of referrers where the registry has no API for them."""
     return digest.replace(":", "-")
-
-
-def _referrer(entry: Mapping[str, Any]) -> Referrer:
-    return Referrer(entry["digest"], entry.get("artifactType", ""))
-
-
-def _descriptor(media_type: str, content: bytes, annotations: Mapping[str, str]) -> dict[str, Any]:
-    descriptor = {"mediaType": media_type, "digest": _sha256(content), "size": len(content)}
-    if not annotations:
-        return descriptor
-    return {**descriptor, "annotations": dict(sorted(annotations.items()))}
 
 
 def _to_json(content: Mapping[str, Any]) -> bytes:

@@ -5,7 +5,6 @@ Of an image for several platforms, each platform's manifest has its own.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
 
@@ -21,7 +20,6 @@ __all__ = [
     "document",
     "make",
     "read",
-    "read_ahead",
     "read_or_make",
     "reference",
 ]
@@ -84,17 +82,8 @@ def reference(registry: Registry, repository: str, digest: str) -> str:
 
     Of several, which two pushes at the same time may attach, every run takes the same.
     """
-    referrers = registry.referrers(repository, digest)
-    digests = [item.digest for item in referrers if item.artifact_type == sbom.MEDIA_TYPE]
+    digests = registry.referrers(repository, digest, sbom.MEDIA_TYPE)
     return f"{repository}@{min(digests)}" if digests else ""
-
-
-def read_ahead(layouts: Iterable[Path]) -> None:
-    """Read the images of OCI layouts, so that `make` need not read them again."""
-    for layout in layouts:
-        image = oci_layout.read(layout)
-        for digest in image.platforms.values() or (image.digest,):
-            _RECORDS.read_layout(layout, digest)
 
 
 def make(registry: Registry, image: Image, layout: Path | None = None) -> str:

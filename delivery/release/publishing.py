@@ -8,11 +8,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import Future
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from delivery import console, process
+from delivery import console
 from delivery.build import materials
 from delivery.build.plan import Images, Plan, PlannedImage
 from delivery.errors import DeclarationError
@@ -113,11 +112,7 @@ def publish(
     check_publishable(plan)
     publication = _Publication(registry, declaration, plan, built.layouts, root)
     publication.compare_images()
-    with process.side_by_side() as pool:
-        # Unpacking the images for their SBOMs takes as long as pushing them.
-        layouts = [layout for layout in built.layouts.values() if layout.is_dir()]
-        reading = pool.submit(attached_sboms.read_ahead, layouts)
-        return publication.publish(push_images(registry, plan.images, built), built.check, reading)
+    return publication.publish(push_images(registry, plan.images, built), built.check)
 
 
 def check_publishable(plan: Plan) -> None:
@@ -184,11 +179,8 @@ class _Publication:
     """The OCI layouts of the images that were built here, by name."""
     root: Path
 
-    def publish(self, pushed: Mapping[str, str], check: Check, reading: Future[None]) -> Release:
-        """Publish the release, given the digests of the pushed images, if it passes the check.
-
-        reading: reads the layouts.
-        """
+    def publish(self, pushed: Mapping[str, str], check: Check) -> Release:
+        """Publish the release, given the digests of the pushed images, if it passes the check."""
         plan = self.plan
         chart = plan.chart.digest or self.push_chart(pushed)
         release = make_release(plan, pushed, chart, builder())
@@ -210,7 +202,7 @@ class _Publication:
         if signing.has_key() and plan.chart.digest:
             self.compare_chart(pushed)
         images = self.images_by_platform(release)
-        sboms = self.attach_sboms(images, reading)
+        sboms = self.attach_sboms(images)
         own = {f"{each.repository}@{each.digest}": key for each, key, _ in images}
         self.sign(release, {**own, **sboms, **check(plan, release, self.layouts)})
         self.attest(release)
@@ -325,9 +317,7 @@ class _Publication:
                 images.append((image, planned.key, layout))
         return images
 
-    def attach_sboms(
-        self, images: Sequence[tuple[Image, str, Path | None]], reading: Future[None]
-    ) -> dict[str, str]:
+    def attach_sboms(self, images: Sequence[tuple[Image, str, Path | None]]) -> dict[str, str]:
         """Attach an SBOM to each image that has none; the digest of the image by its SBOM.
 
         With a signing key, an existing SBOM is compared with what the image gives.
@@ -335,7 +325,6 @@ class _Publication:
         sboms: dict[str, str] = {}
         existing: dict[str, tuple[Image, Path | None]] = {}
         with console.step("SBOMs") as step:
-            reading.result()
             for image, _, layout in images:
                 # Asked once: an SBOM that is attached later is neither compared nor signed.
                 sbom = attached_sboms.reference(self.registry, image.repository, image.digest)

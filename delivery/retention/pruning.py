@@ -202,8 +202,8 @@ def _parts(
     if whole := (document.get("subject") or {}).get("digest"):
         yield digest, whole
     if not subjects:
-        for referrer in registry.referrers(repository, digest):
-            yield referrer.digest, digest
+        for attached in registry.referrers(repository, digest):
+            yield attached, digest
 
 
 def _members(manifest: Manifest, tags: Iterable[str]) -> frozenset[str]:

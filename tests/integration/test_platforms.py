@@ -13,7 +13,7 @@ from delivery.host import programs
 from delivery.host.docker_api import Engine
 from delivery.project.declaration import Declaration
 from delivery.registry.client import Manifest, Registry
-from delivery.release import cosign, signing
+from delivery.release import cosign, sbom, signing
 from tests.integration import small
 from tests.integration.conftest import running_registry
 from tests.integration.small import Small
@@ -75,7 +75,7 @@ def test_a_published_image_is_an_index_with_an_sbom_for_each_platform(published:
         assert list(index.platforms) == PLATFORMS
         for digest in index.platforms.values():
             (attached,) = registry.referrers(image["repository"], digest)
-            assert attached.artifact_type == "application/vnd.cyclonedx+json"
+            assert [attached] == registry.referrers(image["repository"], digest, sbom.MEDIA_TYPE)
 
 
 def test_indexes_and_their_members_are_signed_and_a_second_push_does_nothing(

@@ -94,10 +94,8 @@ def test_artifacts_are_attached_listed_and_fetched(address: str, tmp_path: Path)
         for kind in ("sbom", "signature", "sbom")
     ]
     assert pushed[0] == pushed[2]
-    assert [(item.digest, item.artifact_type) for item in client.referrers(app, image)] == [
-        (pushed[0], "text/sbom"),
-        (pushed[1], "text/signature"),
-    ]
+    assert client.referrers(app, image) == pushed[:2]
+    assert client.referrers(app, image, "text/signature") == [pushed[1]]
     sbom = client.fetch(app, pushed[0])
     assert sbom
     assert client.blob(app, sbom.manifest["layers"][0]["digest"]) == b"sbom"

@@ -140,9 +140,9 @@ def test_a_vulnerability_blocks_a_push_until_it_is_ignored(clone: Small, folder:
     code, printed = clone.inv("push", environment={"DELIVERY_OSV": str(folder)})
     assert code == 0, printed
     for image in clone.released()["images"].values():
-        referrers = registry.referrers(image["repository"], image["digest"])
-        (vex,) = [item for item in referrers if item.artifact_type.endswith("openvex+json")]
-        manifest = registry.fetch(image["repository"], vex.digest)
+        openvex = "application/vnd.openvex+json"
+        (vex,) = registry.referrers(image["repository"], image["digest"], openvex)
+        manifest = registry.fetch(image["repository"], vex)
         assert manifest
         text = registry.blob(image["repository"], manifest.manifest["layers"][0]["digest"])
         (statement,) = json.loads(text)["statements"]

@@ -21,12 +21,12 @@ from delivery.project.declaration import Declaration
 from delivery.project.facts import Ref
 from delivery.project.gitflow import Line
 from delivery.registry import oci_layout
-from delivery.registry.client import Referrer, Registry
+from delivery.registry.client import Registry
 from delivery.release import attached_sboms, attesting, chart_package, publishing, signing
 from delivery.release.provenance import Builder
 from delivery.release.publishing import Built, Check
 from delivery.release.released import Release, read_release
-from delivery.release.sbom import MEDIA_TYPE, Image
+from delivery.release.sbom import Image
 from tests.build.examples import CHART_KEY, KEYS, plan_of
 from tests.project.examples import checkout, decision, version
 from tests.registries import (
@@ -148,7 +148,6 @@ def project(declaration: Declaration, sample: Path, monkeypatch: pytest.MonkeyPa
         return "sha256:sbom"
 
     monkeypatch.setattr(attached_sboms, "attach", attach)
-    monkeypatch.setattr(attached_sboms, "read_ahead", lambda _layouts: None)
 
     def note(
         _declaration: object,
@@ -572,10 +571,10 @@ def test_an_sbom_that_is_attached_during_a_run_is_not_signed(
     unpublish(key)
     asked: list[str] = []
 
-    def referrers(_registry: object, repository: str, _digest: str) -> list[Referrer]:
+    def referrers(_registry: object, repository: str, _digest: str, _type: str) -> list[str]:
         """None at the first request, then a forged SBOM."""
         asked.append(repository)
-        return [Referrer("sha256:forged", MEDIA_TYPE)] if asked.count(repository) > 1 else []
+        return ["sha256:forged"] if asked.count(repository) > 1 else []
 
     monkeypatch.setattr(Registry, "referrers", referrers)
     monkeypatch.setattr(attached_sboms, "attach", ATTACH)

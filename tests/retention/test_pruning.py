@@ -122,7 +122,7 @@ def test_only_what_an_old_release_alone_needs_is_removed(sample: PrunedRegistry)
         digest for repository, digest in sample.registry.manifests if repository == "api-rest"
     }
     image = new.images["api-rest"].digest
-    sbom = sample.client.referrers(sample.repository("api-rest"), image)[0].digest
+    (sbom,) = sample.client.referrers(sample.repository("api-rest"), image)
     assert {image, sbom} <= digests
     assert old.images["api-rest"].digest not in digests
     assert len(digests) == (2 if sample.registry.referrers else 3)  # the list of attachments
@@ -245,7 +245,7 @@ def test_the_images_of_an_index_live_as_long_as_a_release_that_names_it(
 
 def test_an_attachment_of_an_attachment_is_removed_too(sample: PrunedRegistry) -> None:
     old = sample.old_and_new()[0].images["api-rest"].digest
-    sbom = sample.client.referrers(sample.repository("api-rest"), old)[0].digest
+    (sbom,) = sample.client.referrers(sample.repository("api-rest"), old)
     signature = sample.attach("api-rest", sbom, "signature of the SBOM")
     assert signature in {manifest.digest for manifest in sample.plan().removed}
 

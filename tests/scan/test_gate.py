@@ -226,7 +226,10 @@ def test_what_is_ignored_is_attached_to_its_image(
     monkeypatch.setattr(source, "origin_of", lambda *_: origin)
     attached, (artifact,) = check(project.model_copy(update={"ignored": ignored}), tmp_path)
     assert attached == {f"{APP.repository}@sha256:vex": APP.digest}  # for its signature
-    assert (artifact.type, artifact.subject) == ("application/vnd.openvex+json", APP.digest)
+    assert (artifact.artifact_type, artifact.subject) == (
+        "application/vnd.openvex+json",
+        APP.digest,
+    )
     document = json.loads(artifact.layers[0].content)
     assert len(document["statements"]) == 2
     assert document["timestamp"] == "2026-01-01T00:00:00Z"
