@@ -44,6 +44,9 @@ def build(
     An engine with the classic image store keeps each image under its key, and writes no layout.
     ensured: the upstream images that the engine has.
     """
+    if not images.missing:
+        report_nothing_to_build(images)
+        return {}
     _check_store(engine, images)
     layouts = {image.name: layout_folder(image, root) for image in images.missing}
     outdated: list[PlannedImage] = []

@@ -27,7 +27,6 @@ __all__ = [
     "deployments",
     "durations",
     "figures",
-    "is_removal",
     "parse_span",
 ]
 
@@ -40,28 +39,18 @@ _UNITS = {"m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
 
 @dataclass(frozen=True)
 class Duration:
-    """How long the runs of a stage of a component took, in seconds."""
+    """How long the runs of a stage of a component took; its fields are its JSON document."""
 
     component: str
     stage: str
     runs: int
-    median: float
-    p90: float  # the time within which 90 % of the runs ended
+    median_seconds: float
+    p90_seconds: float  # the time within which 90 % of the runs ended
 
     def row(self) -> tuple[str, ...]:
         """The duration as a row of a table."""
-        times = (format_seconds(self.median), format_seconds(self.p90))
+        times = (format_seconds(self.median_seconds), format_seconds(self.p90_seconds))
         return self.component, self.stage, str(self.runs), *times
-
-    def to_json(self) -> dict[str, object]:
-        """The duration as a JSON document."""
-        return {
-            "component": self.component,
-            "stage": self.stage,
-            "runs": self.runs,
-            "median_seconds": self.median,
-            "p90_seconds": self.p90,
-        }
 
 
 @dataclass(frozen=True)
@@ -133,15 +122,9 @@ def deployments(events: Iterable[Mapping[str, Any]], limit: int) -> list[Mapping
     ends = [
         event
         for event in events
-        if is_removal(event)
-        or (event.get("stage") == "deploy" and event.get("status") != "started")
+        if event.get("stage") == "deploy" and event.get("status") != "started"
     ]
     return sorted(ends, key=_order, reverse=True)[:limit]
-
-
-def is_removal(event: Mapping[str, Any]) -> bool:
-    """Whether a deployment was removed; earlier versions of this project said so in the details."""
-    return event.get("status") == "removed" or details_of(event).get("removed") is True
 
 
 def durations(events: Iterable[Mapping[str, Any]]) -> list[Duration]:
@@ -179,8 +162,7 @@ def _run_seconds(event: Mapping[str, Any]) -> float | None:
     if not isinstance(seconds, int | float) or isinstance(seconds, bool):
         return None
     is_end = event.get("status") in {"succeeded", "failed"} and not details.get("restored")
-    is_valid = is_end and not is_removal(event) and 0 <= seconds < _LONGEST
-    return float(seconds) if is_valid else None
+    return float(seconds) if is_end and 0 <= seconds < _LONGEST else None
 
 
 def figures(events: Iterable[Mapping[str, Any]], since: datetime, until: datetime) -> list[Figures]:

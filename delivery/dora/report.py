@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -74,7 +74,7 @@ class Report:
             "since": format_time(self.since),
             "until": format_time(self.until),
             "deployments": metrics.deployments(self.events, _LIMIT),
-            "stages": [duration.to_json() for duration in metrics.durations(self.events)],
+            "stages": [asdict(duration) for duration in metrics.durations(self.events)],
             "dora": [figure.to_json() for figure in figures],
         }
 
@@ -120,7 +120,7 @@ def _row(event: Mapping[str, Any]) -> tuple[str, ...]:
     return (
         at.astimezone().strftime("%Y-%m-%d %H:%M:%S") if at else "",
         *(str(event[name]) for name in ("component", "version", "environment")),
-        "removed" if metrics.is_removal(event) else str(event["status"]),
+        str(event["status"]),
         str(event["responsible"]),
     )
 

@@ -5,6 +5,7 @@ apprise is slow to import: import this module only where a notification is sent.
 
 from __future__ import annotations
 
+import html
 import io
 import logging
 import os
@@ -149,7 +150,8 @@ def notify(notice: Notice) -> str:
         return f"{VARIABLE} is not a URL that apprise knows"
     title, body = notice.headline, "\n".join(notice.lines())
     if is_webhook:
-        title, body = "", _escaped(f"{title}\n{body}")
+        # Slack and similar services then see neither links nor mentions.
+        title, body = "", html.escape(f"{title}\n{body}", quote=False)
     _, _, kind = RESULTS[notice.result]
     if Apprise(service).notify(body, title, kind, body_format=NotifyFormat.TEXT):
         return ""
@@ -190,8 +192,3 @@ def _stage(stage: StageTime) -> str:
     seconds = "did not end" if stage.seconds is None else format_seconds(stage.seconds)
     status = "" if stage.status in {"succeeded", "started"} else f" ({stage.status})"
     return f"{stage.stage} {seconds}{status}"
-
-
-def _escaped(text: str) -> str:
-    """A text in which Slack and similar services see neither links nor mentions."""
-    return text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")

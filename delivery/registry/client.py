@@ -207,7 +207,7 @@ class Registry:
             if artifact_type in {None, entry.get("artifactType")}
         ]
 
-    def _referrers(self, repository: str, digest: str) -> list[Mapping[str, Any]]:
+    def _referrers(self, repository: str, digest: str) -> Sequence[Mapping[str, Any]]:
         if repository not in self._without_referrers:
             with cannot(f"list the referrers of {_reference(repository, digest)}"):
                 pages = self._pages(repository, f"referrers/{digest}", _NO_REFERRERS_API)

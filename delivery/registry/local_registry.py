@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Sequence
 
 from delivery import console
-from delivery.errors import EngineError, PortTakenError, Problem, RegistryError
+from delivery.errors import EngineError, PortTakenError, RegistryError
 from delivery.host import engines, upstreams
 from delivery.host.docker_api import Engine
 from delivery.project import files
@@ -15,12 +15,11 @@ from delivery.registry import client
 from delivery.registry.client import Registry
 
 __all__ = [
-    "check",
     "connect",
     "container_name",
     "ensure",
-    "problem",
     "pull_missing",
+    "refusal",
     "wait_until_ready",
 ]
 
@@ -77,23 +76,15 @@ def pull_missing(
         engine.pull(pinned, on_line, login=client.login(pinned))
 
 
-def problem(declaration: Declaration) -> Problem | None:
-    """The problem of a push to the declared registry, if it is unreachable or asks for a login.
+def refusal(declaration: Declaration) -> RegistryError | None:
+    """The error of a push to the declared registry, if it is unreachable or asks for a login.
 
     A local registry that is unreachable is none: it can be started.
     """
     address = declaration.registry.address
     if client.is_reachable(address):
-        error = client.missing_login(address)
-    else:
-        error = None if is_local(address) else _unreachable(address)
-    return Problem.from_error(error) if error else None
-
-
-def check(declaration: Declaration) -> None:
-    """Raise the problem of a push to the declared registry."""
-    if refusal := problem(declaration):
-        raise refusal.error()
+        return client.missing_login(address)
+    return None if is_local(address) else _unreachable(address)
 
 
 def _unreachable(address: str) -> RegistryError:

@@ -11,6 +11,7 @@ from pathlib import Path
 from delivery.registry import layers, oci_layout
 from delivery.registry.client import Artifact, Blob, Registry
 from delivery.release import sbom
+from delivery.release.released import Release
 from delivery.release.sbom import Image
 
 __all__ = [
@@ -18,6 +19,7 @@ __all__ = [
     "attach",
     "by_platform",
     "document",
+    "images_of",
     "make",
     "read",
     "read_or_make",
@@ -26,6 +28,14 @@ __all__ = [
 
 # Images share layers, and a push that is scanned makes each SBOM twice.
 _RECORDS = layers.Reader(sbom.is_record)
+
+
+def images_of(release: Release) -> list[Image]:
+    """The images of a release; one for several platforms is a single one here."""
+    return [
+        Image(name, part.version, part.repository, part.digest)
+        for name, part in release.images.items()
+    ]
 
 
 def by_platform(registry: Registry, image: Image, layout: Path | None = None) -> dict[str, Image]:

@@ -9,7 +9,6 @@ import base64
 import json
 from collections.abc import Callable, Collection, Iterable, Mapping
 from pathlib import Path
-from typing import Any
 
 from delivery import console
 from delivery.errors import SignatureError
@@ -147,12 +146,11 @@ def _attached(reference: str) -> str:
     registry = Registry(repository)
     manifest = registry.fetch(repository, f"{digest.replace(':', '-')}.att")
     layers = manifest.manifest.get("layers", ()) if manifest else ()
-    attached = (layer for layer in layers if _is_provenance(layer))
-    envelopes = [json.loads(registry.blob(repository, layer["digest"])) for layer in attached]
+    envelopes = [
+        json.loads(registry.blob(repository, layer["digest"]))
+        for layer in layers
+        if layer.get("annotations", {}).get("predicateType") == provenance.TYPE
+    ]
     texts = [base64.b64decode(envelope["payload"]).decode() for envelope in envelopes]
     parsed = {said.digest: text for text in texts if (said := provenance.parse(text))}
     return parsed.get(digest, "")
-
-
-def _is_provenance(layer: Mapping[str, Any]) -> bool:
-    return bool(layer.get("annotations", {}).get("predicateType") == provenance.TYPE)

@@ -13,7 +13,6 @@ from delivery.registry import client
 from delivery.registry.client import Artifact, Blob, Registry
 from delivery.release import attached_sboms
 from delivery.release.released import Release, read_release
-from delivery.release.sbom import Image
 
 __all__ = [
     "CURRENT",
@@ -150,10 +149,8 @@ def references(registry: Registry, release: Release) -> list[str]:
     repository = f"{registry.address}/{REPOSITORY}"
     images = [
         part
-        for name, image in release.images.items()
-        for part in attached_sboms.by_platform(
-            registry, Image(name, image.version, image.repository, image.digest)
-        ).values()
+        for image in attached_sboms.images_of(release)
+        for part in attached_sboms.by_platform(registry, image).values()
     ]
     sboms = (attached_sboms.reference(registry, each.repository, each.digest) for each in images)
     digest = registry.digest(repository, release.version)

@@ -30,9 +30,11 @@ class _Checks:
     unchecked: list[str] = field(default_factory=list)
     """What could not be checked, and why."""
 
-    def add(self, problem: Problem | None) -> None:
-        if problem:
-            self.problems.append(problem)
+    def add(self, found: Problem | DeliveryError | None) -> None:
+        if isinstance(found, DeliveryError):
+            found = Problem.from_error(found)
+        if found:
+            self.problems.append(found)
 
 
 def checked_plan(
@@ -47,11 +49,11 @@ def checked_plan(
     reason = ""
     if registry is None:
         reason = f"the registry {declaration.registry.address} does not answer"
-        checks.add(local_registry.problem(declaration))
+        checks.add(local_registry.refusal(declaration))
     try:
         plan = planning.plan_checkout(declaration, registry, branch, root, reason=reason)
     except RegistryError as error:
-        checks.add(Problem.from_error(error))
+        checks.add(error)
         reason = f"the registry {declaration.registry.address} refuses to answer"
         plan = planning.plan_checkout(declaration, None, branch, root, reason=reason)
     if plan.problems and git.changes(root):
@@ -99,8 +101,7 @@ def _check_registry(
 ) -> None:
     """Check for a missing login, and for versions that have other content."""
     try:
-        if error := missing_login(declaration.registry.address):
-            checks.add(Problem.from_error(error))
+        checks.add(missing_login(declaration.registry.address))
         published = catalog.find(registry, plan.version)
         # With a key, content of the registry is made here again, and compared then.
         signs = signing.has_key()
@@ -113,7 +114,7 @@ def _check_registry(
         if published is None or conflict or signs:
             _check_tags(declaration, plan, registry, published, checks)
     except DeliveryError as error:
-        checks.add(Problem.from_error(error))
+        checks.add(error)
 
 
 def _check_tags(

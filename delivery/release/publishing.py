@@ -340,15 +340,11 @@ class _Publication:
 
     def compare_images(self) -> None:
         """Compare images of the registry with those that were built here from the same sources."""
-        rebuilt = [
-            image
-            for image in self.plan.images.all
-            if not image.missing and image.name in self.layouts
-        ]
         signing.check_equal(
             {
                 image.tagged: (image.digest, oci_layout.digest(self.layouts[image.name]))
-                for image in rebuilt
+                for image in self.plan.images.all
+                if not image.missing and image.name in self.layouts
             }
         )
 

@@ -27,13 +27,11 @@ def ensure_images(engine: Engine, declaration: Declaration) -> Release:
     `inv status` read.
     """
     planning.content_keys(declaration)  # an unreadable file is an error before the long steps
-    local_registry.check(declaration)
+    if error := local_registry.refusal(declaration):
+        raise error
     ensured = upstreams.ensure(engine, declaration, upstreams.needed(declaration))
     registry = local_registry.ensure(engine, declaration)
     images = planning.plan_images(declaration, registry)
-    if not images.missing:
-        building.report_nothing_to_build(images)
-        return publishing.write(Release(released_images(images, {})))
     built = Built(engine, building.build(engine, declaration, images, ensured=ensured))
     pushed = publishing.push_images(registry, images, built)
     return publishing.write(Release(released_images(images, pushed)))

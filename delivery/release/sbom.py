@@ -18,6 +18,7 @@ from email.parser import HeaderParser
 from typing import Any
 
 from delivery.errors import DeliveryError
+from delivery.words import first_three
 
 __all__ = [
     "MEDIA_TYPE",
@@ -36,7 +37,6 @@ MEDIA_TYPE = "application/vnd.cyclonedx+json"
 # The namespace of the serial numbers: any constant.
 _NAMESPACE = uuid.UUID("6a3f0f9a-6a43-5b55-8d9c-0f3b1f7f5c11")
 _WITHIN = "delivery-platform:within"
-_SHOWN_LICENCES = 3
 _MAX_LICENCE_NAME = 100  # anything longer is the text of a licence
 
 _RECORDS = re.compile(
@@ -189,10 +189,7 @@ def table_rows(packages: Iterable[Package]) -> list[tuple[str, str, str, str]]:
     rows = []
     for package in packages:
         name = f"{package.name} (in {package.within})" if package.within else package.name
-        more = len(package.licences) - _SHOWN_LICENCES
-        licences = ", ".join(package.licences[:_SHOWN_LICENCES])
-        licences += f" and {more} more" if more > 0 else ""
-        rows.append((package.kind, name, package.version, licences))
+        rows.append((package.kind, name, package.version, first_three(package.licences)))
     return rows
 
 

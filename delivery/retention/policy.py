@@ -14,6 +14,7 @@ import semver
 from delivery.errors import RegistryError
 from delivery.project.declaration import Prune
 from delivery.release.released import Release
+from delivery.words import first_three
 
 __all__ = [
     "STATE",
@@ -33,7 +34,6 @@ STATE = "prune-state"  # the tag, beside the releases, of the state that the nex
 _SUBJECT = re.compile(r"sha256-([0-9a-f]{64})(?:\.(?:sig|att|sbom))?")
 _LINES = {"dev": "develop", "rc": "candidate"}  # by the first part of a pre-release
 _DIGEST_LENGTH = 19  # of a digest in a table
-_LISTED = 3  # versions in a reason
 
 
 @dataclass(frozen=True)
@@ -287,8 +287,8 @@ class _Decision:
             return min(reasons, key=lambda reason: reason.is_removed, default=None)
         versions = self.versions.get(manifest.digest, [])
         if kept := [version for version in versions if not self.releases[version].is_removed]:
-            return _keep(f"named by {_listed(kept)}")
-        return _remove(f"named only by {_listed(versions)}, removed too") if versions else None
+            return _keep(f"named by {first_three(kept)}")
+        return _remove(f"named only by {first_three(versions)}, removed too") if versions else None
 
     def _unnamed(self, manifest: StoredManifest) -> Verdict:
         first = self.contents.first_seen.get(manifest.pinned, self.today)
@@ -346,8 +346,3 @@ def _line(version: str) -> str:
 def _short(tag: str) -> str:
     """A tag for a table: a digest in it is cut."""
     return f"{tag[:19]}…{tag[len('sha256-') + 64 :]}" if subject_of(tag) else tag
-
-
-def _listed(versions: Sequence[str]) -> str:
-    more = len(versions) - _LISTED
-    return ", ".join(versions[:_LISTED]) + (f" and {more} more" if more > 0 else "")

@@ -82,7 +82,7 @@ def before_release(declaration: Declaration, registry: Registry, root: Path = RO
     def check(plan: Plan, release: Release, layouts: Mapping[str, Path]) -> dict[str, str]:
         if plan.decision.line not in _BLOCKED:
             return {}
-        images = {image: layouts.get(image.name) for image in _images_of(release)}
+        images = {image: layouts.get(image.name) for image in attached_sboms.images_of(release)}
         result = scan(declaration, registry, images, plan.decision.line, root)
         result.check(f"publish {plan.version}")
         return _attach(declaration, registry, list(images), result, root)
@@ -100,7 +100,8 @@ def scan_release(version: str) -> Scan:
             f"cannot scan {version}: {registry.address} has no such release",
             hint=catalog.choices(registry),
         )
-    return scan(declaration, registry, dict.fromkeys(_images_of(release)), release.line)
+    images = attached_sboms.images_of(release)
+    return scan(declaration, registry, dict.fromkeys(images), release.line)
 
 
 def scan_clone() -> Scan:
@@ -148,13 +149,6 @@ def scan(
     counted = {**by_image, declaration.chart.folder: of_chart}
     recorder.note(vulnerabilities={name: count(items) for name, items in counted.items()})
     return Scan(line, findings)
-
-
-def _images_of(release: Release) -> list[Image]:
-    return [
-        Image(name, part.version, part.repository, part.digest)
-        for name, part in release.images.items()
-    ]
 
 
 def _images_of_plan(plan: Plan) -> dict[Image, Path | None]:

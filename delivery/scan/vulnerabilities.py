@@ -296,20 +296,17 @@ def _findings(image: str, entry: Mapping[str, Any], purls: tuple[str, ...]) -> l
 
 def _fixed(record: Mapping[str, Any], package: Mapping[str, str]) -> list[str]:
     """The versions of a package that fix a vulnerability, in the package's own release."""
+    base = package["ecosystem"].partition(":")[0]
     return [
         event["fixed"]
         for affected in record.get("affected", ())
         if affected.get("package", {}).get("name") == package["name"]
-        and affected["package"]["ecosystem"] in {package["ecosystem"], _base(package)}
+        and affected["package"]["ecosystem"] in {package["ecosystem"], base}
         for span in affected.get("ranges", ())
         if span.get("type") != "GIT"
         for event in span.get("events", ())
         if "fixed" in event
     ]
-
-
-def _base(package: Mapping[str, str]) -> str:
-    return package["ecosystem"].partition(":")[0]
 
 
 def _severity(group: Mapping[str, Any], records: Sequence[Mapping[str, Any]]) -> str:

@@ -146,7 +146,7 @@ def test_each_upstream_image_is_ensured_once(
 
     monkeypatch.setattr(planning, "content_keys", lambda _declaration: {})
     monkeypatch.setattr(planning, "plan_images", lambda _declaration, _registry: images)
-    monkeypatch.setattr(local_registry, "check", lambda _declaration: None)
+    monkeypatch.setattr(local_registry, "refusal", lambda _declaration: None)
     monkeypatch.setattr(local_registry, "ensure", lambda _engine, _declaration: None)
     monkeypatch.setattr(upstreams, "ensure", ensure)
     monkeypatch.setattr(building, "build", build)

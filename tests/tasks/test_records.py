@@ -74,18 +74,6 @@ def test_shows_deployments_stage_times_and_figures(
     assert "api-rest staging 0.29 a day (2) no data 33% (1 of 3) 1 h" in rows
 
 
-def test_removals_are_deployments_and_no_stages(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    removal = {**event(1, "succeeded", "1.1.0", removed=True, seconds=9.0), "stage": "record"}
-    other = {**event(2, "succeeded", "1.1.0", seconds=5.0), "stage": "record"}
-    ask(monkeypatch, [removal, other])
-    rows = [" ".join(line.split()) for line in capsys.readouterr().out.splitlines()]
-    assert any(row.endswith("api-rest 1.1.0 staging removed =Zoë") for row in rows)
-    assert not any(row.endswith("staging succeeded =Zoë") for row in rows)
-    assert "api-rest record 1 5.0 s 5.0 s" in rows
-
-
 def test_no_data(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     ask(monkeypatch, [])
     assert "no data: http://localhost:" in capsys.readouterr().out
