@@ -57,7 +57,6 @@ class Cluster:
         self.images: dict[str, Any] = {}
         image = {"repository": "localhost:5001/api-rest", "digest": "sha256:a"}
         self.deployed_images: dict[str, Any] = {"api-rest": {"image": image}}
-        self.values_of: dict[int, dict[str, Any]] = {}  # by revision, else deployed_images
 
     def add(
         self, status: str, manifest: Manifest, updated: datetime = LONG_AGO, description: str = ""
@@ -75,10 +74,8 @@ class Cluster:
         return History(tuple(map(self._stored, self.revisions)))
 
     def _stored(self, revision: Revision) -> Revision:
-        number = revision.number
-        deployed = {"components": {**self.deployed_images, "other": {}}}
-        values = self.values_of.get(number, deployed)
-        return replace(revision, manifest=self.manifests[number], values=values)
+        values = {"components": {**self.deployed_images, "other": {}}}
+        return replace(revision, manifest=self.manifests[revision.number], values=values)
 
     def preview(self, _files: ChartFiles, *, is_upgrade: bool) -> Manifest:
         self.previews.append(is_upgrade)
@@ -122,8 +119,8 @@ class Cluster:
     def notes(self) -> str:
         return "Say hello."
 
-    def values(self, revision: int) -> dict[str, Any]:
-        return {**self.values_of.get(revision, {}), "more": {}}
+    def values(self, _revision: int) -> dict[str, Any]:
+        return {}
 
     # Kubernetes
     def within(self, _seconds: float) -> "Cluster":

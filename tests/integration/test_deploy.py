@@ -222,6 +222,7 @@ def clone(
         "CI": "true",
     }
     clone = ClusterClone(folder, namespace, environment, paths, release)
+    clone.values()
     try:
         yield clone
     finally:
