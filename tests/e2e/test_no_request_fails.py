@@ -245,7 +245,7 @@ def run_at(rate: float, setting: Setting, *, may_end: bool) -> Result | None:
 
 
 def test_no_request_fails(result: Result) -> None:
-    """Neither in a phase nor between two; by a fault of the generator a run says nothing."""
+    """Neither in a phase nor between two."""
     assert [str(failure) for failure in failures(result.recording, result.phases)] == []
 
 

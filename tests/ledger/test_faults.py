@@ -60,5 +60,5 @@ def test_every_fault_is_injected_and_reported(monkeypatch: pytest.MonkeyPatch) -
     assert report.died == ["api-rest: exit code 1"]
     assert report.recovered == 2.0
     assert fake.accepted > 40
-    described = report.describe(Recording((request(2),), (), 1.0))
+    described = report.describe(Recording((request(2),), 1.0))
     assert "2 freezes of 20 s: database 1, kafka 1" in described

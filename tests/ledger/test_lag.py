@@ -54,13 +54,3 @@ def test_unstored_events_are_reported_until_they_are_stored(stack: Stack, run: s
     assert stack.count(run) == EVENTS
     assert BANNER not in get(stack, "/").text
     stack.wait_ready("async-worker")
-
-
-def test_a_frozen_kafka_is_reported_and_delays_no_check(stack: Stack) -> None:
-    with stack.frozen("kafka"):
-        wait_for(
-            "/ready to report Kafka as missing", lambda: "Kafka does not answer" in reasons(stack)
-        )
-        assert reasons(stack) == ["Kafka does not answer"]
-    for app in ("api-rest", "async-worker"):
-        stack.wait_ready(app)

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import json
 import secrets
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
-from typing import Any
 
 import pytest
 
@@ -74,13 +72,6 @@ def log(stack: Stack, app: str) -> str:
     return bytes(stack.container(app).logs()).decode("utf-8")
 
 
-def logged(stack: Stack, call: Call) -> list[dict[str, Any]]:
-    """The lines about a request in api-rest's log."""
-    return [
-        json.loads(line) for line in log(stack, "api-rest").splitlines() if call.request_id in line
-    ]
-
-
 def test_one_trace_leads_from_the_client_into_the_worker(traced: Traced, call: Call) -> None:
     answer = traced.stack.post(event(call.request_id, 1), **call.headers)
     assert (answer.status_code, answer.headers["X-Request-ID"]) == (202, call.request_id)
@@ -97,17 +88,6 @@ def test_one_trace_leads_from_the_client_into_the_worker(traced: Traced, call: C
         (ids["POST /deployments"], "send deployments", "api-rest", "producer"),
         (ids["send deployments"], "process deployments", "async-worker", "consumer"),
     }
-
-
-def test_the_log_line_of_a_request_names_its_trace(traced: Traced, call: Call) -> None:
-    traced.stack.post(event(call.request_id, 1), **call.headers)
-    wait_for("the request's log line", lambda: bool(logged(traced.stack, call)))
-    (line,) = logged(traced.stack, call)
-    assert (line["request_id"], line["trace_id"], line["path"]) == (
-        call.request_id,
-        call.trace_id,
-        "/deployments",
-    )
 
 
 # The last test: it stops the collector of the others.

@@ -31,7 +31,6 @@ CONNECT_TIMEOUT = 5.0
 # Longer than the API may wait for Kafka and the database together.
 ANSWER_TIMEOUT = 15.0
 BODY_CHUNKS = 10
-TICK = 0.05
 FLUSH_SECONDS = 1.0
 PROGRESS_SECONDS = 5.0
 REMEMBERED_IDS = 500
@@ -232,13 +231,13 @@ class Generator:
 
     async def run(self) -> None:
         """Follow the schedule until stopped, and wait for the open requests."""
-        ticking = asyncio.create_task(self._tick())
+        flushing = asyncio.create_task(self._flush())
         try:
             numbers = await self._follow_schedule()
         finally:
-            ticking.cancel()
+            flushing.cancel()
             with suppress(asyncio.CancelledError):
-                await ticking
+                await flushing
             for connections in self._idle.values():
                 for connection in connections:
                     connection.close()
@@ -365,18 +364,10 @@ class Generator:
         elif line["status"] >= SERVER_ERROR:
             line["message"] = _message(body)
 
-    async def _tick(self) -> None:
-        """Record when this process itself is late, so that no server is blamed for it; flush."""
-        flushed = self.clock()
+    async def _flush(self) -> None:
         while True:
-            before = self.clock()
-            await asyncio.sleep(TICK)
-            now = self.clock()
-            if now - before > 2 * TICK:
-                self._write({"lag": now - before - TICK, "at": now})
-            if now - flushed > FLUSH_SECONDS:
-                self.out.flush()
-                flushed = now
+            await asyncio.sleep(FLUSH_SECONDS)
+            self.out.flush()
 
     def _write(self, line: dict[str, Any]) -> None:
         self.out.write(json.dumps(line, separators=(",", ":")) + "\n")

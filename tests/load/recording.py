@@ -1,8 +1,7 @@
 """What a generator recorded: the requests, the failures with their phase and cause, and figures.
 
 A request fails unless it gets a whole answer with a status that its kind allows. A repetition that
-succeeds does not excuse it. A failure that the generator's own lateness explains fails the run,
-too: such a run says nothing about the server.
+succeeds does not excuse it, nor does a generator that was late itself: its figure says so.
 """
 
 from __future__ import annotations
@@ -18,7 +17,6 @@ from tests.load.generator import event
 
 __all__ = [
     "Failure",
-    "Lag",
     "Phase",
     "Recording",
     "Request",
@@ -32,16 +30,6 @@ __all__ = [
 
 # The statuses that a request of each kind may get. 404: an event that is accepted, not stored yet.
 ALLOWED = {"POST": {202}, "slow POST": {202}, "GET": {200, 404}}
-GENERATOR = "generator"
-SERVER = "server"
-# Errors of the generator's own machine.
-LOCAL_ERRORS = (
-    "Too many open files",
-    "Cannot assign requested address",
-    "No buffer space available",
-)
-# A timeout is the generator's fault if it was late for this share of the request's time.
-LATE_SHARE = 0.5
 MILLISECONDS = 1000
 
 
@@ -102,19 +90,10 @@ class Request:
 
 
 @dataclass(frozen=True)
-class Lag:
-    """How many seconds late the generator itself was, and when it noticed (Unix time)."""
-
-    lag: float
-    at: float
-
-
-@dataclass(frozen=True)
 class Recording:
     """Everything that a generator recorded; nothing is missing."""
 
     requests: tuple[Request, ...]
-    lags: tuple[Lag, ...]
     cpu: float
 
     @property
@@ -139,12 +118,11 @@ class Phase:
 
 @dataclass(frozen=True)
 class Failure:
-    """A request that failed, in which phase, why, and by whose fault."""
+    """A request that failed, in which phase, and why."""
 
     request: Request
     phase: str
     reason: str
-    fault: str
 
     def __str__(self) -> str:
         """One line for people."""
@@ -153,7 +131,7 @@ class Failure:
         return (
             f"{request.due:.3f} {self.phase}: {request.kind} {request.path or request.key}"
             f" on a {connection} connection: {self.reason}"
-            f" after {request.ended - request.began:.3f} s (fault: {self.fault})"
+            f" after {request.ended - request.began:.3f} s"
         )
 
 
@@ -185,8 +163,7 @@ def parse(text: str) -> Recording:
     if not lines or "end" not in lines[-1]:
         raise ValueError("the recording has no end: later requests are unknown")
     end = lines.pop()
-    requests = tuple(_request(end["run"], line) for line in lines if "number" in line)
-    lags = tuple(Lag(**line) for line in lines if "lag" in line)
+    requests = tuple(_request(end["run"], line) for line in lines)
     if len(requests) != end["end"]:
         raise ValueError(f"the recording has {len(requests)} requests, its end says {end['end']}")
     missing = set(range(end["numbers"])) - {request.number for request in requests}
@@ -194,7 +171,7 @@ def parse(text: str) -> Recording:
         raise ValueError(
             f"{len(missing)} requests of the schedule are missing, the first is {min(missing)}"
         )
-    return Recording(requests, lags, end["cpu"])
+    return Recording(requests, end["cpu"])
 
 
 def _line(number: int, line: str) -> dict[str, Any]:
@@ -202,7 +179,7 @@ def _line(number: int, line: str) -> dict[str, Any]:
         content = json.loads(line)
     except ValueError as error:
         raise ValueError(f"line {number} of the recording is torn: {error}") from None
-    if not isinstance(content, dict) or not content.keys() & {"number", "lag", "end"}:
+    if not isinstance(content, dict) or not content.keys() & {"number", "end"}:
         raise ValueError(f"line {number} of the recording is not the generator's: {line[:100]}")
     return content
 
@@ -216,9 +193,7 @@ def _request(run: str, line: dict[str, Any]) -> Request:
 def failures(recording: Recording, phases: Sequence[Phase] = ()) -> list[Failure]:
     """Every request that failed, in the order in which they were due."""
     return [
-        Failure(
-            request, _phase_of(request, phases), request.problem, _fault(request, recording.lags)
-        )
+        Failure(request, _phase_of(request, phases), request.problem)
         for request in sorted(recording.requests, key=lambda request: request.due)
         if request.problem is not None
     ]
@@ -261,18 +236,6 @@ def _phase_of(request: Request, phases: Sequence[Phase]) -> str:
             if phase.since <= moment < phase.until:
                 return phase.name
     return "between"
-
-
-def _fault(request: Request, lags: Iterable[Lag]) -> str:
-    """Whose fault a failure is: the generator's if its machine lacked something or it was late."""
-    error = request.error or ""
-    if any(words in error for words in LOCAL_ERRORS):
-        return GENERATOR
-    if "timeout" in error.lower():
-        late = sum(lag.lag for lag in lags if request.began <= lag.at <= request.ended + lag.lag)
-        if late >= LATE_SHARE * (request.ended - request.began):
-            return GENERATOR
-    return SERVER
 
 
 def _summary(name: str, seconds: float, requests: Sequence[Request]) -> Summary:

@@ -5,7 +5,6 @@ import io
 import itertools
 import json
 import ssl
-import time
 from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -191,16 +190,6 @@ def test_a_request_fails_when_its_kept_connection_breaks_and_is_not_repeated(
     assert failed
     assert all(request.reused for request in failed)
     assert len(received) == len(recording.requests) == 20
-
-
-def test_its_own_lateness_is_recorded(authority: trustme.CA) -> None:
-    async def block(received: Received, writer: asyncio.StreamWriter) -> None:
-        # The server shares the generator's event loop: it blocks both.
-        time.sleep(0.3)  # noqa: ASYNC251  on purpose
-        await accept(received, writer)
-
-    recording, _ = send(authority, block, 1)
-    assert max(lag.lag for lag in recording.lags) > 0.2
 
 
 @dataclass

@@ -10,7 +10,6 @@ from hypothesis import strategies as st
 
 from tests.load.generator import event
 from tests.load.recording import (
-    Lag,
     Phase,
     Recording,
     Request,
@@ -50,8 +49,8 @@ def request(number: int, **changes: Any) -> Request:
     return replace(successful, **changes)
 
 
-def recording(*requests: Request, lags: tuple[Lag, ...] = ()) -> Recording:
-    return Recording(requests, lags, 1.0)
+def recording(*requests: Request) -> Recording:
+    return Recording(requests, 1.0)
 
 
 def successful(count: int = 200) -> list[Request]:
@@ -77,7 +76,6 @@ def test_exactly_the_planted_failures_are_reported(planted: set[int]) -> None:
     failed = failures(recording(*requests), PHASES)
     assert [failure.request.number for failure in failed] == sorted(planted)
     assert {failure.phase for failure in failed} <= {"quiet", "drain"}
-    assert {failure.fault for failure in failed} <= {"server"}
 
 
 @pytest.mark.parametrize(
@@ -95,7 +93,7 @@ def test_exactly_the_planted_failures_are_reported(planted: set[int]) -> None:
 )
 def test_a_post_fails(changes: dict[str, Any], reason: str) -> None:
     (failure,) = failures(recording(request(2, **changes)), PHASES)
-    assert (failure.reason, failure.fault) == (reason, "server")
+    assert failure.reason == reason
 
 
 @pytest.mark.parametrize(
@@ -119,32 +117,6 @@ def test_a_successful_repetition_does_not_hide_a_failure() -> None:
     repetition = request(2, attempt=1, due=3.0, began=3.0, ended=3.5)
     reported = failures(recording(failed, repetition), PHASES)
     assert [failure.request for failure in reported] == [failed]
-
-
-@pytest.mark.parametrize(
-    ("lags", "fault"),
-    [
-        ((), "server"),
-        ((Lag(1.0, 8.0),), "server"),
-        ((Lag(3.0, 8.0), Lag(3.0, 11.0)), "generator"),
-        ((Lag(9.0, 1.9),), "server"),
-        ((Lag(9.0, 20.0),), "generator"),  # noticed later, but it began before the timeout
-        ((Lag(9.0, 30.0),), "server"),
-    ],
-)
-def test_a_timeout_is_the_generators_fault_if_it_was_late_for_most_of_it(
-    lags: tuple[Lag, ...], fault: str
-) -> None:
-    late = request(2, status=None, error="timeout", ended=12.0)
-    (failure,) = failures(recording(late, lags=lags), PHASES)
-    assert failure.fault == fault
-
-
-def test_an_error_of_the_generators_machine_is_its_fault() -> None:
-    files = request(2, status=None, error="OSError(24, 'Too many open files')", step="connect")
-    ports = replace(files, number=4, error="OSError(99, 'Cannot assign requested address')")
-    reported = failures(recording(files, ports), PHASES)
-    assert [failure.fault for failure in reported] == ["generator", "generator"]
 
 
 @pytest.mark.parametrize(
@@ -194,8 +166,8 @@ def test_the_certificates_of_new_connections_are_counted() -> None:
 
 def test_a_recording_is_read_as_it_was_written() -> None:
     requests = successful(10)
-    read = parse(json.dumps({"lag": 0.2, "at": 3.0}) + "\n" + text(requests))
-    assert read == Recording(tuple(requests), (Lag(0.2, 3.0),), 1.5)
+    read = parse(text(requests))
+    assert read == Recording(tuple(requests), 1.5)
     assert read.accepted == {0, 2, 4, 6, 8}
 
 
