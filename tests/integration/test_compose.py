@@ -18,13 +18,16 @@ import pytest
 from kafka import KafkaAdminClient, KafkaProducer
 from kafka.errors import KafkaTimeoutError
 
+from tests.ledger.stack import OWNER
+from tests.load import table
+from tests.load.table import Login
 from tests.ports import free_port
 from tests.waiting import wait_for
 
 pytestmark = pytest.mark.engine
 
 FILE = Path(__file__).parents[2] / "docker-compose.yaml"
-OWNER = "ledger"  # the account that owns the schema, and its password
+KEPT = [{"id": "kept"}]  # the row of an earlier version
 ACCESS_DENIED = 1045
 
 
@@ -75,18 +78,8 @@ class Project:
     def broker(self) -> str:
         return f"localhost:{self.kafka_port}"
 
-    def query(self, sql: str, user: str = OWNER, password: str = OWNER) -> Any:
-        connection = pymysql.connect(
-            host="127.0.0.1",
-            port=self.database_port,
-            user=user,
-            password=password,
-            database="ledger",
-            autocommit=True,
-        )
-        with closing(connection), connection.cursor() as cursor:
-            cursor.execute(sql)
-            return cursor.fetchall()
+    def query(self, sql: str, login: Login = OWNER) -> list[dict[str, Any]]:
+        return table.execute(self.database_port, login, sql)
 
 
 def new_project(*more_files: Path) -> Project:
@@ -158,33 +151,34 @@ def earlier(tmp_path: Path) -> Iterator[Project]:
         yield created
 
 
-def refuses(project: Project, user: str, password: str) -> bool:
+def refuses(project: Project, login: Login) -> bool:
     """Whether a login is refused."""
     try:
-        project.query("SELECT 1", user, password)
+        project.query("SELECT 1", login)
     except pymysql.err.OperationalError as error:
         return int(error.args[0]) == ACCESS_DENIED
     return False
 
 
 def test_a_volume_of_an_earlier_version_gets_the_second_account(earlier: Project) -> None:
-    assert refuses(earlier, "reader", "reader")
+    find = "SELECT id FROM deployments"
+    assert refuses(earlier, ("reader", "reader"))
     replace(earlier, files=(FILE,)).up("database")
-    assert earlier.query("SELECT id FROM deployments", "reader", "reader") == (("kept",),)
-    assert earlier.query("SELECT id FROM deployments") == (("kept",),)
+    assert earlier.query(find, ("reader", "reader")) == KEPT
+    assert earlier.query(find) == KEPT
 
     owner, reader = "of the 'owner'\\", 'of the "reader" %;'
     passwords = {"DB_PASSWORD": owner, "DB_READER_PASSWORD": reader}
     replace(earlier, files=(FILE,), variables=passwords).up("database")
-    assert earlier.query("SELECT id FROM deployments", "reader", reader) == (("kept",),)
-    assert earlier.query("SELECT id FROM deployments", password=owner) == (("kept",),)
-    assert refuses(earlier, "reader", "reader")
-    assert refuses(earlier, "ledger", "ledger")
+    assert earlier.query(find, ("reader", reader)) == KEPT
+    assert earlier.query(find, ("ledger", owner)) == KEPT
+    assert refuses(earlier, ("reader", "reader"))
+    assert refuses(earlier, OWNER)
 
     # Only this one is no variable of the server.
     passwords["DB_READER_PASSWORD"] = "new"
     replace(earlier, files=(FILE,), variables=passwords).up("database")
-    assert earlier.query("SELECT id FROM deployments", "reader", "new") == (("kept",),)
+    assert earlier.query(find, ("reader", "new")) == KEPT
 
 
 @pytest.fixture

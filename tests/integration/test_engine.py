@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from docker.errors import NotFound
 
-from delivery.errors import EngineError, ForeignError, RegistryError
+from delivery.errors import ForeignError
 from delivery.host import upstreams
 from delivery.host.docker_api import Engine
 from delivery.project.declaration import Declaration, Upstream
@@ -80,13 +80,6 @@ def test_a_published_upstream_image_is_pulled(
         assert engine.image_labels(published) is not None
     finally:
         engine.client.images.remove(published)
-
-
-def test_an_unknown_image_cannot_be_pulled(engine: Engine, project: Declaration, name: str) -> None:
-    with pytest.raises(
-        (RegistryError, EngineError), match=f"pull {project.registry.address}/{name}:1: "
-    ):
-        engine.pull(f"{project.registry.address}/{name}:1", lambda _: None)
 
 
 def test_a_root_file_system_becomes_an_image(engine: Engine, tmp_path: Path, name: str) -> None:

@@ -7,7 +7,6 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any
 
-import pymysql
 import pytest
 import requests
 from docker.models.containers import Container
@@ -17,6 +16,8 @@ from delivery.host.docker_api import Engine
 from delivery.platform import lifecycle
 from delivery.platform.compose import Compose
 from tests.integration.conftest import Platform
+from tests.ledger.stack import OWNER
+from tests.load import table
 from tests.waiting import wait_for
 
 pytestmark = pytest.mark.engine
@@ -48,17 +49,8 @@ def topic(platform: Platform) -> Iterator[KafkaConsumer]:
 
 def in_database(platform: Platform, identifier: str) -> int:
     """The number of rows for an event."""
-    connection = pymysql.connect(
-        host="127.0.0.1",
-        port=platform.ports["DATABASE_PORT"],
-        user="ledger",
-        password="ledger",
-        database="ledger",
-    )
-    with connection, connection.cursor() as cursor:
-        cursor.execute("SELECT COUNT(*) FROM deployments WHERE id = %s", (identifier,))
-        (count,) = cursor.fetchone() or (0,)
-    return int(count)
+    find, port = "SELECT id FROM deployments WHERE id = %s", platform.ports["DATABASE_PORT"]
+    return len(table.execute(port, OWNER, find, identifier))
 
 
 def services(platform: Platform) -> dict[str, dict[str, Any]]:

@@ -4,7 +4,6 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-import requests
 
 from delivery.errors import EngineError, RegistryError
 from delivery.host.docker_api import Engine
@@ -32,16 +31,6 @@ def address(engine: Engine, project: Declaration) -> Iterator[str]:
         yield address
 
 
-def digest_of(address: str, repository: str, tag: str) -> str:
-    """The digest that the registry serves under a tag."""
-    answer = requests.head(
-        f"http://{address}/v2/{repository}/manifests/{tag}",
-        headers={"Accept": "application/vnd.oci.image.manifest.v1+json"},
-        timeout=10,
-    )
-    return answer.headers["Docker-Content-Digest"]
-
-
 # Registries differ in what they keep of an interrupted request; tests/registry has other faults.
 @pytest.mark.parametrize(
     "fault",
@@ -61,7 +50,7 @@ def test_a_temporary_failure_is_retried(
     with serving(forward_to(f"http://{address}"), fault) as (proxy, _):
         client = Registry(proxy, pause=no_pause, timeout=(5, 0.5))
         assert client.push_layout(tmp_path, f"{proxy}/retried", "k1", no_line) == built
-    assert digest_of(address, "retried", "k1") == built
+    assert Registry(address).digest(f"{address}/retried", "k1") == built
 
 
 def test_an_engine_pushes_and_pulls_with_a_login(

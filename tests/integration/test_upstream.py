@@ -36,10 +36,9 @@ from delivery.host.docker_api import Engine
 from delivery.project.declaration import Declaration
 from tests import yaml_strict
 from tests.ports import free_port
-from tests.registries import MANIFEST
 from tests.waiting import wait_for
 
-KAFKA, DATABASE, REGISTRY = "apache/kafka:4.1.1", "mariadb:11.8.9", "registry:2.8.3"
+KAFKA, DATABASE = "apache/kafka:4.1.1", "mariadb:11.8.9"
 HAPROXY = "haproxy:3.0.11"
 PROMETHEUS = "prom/prometheus:v2.53.3"
 RECIPES = Path(__file__).parents[2] / "ops" / "upstream"
@@ -604,72 +603,6 @@ def test_database_leaves_foreign_files_alone(run: Run, volume: Callable[[str], M
     assert log(looking) == "data"
 
 
-# Registry
-
-
-# Every format that an engine pushes: a registry converts others, which have another digest.
-ACCEPT = (
-    f"{MANIFEST}, application/vnd.oci.image.index.v1+json, "
-    "application/vnd.docker.distribution.manifest.v2+json, "
-    "application/vnd.docker.distribution.manifest.list.v2+json"
-)
-
-
-def answer(
-    method: str, url: str, login: tuple[str, str] | None = None
-) -> tuple[int, Mapping[str, str]]:
-    """The status and the headers of an HTTP request."""
-    done = requests.request(method, url, headers={"Accept": ACCEPT}, auth=login, timeout=10)
-    return done.status_code, done.headers
-
-
-def start_registry(
-    run: Run,
-    mount: Mount | None = None,
-    **options: Any,
-) -> tuple[Container, str]:
-    container = run(
-        REGISTRY, ports={"5000/tcp": ("127.0.0.1", None)}, volumes=mount or {}, **options
-    )
-    host, port = address(container, 5000)
-
-    def listens() -> bool:
-        with suppress(requests.RequestException):
-            return bool(answer("GET", f"http://{host}:{port}/v2/")[0])
-        return False
-
-    eventually(listens, "the registry listens")
-    return container, f"{host}:{port}"
-
-
-def push(client: docker.DockerClient, address: str) -> str:
-    """Push the registry's own image to it; return the digest."""
-    target = f"{address}/pushed"
-    client.images.get(REGISTRY).tag(target, "1")
-    try:
-        for line in client.images.push(target, "1", stream=True, decode=True):
-            assert "error" not in line, line
-    finally:
-        client.images.remove(f"{target}:1")
-    status, headers = answer("HEAD", f"http://{address}/v2/pushed/manifests/1")
-    assert status == 200
-    return headers["Docker-Content-Digest"]
-
-
-def test_registry_keeps_what_is_pushed(
-    client: docker.DockerClient, run: Run, volume: Callable[[str], Mount]
-) -> None:
-    mount = volume("/var/lib/registry")
-    container, address = start_registry(run, mount)
-    digest = push(client, address)
-    assert answer("HEAD", f"http://{address}/v2/pushed/manifests/absent")[0] == 404
-    assert stop(container) in (0, 2)  # 2: Go without a handler of SIGTERM, like the published image
-    container.remove(v=True)
-
-    _, address = start_registry(run, mount)
-    assert answer("HEAD", f"http://{address}/v2/pushed/manifests/{digest}")[0] == 200
-
-
 # Prometheus
 
 
@@ -686,7 +619,7 @@ def start_prometheus(
 
     def ready() -> bool:
         with suppress(requests.RequestException):
-            return answer("GET", f"http://{host}:{port}/-/ready")[0] == 200
+            return requests.get(f"http://{host}:{port}/-/ready", timeout=10).status_code == 200
         return False
 
     eventually(ready, f"Prometheus answers\n{log(container)}")
@@ -718,5 +651,5 @@ def test_prometheus_runs_as_nobody_scrapes_itself_and_has_its_page_and_programs(
     assert shell(container, "promtool check config /etc/prometheus/prometheus.yml")[0] == 0
     healthy = "Prometheus Server is Healthy.\n"
     assert shell(container, "wget -q -O - http://127.0.0.1:9090/-/healthy") == (0, healthy)
-    assert answer("GET", f"{base}/graph")[0] == 200
+    assert requests.get(f"{base}/graph", timeout=10).status_code == 200
     assert stop(container) == 0
