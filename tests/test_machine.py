@@ -28,6 +28,5 @@ def test_a_user_without_a_name_has_a_number(monkeypatch: pytest.MonkeyPatch) -> 
     def nameless() -> str:
         raise KeyError
 
-    monkeypatch.delenv("DELIVERY_RESPONSIBLE", raising=False)
     monkeypatch.setattr(getpass, "getuser", nameless)
     assert machine.actor().startswith("uid-")

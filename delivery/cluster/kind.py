@@ -9,7 +9,7 @@ from pathlib import Path
 
 from delivery import process
 from delivery.errors import ClusterError, CommandError
-from delivery.host.docker_api import Engine
+from delivery.host.docker_api import FREE_DISK_SPACE, Engine
 from delivery.project.declaration import Cluster
 
 __all__ = ["Kind", "Node", "config", "hint_for", "node_names", "nodes_by_cluster"]
@@ -133,10 +133,7 @@ def hint_for(output: str) -> str:
 
 
 _HINTS = (
-    (
-        ("no space left on device",),
-        "free disk space (`docker system df` shows its use), then run the same command again",
-    ),
+    (("no space left on device",), FREE_DISK_SPACE),
     (
         ("too many open files", "inotify"),
         (

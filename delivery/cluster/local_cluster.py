@@ -12,6 +12,7 @@ import time
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -118,16 +119,13 @@ class Cluster:
 
     def save_kubeconfig(self) -> None:
         """Write kind's kubeconfig of the cluster, readable by this user only."""
-        with open(self.kubeconfig, "w", encoding="utf-8", opener=_open_private) as sink:
+        private = partial(os.open, mode=0o600)
+        with open(self.kubeconfig, "w", encoding="utf-8", opener=private) as sink:
             sink.write(self.kind.kubeconfig(self.name))
 
     def kubernetes(self, namespace: str) -> Kubernetes:
         """A namespace of the cluster."""
         return Kubernetes(self.kubectl, self.context, namespace, self.kubeconfig)
-
-
-def _open_private(path: str, flags: int) -> int:
-    return os.open(path, flags, 0o600)
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from delivery import process
 from delivery.errors import BuildError, CommandError
-from delivery.host.docker_api import Engine
+from delivery.host.docker_api import FREE_DISK_SPACE, Engine
 
 __all__ = [
     "Target",
@@ -137,10 +137,7 @@ def failing_step(output: str) -> str:
 def hint_for(output: str) -> str:
     """The hint for a failed build, by its last lines."""
     if "no space left on device" in output.lower():
-        return (
-            "free disk space, since the engine's disk is full: `docker system df` shows its use, "
-            "`docker builder prune` frees the build cache, `./run inv cache.clean` this project's"
-        )
+        return FREE_DISK_SPACE
     if "CERTIFICATE_VERIFY_FAILED" in output or "certificate verify failed" in output:
         return "set DELIVERY_BUILD_CA to a CA bundle with the CA of the proxy that intercepts TLS"
     if "Temporary failure resolving" in output or "Name or service not known" in output:

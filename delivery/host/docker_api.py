@@ -24,11 +24,16 @@ from delivery.host import dockerd
 from delivery.host.firewall import Bridge
 from delivery.origin import IDENTITY_USER
 
-__all__ = ["MANAGED", "Engine", "connect", "find", "find_private"]
+__all__ = ["FREE_DISK_SPACE", "MANAGED", "Engine", "connect", "find", "find_private"]
 
 # The label of this project's containers and volumes; no other is ever stopped or removed.
 MANAGED = "delivery-platform.managed"
 
+# The hint for an engine whose disk is full.
+FREE_DISK_SPACE = (
+    "free disk space: `docker system df` shows what takes it, `docker builder prune` frees the"
+    " build cache, `./run inv cache.clean` this project's cache"
+)
 _OLDEST = 23
 _PING_SECONDS = 5
 _WORK_SECONDS = 120
@@ -531,10 +536,7 @@ def _split(stream: Iterable[bytes]) -> Iterator[str]:
 
 def _hint(reason: str) -> str:
     if "no space left" in reason:
-        return (
-            "free disk space: `docker system df` shows what takes it, "
-            "`./run inv cache.clean` removes this project's cache"
-        )
+        return FREE_DISK_SPACE
     return "see the log of the engine that `./run inv engine.status` names"
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import socket
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 from delivery import console, locks
@@ -24,7 +23,6 @@ from delivery.registry.local_registry import pull_missing
 from delivery.release.released import Release, read_release
 
 __all__ = [
-    "StoredEvent",
     "check",
     "check_ports",
     "compose",
@@ -43,15 +41,6 @@ __all__ = [
 
 _FILES = ("docker-compose.yaml", "ops/docker-compose.apps.yaml")
 _STORED_SECONDS = 60
-
-
-@dataclass(frozen=True)
-class StoredEvent:
-    """An event that passed the API, Kafka and the worker, and was read back."""
-
-    identifier: str
-    address: str  # of the ledger
-    seconds: float  # from the API's answer until the event could be read
 
 
 def released(root: Path = ROOT) -> Release | None:
@@ -191,8 +180,11 @@ def _is_free(port: int) -> bool:
     return True
 
 
-def check(address: str, version: str) -> StoredEvent:
-    """Check the platform: post an event (this version of api-rest is verified) and read it back."""
+def check(address: str, version: str) -> str:
+    """Check the platform: post an event (this version of api-rest is verified) and read it back.
+
+    Returns the event's id.
+    """
     ledger = Ledger(address)
     with console.step("verify") as step:
         identifier = ledger.post(
@@ -211,12 +203,11 @@ def check(address: str, version: str) -> StoredEvent:
                 f"cannot verify the platform: event {identifier} came back as {stored}",
                 hint="see `./run inv logs --service async-worker`",
             )
-        milliseconds = f"{seconds * 1000:.0f} ms"
         step.done(
             f"event {identifier} posted, sent through Kafka, stored by the worker, "
-            f"read back after {milliseconds}"
+            f"read back after {seconds * 1000:.0f} ms"
         )
-    return StoredEvent(identifier, address, seconds)
+    return identifier
 
 
 def down(project: Compose, declaration: Declaration, *, volumes: bool, registry: bool) -> list[str]:

@@ -14,7 +14,6 @@ from delivery.host import engines, upstreams
 from delivery.host.docker_api import Engine
 from delivery.platform import lifecycle
 from delivery.platform.compose import Compose
-from delivery.platform.lifecycle import StoredEvent
 from delivery.project import files, saved_settings
 from delivery.project.declaration import LOCAL, Declaration, is_local
 from delivery.records import recorder, sending
@@ -36,16 +35,16 @@ class Running:
 
     engine: Engine
     registry: str
-    event: StoredEvent  # of the check
+    ledger: str  # its address
+    event: str  # the id of the check's
     ports: dict[str, tuple[int, ...]]  # by service
     not_started: tuple[str, ...]  # components that are in no compose file
 
     def say(self) -> None:
         """Print the addresses of everything."""
-        address = self.event.address
-        event = f"{address}/deployments/{self.event.identifier}"
+        event = f"{self.ledger}/deployments/{self.event}"
         rows = [
-            ("the ledger", f"{address}/  (this event: {event})"),
+            ("the ledger", f"{self.ledger}/  (this event: {event})"),
             ("", "open to write: it has no token, and listens on this machine alone"),
             ("Kafka", f"localhost:{self.ports['kafka'][0]}"),
             ("database", f"localhost:{self.ports['database'][0]}"),
@@ -157,11 +156,12 @@ def _start(
         apps = _apps(declaration, project, release)
     _record_start(recording, apps, project, release)
     ports = {service.name: service.ports for service in lifecycle.up(project, release)}
-    event = _check(recording, apps, release, f"http://localhost:{ports['api-rest'][0]}")
+    ledger = f"http://localhost:{ports['api-rest'][0]}"
     return Running(
         engine=engine,
         registry=declaration.registry.address,
-        event=event,
+        ledger=ledger,
+        event=_check(recording, apps, release, ledger),
         ports=ports,
         not_started=tuple(name for name in declaration.components() if name not in ports),
     )
@@ -185,7 +185,7 @@ def _record_start(recording: Recording, apps: Contents, project: Compose, releas
             recording.start(deployment, release, ledger=lifecycle.ledger_address(project))
 
 
-def _check(recording: Recording, apps: Contents, release: Release, address: str) -> StoredEvent:
+def _check(recording: Recording, apps: Contents, release: Release, address: str) -> str:
     """Check the platform; record unchanged apps that the ledger does not know to run.
 
     The ledger's data may have been removed, or an earlier record failed.

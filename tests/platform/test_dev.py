@@ -29,8 +29,8 @@ SOURCE = "api-rest/src/api_rest/page.py"
 class FakeEngine:
     """An engine whose containers can import everything, unless `broken`."""
 
-    def __init__(self, calls: list[str]) -> None:
-        self.calls = calls
+    def __init__(self) -> None:
+        self.calls: list[str] = []
         self.environment: dict[str, str] = {}
         self.broken = False
         self.ended = self.asked = 0
@@ -63,22 +63,13 @@ class FakeEngine:
 
 
 @pytest.fixture
-def calls() -> list[str]:
-    return []
-
-
-@pytest.fixture
-def engine(calls: list[str]) -> FakeEngine:
-    return FakeEngine(calls)
+def engine() -> FakeEngine:
+    return FakeEngine()
 
 
 @pytest.fixture
 def edit(
-    engine: FakeEngine,
-    calls: list[str],
-    sample: Path,
-    declaration: Declaration,
-    monkeypatch: pytest.MonkeyPatch,
+    engine: FakeEngine, sample: Path, declaration: Declaration, monkeypatch: pytest.MonkeyPatch
 ) -> Callable[..., None]:
     """Run `inv dev` for these edits, then interrupt it."""
     package = sample / "api-rest" / "src" / "api_rest"
@@ -91,11 +82,11 @@ def edit(
     )
     monkeypatch.setattr(lifecycle, "released", lambda *_arguments: Release({}))
     monkeypatch.setattr(
-        lifecycle, "up", lambda project, _release: calls.append(f"up {project.files[-1]}")
+        lifecycle, "up", lambda project, _release: engine.calls.append(f"up {project.files[-1]}")
     )
 
     def ensure_images(*_arguments: object) -> Release:
-        calls.append("build")
+        engine.calls.append("build")
         return Release({})
 
     monkeypatch.setattr(releasing, "ensure_images", ensure_images)
@@ -113,11 +104,11 @@ def edit(
 
 
 def test_a_source_is_imported_then_its_app_restarted_and_the_built_apps_restored(
-    edit: Callable[..., None], calls: list[str], sample: Path, capsys: pytest.CaptureFixture[str]
+    edit: Callable[..., None], engine: FakeEngine, sample: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     edit(Edits({"api-rest": [SOURCE]}))
     mounted = f"up {sample}/.delivery/dev.json"
-    assert calls == [mounted, "import", "restart c1", "up ops/docker-compose.apps.yaml"]
+    assert engine.calls == [mounted, "import", "restart c1", "up ops/docker-compose.apps.yaml"]
     assert "(page.py)" in capsys.readouterr().out
 
 
@@ -135,27 +126,20 @@ def test_an_app_without_a_port_is_served_once_it_is_healthy(
 
 
 def test_sources_that_another_command_has_unmounted_are_mounted_again(
-    edit: Callable[..., None],
-    engine: FakeEngine,
-    calls: list[str],
-    sample: Path,
-    capsys: pytest.CaptureFixture[str],
+    edit: Callable[..., None], engine: FakeEngine, sample: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     engine.mounted = set()
     edit(Edits({"api-rest": [SOURCE]}))
-    assert calls[:2] == [f"up {sample}/.delivery/dev.json"] * 2
+    assert engine.calls[:2] == [f"up {sample}/.delivery/dev.json"] * 2
     assert "reloaded in" not in capsys.readouterr().out
 
 
 def test_what_cannot_be_imported_is_shown_and_not_restarted(
-    edit: Callable[..., None],
-    engine: FakeEngine,
-    calls: list[str],
-    capsys: pytest.CaptureFixture[str],
+    edit: Callable[..., None], engine: FakeEngine, capsys: pytest.CaptureFixture[str]
 ) -> None:
     engine.broken = True
     edit(Edits({"api-rest": [SOURCE]}), Edits({"api-rest": [SOURCE]}))
-    assert "restart c1" not in calls
+    assert "restart c1" not in engine.calls
     printed = capsys.readouterr().err
     assert "SyntaxError" in printed
     assert printed.count("it serves on as it was") == 2
@@ -179,38 +163,35 @@ def test_an_app_that_ends_by_itself_is_an_error_and_the_next_edit_is_taken(
 
 
 def test_an_app_that_ends_again_and_again_is_started_with_the_edit(
-    edit: Callable[..., None],
-    engine: FakeEngine,
-    calls: list[str],
-    capsys: pytest.CaptureFixture[str],
+    edit: Callable[..., None], engine: FakeEngine, capsys: pytest.CaptureFixture[str]
 ) -> None:
     engine.ended, engine.broken = 3, True  # its container may be about to start again
     edit(Edits({"api-rest": [SOURCE]}))
-    assert "import" not in calls
-    assert "restart c1" in calls
+    assert "import" not in engine.calls
+    assert "restart c1" in engine.calls
     assert "reloaded in" in capsys.readouterr().out
 
 
 def test_other_files_of_an_image_build_it_again(
-    edit: Callable[..., None], calls: list[str]
+    edit: Callable[..., None], engine: FakeEngine
 ) -> None:
     edit(Edits({"api-rest": [SOURCE]}, rebuilds=["api-rest/poetry.lock"]))
-    assert calls.count("build") == 1
-    assert "restart c1" not in calls  # the new container has the source
+    assert engine.calls.count("build") == 1
+    assert "restart c1" not in engine.calls  # the new container has the source
 
 
 def test_the_apps_are_restored_after_sigterm_too(
-    edit: Callable[..., None], calls: list[str]
+    edit: Callable[..., None], engine: FakeEngine
 ) -> None:
     with pytest.raises(TerminatedError):
         edit(end=TerminatedError)
-    assert calls[-1] == "up ops/docker-compose.apps.yaml"
+    assert engine.calls[-1] == "up ops/docker-compose.apps.yaml"
 
 
-def test_an_unknown_app_cannot_be_debugged(edit: Callable[..., None], calls: list[str]) -> None:
+def test_an_unknown_app_cannot_be_debugged(edit: Callable[..., None], engine: FakeEngine) -> None:
     with pytest.raises(DeclarationError) as caught:
         edit(debug="api-rset")
-    assert calls == []  # before the platform is started
+    assert engine.calls == []  # before the platform is started
     assert "did you mean api-rest?" in caught.value.hint
 
 

@@ -58,10 +58,10 @@ def examine(declaration: Declaration, tmp_path: Path) -> dict[str, Finding]:
     return {finding.subject: finding for finding in report.findings}
 
 
+@pytest.mark.usefixtures("machine")
 def test_a_machine_that_lacks_nothing_has_no_problem(
-    machine: dict[str, Any], declaration: Declaration, tmp_path: Path
+    declaration: Declaration, tmp_path: Path
 ) -> None:
-    assert machine
     found = examine(declaration, tmp_path)
     assert {finding.state for finding in found.values()} == {"ok"}
     assert {"Python", "engine", "BuildKit", "disk", "memory", "ports", "proxy", "CA bundle"} <= {
@@ -103,14 +103,10 @@ def test_what_a_machine_lacks(
     assert (finding.state, text in finding.text, hint in finding.hint) == (state, True, True)
 
 
+@pytest.mark.usefixtures("machine")
 def test_an_error_of_a_check_is_a_finding_with_its_hint(
-    machine: dict[str, Any],
-    declaration: Declaration,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
+    declaration: Declaration, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    assert machine
-
     def fail(*_arguments: object) -> None:
         raise EngineError("cannot do it: this is why", hint="do that")
 
@@ -123,37 +119,26 @@ def test_an_error_of_a_check_is_a_finding_with_its_hint(
         assert "this is why" in found[subject].text
 
 
-@pytest.mark.parametrize(
-    ("address", "state"), [("localhost:1", "later"), ("registry.invalid", "problem")]
-)
-def test_a_registry_that_does_not_answer(
-    machine: dict[str, Any], declaration: Declaration, tmp_path: Path, address: str, state: str
+@pytest.mark.usefixtures("machine")
+def test_a_registry_that_does_not_answer_or_asks_for_a_login(
+    declaration: Declaration, tmp_path: Path
 ) -> None:
-    assert machine
-    report = doctor.examine(declaration.with_registry(address), tmp_path)
-    (registry,) = [finding for finding in report.findings if finding.subject == "registry"]
-    assert registry.state == state
-    assert "does not answer" in registry.text
-
-
-def test_a_registry_that_asks_for_a_login(
-    machine: dict[str, Any], declaration: Declaration, tmp_path: Path
-) -> None:
-    assert machine
-    with serving(lambda *_request: (401, {}, b"")) as (address, _):
+    def registry(address: str) -> tuple[str, str]:
         report = doctor.examine(declaration.with_registry(address), tmp_path)
-    (finding,) = [each for each in report.findings if each.subject == "registry"]
-    assert finding.state == "problem"
-    assert "asks for a login" in finding.text
+        (found,) = [finding for finding in report.findings if finding.subject == "registry"]
+        return found.state, found.text
+
+    assert registry("localhost:1") == ("later", "localhost:1 does not answer")
+    assert registry("registry.invalid") == ("problem", "registry.invalid does not answer")
+    with serving(lambda *_request: (401, {}, b"")) as (address, _):
+        state, text = registry(address)
+    assert (state, "asks for a login" in text) == ("problem", True)
 
 
+@pytest.mark.usefixtures("machine")
 def test_a_cache_that_cannot_be_written(
-    machine: dict[str, Any],
-    declaration: Declaration,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
+    declaration: Declaration, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    assert machine
     monkeypatch.setattr(os, "access", lambda *_arguments: False)
     assert "XDG_CACHE_HOME" in examine(declaration, tmp_path)["cache"].hint
 

@@ -109,7 +109,6 @@ def test_the_project_has_its_name_images_saved_ports_and_profiles(
 
     release = Release({"api-rest": ReleasedPart("localhost:5001/api-rest", "k", PINNED)})
     saved_settings.save(tmp_path, {"API_PORT": "8100"}, is_local=True)
-    monkeypatch.delenv("COMPOSE_PROJECT_NAME", raising=False)
     project = compose()
     assert project.variables["API_REST_IMAGE"] == f"localhost:5001/api-rest@{PINNED}"
     assert project.variables["REGISTRY_IMAGE"] == "registry:2.8.3"
@@ -152,7 +151,6 @@ class FakeProject:
 def pulling(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """The clusters that pull from the local registry."""
     clusters: list[str] = []
-    monkeypatch.delenv("COMPOSE_PROJECT_NAME", raising=False)
     known = {"sample-registry": clusters}
     monkeypatch.setattr(local_cluster, "clusters_pulling_from", lambda _engine, name: known[name])
     return clusters

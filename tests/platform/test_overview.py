@@ -16,14 +16,20 @@ from delivery.project.declaration import Declaration
 from tests.registries import FakeRegistry, serving, sha256
 
 
+@pytest.fixture
+def offline(declaration: Declaration) -> Declaration:
+    """A project whose registry does not answer."""
+    return declaration.with_registry("localhost:1")
+
+
 @pytest.fixture(autouse=True)
 def _no_engine(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(docker_api, "find", lambda: None)
     monkeypatch.setattr(environments, "status", lambda _declaration: ())
 
 
-def test_without_engine_and_registry(declaration: Declaration, sample: Path) -> None:
-    status = overview.load_status(declaration.with_registry("localhost:1"), sample)
+def test_without_engine_and_registry(offline: Declaration, sample: Path) -> None:
+    status = overview.load_status(offline, sample)
     assert status.engine.startswith("none answers")
     assert {image.registry for image in status.images} == {"the registry does not answer"}
     assert status.services == ()
@@ -102,7 +108,6 @@ def run(monkeypatch: pytest.MonkeyPatch) -> list[Service]:
     services: list[Service] = []
     engine = SimpleNamespace(describe=lambda: "an engine", image_labels=lambda _: None)
     monkeypatch.setattr(docker_api, "find", lambda: engine)
-    monkeypatch.delenv("COMPOSE_PROJECT_NAME", raising=False)
     monkeypatch.setattr(
         lifecycle,
         "compose",
@@ -112,43 +117,39 @@ def run(monkeypatch: pytest.MonkeyPatch) -> list[Service]:
 
 
 def test_the_readiness_of_a_running_ledger_is_shown(
-    run: list[Service], declaration: Declaration, sample: Path
+    run: list[Service], offline: Declaration, sample: Path
 ) -> None:
     readiness = {"status": "degraded", "reasons": ["7 events wait"]}
     with serving(lambda *_: (200, {}, json.dumps(readiness).encode())) as (address, seen):
         run.append(service("api-rest", ports=(int(address.rpartition(":")[2]),)))
-        status = overview.load_status(declaration.with_registry("localhost:1"), sample)
+        status = overview.load_status(offline, sample)
     assert (status.ledger, status.reasons) == ("degraded", ("7 events wait",))
     assert seen == ["GET /ready"]
 
 
 def test_a_running_ledger_that_does_not_answer_is_a_problem(
-    run: list[Service], declaration: Declaration, sample: Path
+    run: list[Service], offline: Declaration, sample: Path
 ) -> None:
     run.append(service("api-rest", ports=(1,)))
-    assert overview.load_status(declaration.with_registry("localhost:1"), sample).problems == [
-        "api-rest does not answer"
-    ]
+    assert overview.load_status(offline, sample).problems == ["api-rest does not answer"]
 
 
 def test_a_stopped_ledger_is_not_asked(
-    run: list[Service], declaration: Declaration, sample: Path
+    run: list[Service], offline: Declaration, sample: Path
 ) -> None:
     run.append(service("api-rest", "exited", ""))
-    status = overview.load_status(declaration.with_registry("localhost:1"), sample)
+    status = overview.load_status(offline, sample)
     assert (status.ledger, status.problems) == ("", ["api-rest is exited"])
 
 
 def test_environments_on_kubernetes_get_a_table(
-    declaration: Declaration, sample: Path, monkeypatch: pytest.MonkeyPatch
+    offline: Declaration, sample: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     develop = environments.EnvironmentStatus(
         "develop", "develop", 3, (("api-rest", "0.2.0"),), "all pods are ready", "now"
     )
-    tables = overview.load_status(declaration.with_registry("localhost:1"), sample).tables()
+    tables = overview.load_status(offline, sample).tables()
     assert tables[-1][0] == "the platform"
     monkeypatch.setattr(environments, "status", lambda _declaration: (develop,))
-    (*_, (title, _, rows)) = overview.load_status(
-        declaration.with_registry("localhost:1"), sample
-    ).tables()
+    (*_, (title, _, rows)) = overview.load_status(offline, sample).tables()
     assert (title, rows) == ("on Kubernetes", [develop.row()])

@@ -24,7 +24,6 @@ from delivery.host import engines, upstreams
 from delivery.host.docker_api import Engine
 from delivery.platform import lifecycle, overview, startup
 from delivery.platform.compose import Compose, Service
-from delivery.platform.lifecycle import StoredEvent
 from delivery.project import saved_settings
 from delivery.project.declaration import Declaration, Upstream
 from delivery.records import outbox, recorder
@@ -85,11 +84,11 @@ def calls(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Calls:
     monkeypatch.setattr(lifecycle, "released", lambda: None)
     monkeypatch.setattr(lifecycle, "up", up)
 
-    def check(address: str, version: str) -> StoredEvent:
+    def check(_address: str, version: str) -> str:
         calls.checked.append(version)
         if calls.fails == "check":
             raise PlatformError("cannot read event e1: it is not stored")
-        return StoredEvent("e1", address, 0.1)
+        return "e1"
 
     def save(*_: object, is_local: bool) -> dict[str, str]:
         calls.saved.append(is_local)

@@ -1,7 +1,6 @@
 """A component is added to delivery.toml and to the chart's values, and nothing else changes."""
 
 import re
-import tomllib
 from dataclasses import replace
 from pathlib import Path
 
@@ -18,16 +17,6 @@ GREETER = Component("greeter", "greeter", "apps", 8080)
 IMAGE = '{repository: localhost:5001/greeter, tag: 0.1.0, digest: ""}'
 DECLARED = (ROOT / "delivery.toml").read_text()
 VALUES = (ROOT / "platform-chart" / "values.yaml").read_text()
-
-
-def test_the_declaration_gets_its_image_in_its_subproject() -> None:
-    before, after = (
-        tomllib.loads(DECLARED),
-        tomllib.loads(add_to_declaration(DECLARED, GREETER, "base-image")),
-    )
-    assert after["images"].pop("greeter") == {"context": "greeter", "base": "base-image"}
-    assert after["subprojects"]["apps"]["folders"].pop() == "greeter"
-    assert after == before
 
 
 def test_nothing_else_of_the_declaration_changes() -> None:

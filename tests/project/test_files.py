@@ -16,8 +16,6 @@ from delivery.project import files, saved_settings
 from delivery.release import chart_package
 from tests.conftest import DECLARATION
 
-UPSTREAM = ("debian", "registry", "kind-node")
-
 
 @pytest.fixture
 def context(tmp_path: Path) -> Path:
@@ -180,10 +178,6 @@ def test_a_missing_version_is_an_error(tmp_path: Path) -> None:
         files.read_version(tmp_path)
 
 
-def test_the_declaration_of_this_repository_is_valid() -> None:
-    assert files.load_declaration().images_in_order() == ["base-image", "api-rest", "async-worker"]
-
-
 def test_a_file_is_replaced_atomically(tmp_path: Path) -> None:
     file = tmp_path / "release.json"
     files.write_atomically(file, "old")
@@ -199,20 +193,10 @@ def test_a_file_is_replaced_atomically(tmp_path: Path) -> None:
     [("localhost:5001", "localhost:5002"), ("docker.io/acme", "docker.io/acme")],
 )
 def test_a_saved_local_registry_overrides_a_declared_local_one(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, declared: str, expected: str
+    sample: Path, monkeypatch: pytest.MonkeyPatch, declared: str, expected: str
 ) -> None:
-    for folder in (
-        "base-image",
-        "api-rest",
-        "platform-chart",
-        *(f"ops/upstream/{name}" for name in UPSTREAM),
-    ):
-        (tmp_path / folder).mkdir(parents=True)
-    for name in ("develop", "staging", "production"):
-        (tmp_path / "platform-chart" / f"values-{name}.yaml").touch()
-    (tmp_path / "delivery.toml").write_text(DECLARATION.replace("localhost:5001", declared))
-    saved_settings.save(tmp_path, {"DELIVERY_REGISTRY": "localhost:5002"}, is_local=True)
-    monkeypatch.delenv("DELIVERY_REGISTRY", raising=False)
-    assert files.load_declaration(tmp_path).registry.address == expected
+    (sample / "delivery.toml").write_text(DECLARATION.replace("localhost:5001", declared))
+    saved_settings.save(sample, {"DELIVERY_REGISTRY": "localhost:5002"}, is_local=True)
+    assert files.load_declaration(sample).registry.address == expected
     monkeypatch.setenv("DELIVERY_REGISTRY", "localhost:5003")
-    assert files.load_declaration(tmp_path).registry.address == "localhost:5003"
+    assert files.load_declaration(sample).registry.address == "localhost:5003"

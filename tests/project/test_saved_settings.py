@@ -65,7 +65,6 @@ def test_an_unreadable_file_is_ignored(tmp_path: Path, content: str) -> None:
 
 
 def test_the_projects_name_is_saved_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delenv("COMPOSE_PROJECT_NAME", raising=False)
     assert files.project_name("sample", tmp_path) == "sample"
     saved_settings.save(tmp_path, {"COMPOSE_PROJECT_NAME": "saved"}, is_local=True)
     assert files.project_name("sample", tmp_path) == "saved"
