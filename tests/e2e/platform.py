@@ -72,7 +72,7 @@ class Checkout:
     def inv(self, *arguments: str) -> subprocess.CompletedProcess[str]:
         """Run a task; its output has both streams, as in a terminal."""
         return subprocess.run(
-            [sys.executable, "-m", "invoke", *arguments],
+            [sys.executable, "-m", "delivery", *arguments],
             cwd=self.folder,
             env=dict(self.environment),
             stdin=subprocess.DEVNULL,

@@ -26,7 +26,7 @@ SECONDS = 120
 def opened(platform: Platform) -> Iterator[tuple[subprocess.Popen[str], str]]:
     """`inv open`, and the address that it prints."""
     with subprocess.Popen(
-        with_default_signals([sys.executable, "-m", "invoke", "open", *ENVIRONMENT]),
+        with_default_signals([sys.executable, "-m", "delivery", "open", *ENVIRONMENT]),
         cwd=platform.checkout.folder,
         env={**platform.checkout.environment, "PYTHONUNBUFFERED": "1"},
         stdout=subprocess.PIPE,

@@ -87,7 +87,7 @@ def test_an_interrupted_soak_leaves_the_version_and_frees_the_lease(
     image = platform.image(API)
     change(f"{RESPOND}            # another version\n")
     log = tmp_path / "log"
-    argv = [sys.executable, "-m", "invoke", *DEPLOY, "--soak", "10m"]
+    argv = [sys.executable, "-m", "delivery", *DEPLOY, "--soak", "10m"]
     checkout = platform.checkout
     with log.open("wb") as sink:
         deploy = subprocess.Popen(

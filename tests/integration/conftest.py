@@ -24,7 +24,7 @@ from tests.integration.small import source_folders
 from tests.ports import free_port
 from tests.signals import with_default_signals
 
-_INVOKE = (sys.executable, "-m", "invoke")
+_INVOKE = (sys.executable, "-m", "delivery")
 
 
 @pytest.fixture(scope="session", autouse=True)

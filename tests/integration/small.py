@@ -97,7 +97,7 @@ class Small:
         """Run tasks; return the exit code and the output."""
         inherited = {name: value for name, value in os.environ.items() if name not in FOREIGN}
         done = subprocess.run(
-            [sys.executable, "-m", "invoke", *arguments],
+            [sys.executable, "-m", "delivery", *arguments],
             cwd=self.folder,
             env={
                 **inherited,

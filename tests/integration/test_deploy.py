@@ -82,7 +82,7 @@ class ClusterClone:
     def start(self, *arguments: str, helm: str = "helm") -> subprocess.Popen[str]:
         """Start a task as a user would, in a new session."""
         started = subprocess.Popen(
-            with_default_signals([sys.executable, "-m", "invoke", *arguments]),
+            with_default_signals([sys.executable, "-m", "delivery", *arguments]),
             cwd=self.folder,
             env={**self.environment, "HELM": self.programs[helm]},
             stdin=subprocess.DEVNULL,

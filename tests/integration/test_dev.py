@@ -24,7 +24,7 @@ def developing(platform: Platform, log: Path) -> Iterator[None]:
     with (
         log.open("wb") as sink,
         subprocess.Popen(
-            with_default_signals([sys.executable, "-m", "invoke", "dev"]),
+            with_default_signals([sys.executable, "-m", "delivery", "dev"]),
             cwd=platform.folder,
             env=platform.environment,
             stdout=sink,

@@ -123,7 +123,7 @@ def test_about_names_the_part_and_unless_skips_the_record(
 
 def test_the_list_has_every_task_with_help() -> None:
     printed = subprocess.run(
-        [sys.executable, "-m", "invoke", "--list"],
+        [sys.executable, "-m", "delivery", "--list"],
         cwd=ROOT,
         capture_output=True,
         text=True,
