@@ -13,7 +13,6 @@ from delivery.tasks import (
     images,
     platform,
     preview,
-    program,
     records,
     registry,
     release,
@@ -45,7 +44,7 @@ namespace = Collection(
     freezes.freezes,
 )
 namespace.add_collection(
-    Collection("ci", checks.check, checks.report, records.deliver, records.notify, program.program)
+    Collection("ci", checks.check, checks.report, records.deliver, records.notify, checks.program)
 )
 namespace.add_collection(Collection("images", images.ensure, images.sizes, supply.sbom))
 namespace.add_collection(Collection("signing", supply.keys, supply.sign, supply.verify))

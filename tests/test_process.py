@@ -9,7 +9,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -54,11 +54,6 @@ def test_a_missing_folder_is_no_missing_program(tmp_path: Path) -> None:
     options = process.Options(tmp_path / "gone")
     with pytest.raises(CommandError, match=r"cannot try: there is no folder .*/gone$"):
         process.capture([PYTHON], doing="try", options=options)
-
-
-def test_a_timeout_ends_the_program() -> None:
-    with pytest.raises(CommandError, match="has not answered"):
-        process.capture([PYTHON, "-c", "import time; time.sleep(30)"], doing="try", timeout=0.2)
 
 
 def test_stream_passes_stdout_and_stderr_line_by_line() -> None:
@@ -228,23 +223,11 @@ def family(tmp_path: Path) -> Iterator[Family]:
     os.close(pipe)
 
 
-def stream(argv: list[str]) -> None:
-    process.stream(argv, doing="try", on_line=lambda _: None)
+def interrupted(argv: list[str], family: Family) -> None:
+    """Run a command and interrupt this process once the grandchild has written something.
 
-
-def stream_with_timer(argv: list[str]) -> None:
-    process.stream(argv, doing="try", on_line=lambda _: None, timer=process.Timer(every=0.05))
-
-
-def capture(argv: list[str]) -> None:
-    process.capture(argv, doing="try")
-
-
-all_functions = pytest.mark.parametrize("run", [stream, stream_with_timer, capture])
-
-
-def interrupted(run: Callable[[list[str]], None], argv: list[str], family: Family) -> None:
-    """Run a command and interrupt this process once the grandchild has written something."""
+    With a timer, which starts the command by another program that has to be ended, too.
+    """
 
     def interrupt() -> None:
         family.read()
@@ -255,25 +238,22 @@ def interrupted(run: Callable[[list[str]], None], argv: list[str], family: Famil
     previous = signal.signal(signal.SIGINT, signal.default_int_handler)
     thread = threading.Thread(target=interrupt)
     thread.start()
+    timer = process.Timer(every=0.05)
     try:
         with pytest.raises(KeyboardInterrupt):
-            run(argv)
+            process.stream(argv, doing="try", on_line=lambda _: None, timer=timer)
     finally:
         thread.join()
         signal.signal(signal.SIGINT, previous)
 
 
-@all_functions
-def test_an_interrupt_ends_the_children_of_a_program(
-    run: Callable[[list[str]], None], family: Family
-) -> None:
-    interrupted(run, family.argv("echo begun >&3; exec sleep 60"), family)
+def test_an_interrupt_ends_the_children_of_a_program(family: Family) -> None:
+    interrupted(family.argv("echo begun >&3; exec sleep 60"), family)
     assert family.output() == "begun\n"
 
 
-@all_functions
 def test_an_interrupt_during_the_start_ends_the_program(
-    run: Callable[[list[str]], None], family: Family, monkeypatch: pytest.MonkeyPatch
+    family: Family, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     class Popen(subprocess.Popen[bytes]):
         def __init__(self, *arguments: Any, **keywords: Any) -> None:  # as its own
@@ -281,7 +261,7 @@ def test_an_interrupt_during_the_start_ends_the_program(
             family.interrupted.wait(30)
 
     monkeypatch.setattr(subprocess, "Popen", Popen)
-    interrupted(run, family.argv("echo begun >&3; exec sleep 60"), family)
+    interrupted(family.argv("echo begun >&3; exec sleep 60"), family)
     assert family.output() == "begun\n"
 
 
@@ -290,16 +270,15 @@ def test_children_get_time_to_shut_down(family: Family) -> None:
     grandchild = (
         "trap 'sleep 0.2; echo tidied >&3; exit' TERM; echo begun >&3; while :; do sleep 0.1; done"
     )
-    interrupted(stream, family.argv(grandchild), family)
+    interrupted(family.argv(grandchild), family)
     assert family.output() == "begun\ntidied\n"
 
 
-@all_functions
 def test_a_child_that_ignores_sigterm_is_killed(
-    run: Callable[[list[str]], None], family: Family, monkeypatch: pytest.MonkeyPatch
+    family: Family, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(process, "GRACE_SECONDS", 0.1)
-    interrupted(run, family.argv("trap '' TERM; echo begun >&3; exec sleep 60"), family)
+    interrupted(family.argv("trap '' TERM; echo begun >&3; exec sleep 60"), family)
     assert family.output() == "begun\n"
 
 
@@ -312,7 +291,7 @@ def test_a_second_interrupt_kills_at_once(family: Family, monkeypatch: pytest.Mo
 
     monkeypatch.setattr(time, "sleep", interrupt)
     monkeypatch.setattr(process, "_KILL_SECONDS", 30)  # a busy machine may take its time
-    interrupted(stream, family.argv("trap '' TERM; echo begun >&3; exec sleep 60"), family)
+    interrupted(family.argv("trap '' TERM; echo begun >&3; exec sleep 60"), family)
     assert family.output() == "begun\n"
 
 

@@ -1,4 +1,4 @@
-"""`inv ci.check`, `ci.report`: the checks that come before publishing, and what they measured."""
+"""`inv ci.check`, `ci.report`, `ci.program`: the checks before publishing, and what they need."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from delivery import console
 from delivery.errors import CommandError, DeclarationError, TestError, did_you_mean
 from delivery.tasks.decorator import load_declaration, task
 
-__all__ = ["check", "report"]
+__all__ = ["check", "program", "report"]
 
 _LOCAL_REGISTRY = "localhost:5001"
 _REPORTS = ("coverage", "sonar")
@@ -46,6 +46,16 @@ def report(of: str) -> None:
         hint = did_you_mean(of, _REPORTS)
         raise DeclarationError(f"cannot report {of}: no such report", hint=hint)
     _nox("-s", of, f"cannot report {of}: the session failed", {})
+
+
+@task(help={"name": "a helper program, such as helm; an unknown name lists all"})
+def program(name: str, json_: bool = False) -> None:
+    """Find or install a helper program; --json prints its path."""
+    from delivery.host import programs
+
+    path = programs.ensure(name)
+    if json_:
+        console.data({"path": str(path)})
 
 
 def _nox(option: str, of: str, failure: str, environment: dict[str, str]) -> None:

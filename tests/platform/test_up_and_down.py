@@ -154,22 +154,6 @@ def test_a_failed_up_is_recorded(calls: Calls, declaration: Declaration, fails: 
     assert recorded("status") == [("started",), ("failed",)]
 
 
-def test_a_failed_build_deploys_nothing(
-    calls: Calls, declaration: Declaration, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    # In a pipeline a deploy that fails early is recorded, too.
-    monkeypatch.setenv("BUILD_URL", "https://ci.example.com/7/")
-
-    def make(*_: object) -> Release:
-        raise PlatformError("cannot build: no")
-
-    monkeypatch.setattr(releasing, "ensure_images", make)
-    with pytest.raises(PlatformError):
-        startup.up(declaration)
-    assert recorded() == []
-    assert ("up", ()) not in calls.steps
-
-
 def test_up_names_the_settings_that_it_keeps_for_the_clone(
     calls: Calls, declaration: Declaration, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -276,9 +260,12 @@ def test_monitoring_starts_prometheus(
 
 
 @pytest.mark.parametrize("answers", [True, False])
-def test_a_failed_build_saves_settings_only_if_the_registry_answers(
+def test_a_failed_build_deploys_nothing_and_saves_settings_only_if_the_registry_answers(
     calls: Calls, declaration: Declaration, monkeypatch: pytest.MonkeyPatch, *, answers: bool
 ) -> None:
+    # In a pipeline a deploy that fails early is recorded, too.
+    monkeypatch.setenv("BUILD_URL", "https://ci.example.com/7/")
+
     def make(*_: object) -> Release:
         raise PlatformError("cannot build: no")
 
@@ -287,6 +274,8 @@ def test_a_failed_build_saves_settings_only_if_the_registry_answers(
     with pytest.raises(PlatformError):
         startup.up(declaration)
     assert calls.saved == [True] * answers
+    assert recorded() == []
+    assert ("up", ()) not in calls.steps
 
 
 @pytest.mark.usefixtures("calls")
