@@ -19,7 +19,7 @@ from typing import Any
 from delivery import cache, console, locks
 from delivery.cluster import kind, node_registry, routes
 from delivery.cluster.kind import Kind, Node
-from delivery.cluster.subnets import conflicting_route, not_blocked
+from delivery.cluster.routes import conflicting_route, not_blocked
 from delivery.deploy.kubectl import Kubernetes, view_context
 from delivery.errors import ClusterError, CommandError, EngineError, ForeignError
 from delivery.host import programs, upstreams

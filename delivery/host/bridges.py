@@ -2,17 +2,30 @@
 
 from __future__ import annotations
 
+import ipaddress
+import re
 import shutil
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 from delivery import process
 from delivery.errors import CommandError
-from delivery.host.firewall import Bridge, without
 
-__all__ = ["policy", "remove"]
+__all__ = ["Bridge", "policy", "remove", "without"]
 
 _PROGRAMS = ("iptables", "ip6tables")
 _TABLES = ("nat", "filter")
+_INTERFACE = re.compile(r"-[io] (\S+)")
+_SOURCE = re.compile(r"-s (\S+)")
+_USERS = "DOCKER-USER"  # the chain for a user's own rules
+
+
+@dataclass(frozen=True)
+class Bridge:
+    """A network bridge of a Docker engine."""
+
+    interface: str
+    subnets: tuple[str, ...]  # such as 172.17.0.0/16
 
 
 def policy() -> str:
@@ -53,3 +66,44 @@ def _clear(program: str, table: str, bridges: Sequence[Bridge], policy: str) -> 
     if remaining != saved:
         options = process.Options(text=remaining)
         process.capture([f"{program}-restore", "--wait"], doing=doing, options=options)
+
+
+def without(saved: str, bridges: Sequence[Bridge], policy: str = "") -> str:
+    """The output of `iptables-save` without the rules for these bridges.
+
+    Without Docker's chains too, unless rules of another engine or of a user remain in them; then
+    policy, such as ACCEPT, becomes that of the chain FORWARD.
+    """
+    lines = [
+        line for line in saved.splitlines() if not any(_is_for(line, bridge) for bridge in bridges)
+    ]
+    if not any(_needs_chains(line) for line in lines):
+        lines = [line for line in lines if "DOCKER" not in line]
+        if policy:
+            lines = [re.sub(r"^:FORWARD \S+", f":FORWARD {policy}", line) for line in lines]
+    return "".join(f"{line}\n" for line in lines)
+
+
+def _is_for(rule: str, bridge: Bridge) -> bool:
+    if bridge.interface in _INTERFACE.findall(rule):
+        return True
+    source = _SOURCE.search(rule)
+    return rule.startswith("-A POSTROUTING ") and source is not None and _within(source[1], bridge)
+
+
+def _within(source: str, bridge: Bridge) -> bool:
+    network = ipaddress.ip_network(source, strict=False)
+    return any(
+        network.network_address in subnet and network.prefixlen >= subnet.prefixlen
+        for subnet in map(ipaddress.ip_network, bridge.subnets)
+        if subnet.version == network.version
+    )
+
+
+def _needs_chains(line: str) -> bool:
+    """Whether a rule needs Docker's chains: a rule for an interface, or a user's own."""
+    if not line.startswith("-A ") or "DOCKER" not in line:
+        return False
+    if line.startswith(f"-A {_USERS} "):
+        return not line.endswith("-j RETURN")
+    return bool(_INTERFACE.search(line))

@@ -21,7 +21,7 @@ from docker.models.images import Image
 
 from delivery.errors import DeliveryError, EngineError, ForeignError, RegistryError
 from delivery.host import dockerd
-from delivery.host.firewall import Bridge
+from delivery.host.bridges import Bridge
 from delivery.origin import IDENTITY_USER
 
 __all__ = ["FREE_DISK_SPACE", "MANAGED", "Engine", "connect", "find", "find_private"]

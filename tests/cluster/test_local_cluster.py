@@ -12,7 +12,7 @@ import pytest
 from delivery import process
 from delivery.cluster import kind, local_cluster, routes
 from delivery.cluster.kind import Kind, Node
-from delivery.cluster.subnets import Route
+from delivery.cluster.routes import Route
 from delivery.deploy.kubectl import Kubernetes
 from delivery.errors import ClusterError, CommandError, EngineError, ForeignError
 from delivery.host import programs, upstreams

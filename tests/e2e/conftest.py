@@ -8,7 +8,7 @@ from collections.abc import Callable, Generator, Iterator
 import pytest
 
 from delivery.cluster import local_cluster, routes
-from delivery.cluster.subnets import not_blocked
+from delivery.cluster.routes import not_blocked
 from delivery.host import engines, programs
 from delivery.project import files
 from tests.e2e.cluster import Cluster

@@ -8,7 +8,7 @@ from ipaddress import IPv4Address
 import pytest
 
 from delivery.cluster import local_cluster, routes
-from delivery.cluster.subnets import not_blocked
+from delivery.cluster.routes import not_blocked
 from delivery.errors import EngineError
 from delivery.host import engines
 from delivery.project import files

@@ -9,7 +9,7 @@ import pytest
 
 from delivery.errors import EngineError
 from delivery.host import bridges, debian, docker_api, dockerd, engines
-from delivery.host.firewall import Bridge
+from delivery.host.bridges import Bridge
 
 
 @pytest.mark.parametrize(

@@ -132,7 +132,7 @@ def _by_digest(engine: Engine, address: str, name: str, folder: Path) -> str:
 # Makes a Docker engine's bridge and rules in a network namespace, removes them, prints the rest.
 NETWORK = """
 import subprocess
-from delivery.host.firewall import Bridge
+from delivery.host.bridges import Bridge
 from delivery.host import bridges
 
 def run(line):

@@ -410,15 +410,3 @@ def test_a_copy_has_the_given_branches_and_tags_and_no_remote(
         if path.is_file() and path.stat().st_nlink > 1
     ]
     assert linked == []
-
-
-def test_a_filtered_history_has_the_renamed_paths_and_their_commits(begun: Repository) -> None:
-    begun.commit("feat: b", "b/other")
-    begun.commit("feat: a", "a/sub/ä b\tc")
-    git.filter_history(begun.root, renames={"a/": "", "LICENSE": "LICENSE"}, on_line=print)
-    assert sorted(repositories.tree(begun.root)) == ["LICENSE", "file", "sub/ä b\tc"]
-    assert [line.split(" ", 2)[2] for line in repositories.log(begun.root)] == [
-        "feat: a",
-        "feat: begin",
-    ]
-    assert begun.git("status", "--porcelain") == ""

@@ -178,33 +178,6 @@ def test_a_new_line_has_to_be_added_everywhere() -> None:
     assert {rules(line).suffix: line for line in numbered} == policy._LINES
 
 
-def parse_refs(cell: str) -> list[Ref]:
-    """The refs in a cell of a table."""
-    refs = []
-    for name in cell.split(", "):
-        match name.split():
-            case ["tag", *_]:
-                refs.append(Ref("tag", "apps-v1.2.0"))
-            case ["foreign", "tags"]:
-                refs.append(Ref("tag", "v1"))
-            case ["pull", "requests"]:
-                refs.append(Ref("pull-request", "7"))
-            case ["anything", "else"] | ["any", "other", "branch"]:
-                refs.append(Ref("branch", "whatever"))
-            case [branch, "with", "gitflow.preview"]:
-                refs.append(Ref("branch", branch.replace("*", "x")))
-            case [branch]:
-                refs.append(Ref("branch", branch.replace("*", "x")))
-            case _:
-                raise AssertionError(name)
-    return refs
-
-
-def declaring(names: str) -> Declaration:
-    """What a row is of: this project, or one that opts in to previews."""
-    return PREVIEWS if "gitflow.preview" in names else PROJECT
-
-
 def rows_of(page: str, heading: str) -> list[list[str]]:
     """The rows of the table of a page that begins with this heading."""
     lines = (ROOT / "docs" / page).read_text().split("\n")
@@ -214,28 +187,32 @@ def rows_of(page: str, heading: str) -> list[list[str]]:
     return [[cell.strip() for cell in row] for row in rows]
 
 
-def test_the_summary_table_shows_the_decisions() -> None:
+def check_branches(names: str, line: str) -> None:
+    """The branches in a cell are on this line; names of several words are no branches."""
+    for name in names.split(", "):
+        if name and " " not in name:
+            assert line_of(name.replace("*", "x"), PROJECT)[0] == line
+
+
+def test_the_summary_table_shows_what_each_line_does() -> None:
     rows = rows_of("gitflow.md", "| branch (aliases) | line |")
     assert {line for _, line, *_ in rows} == set(Line)
     for names, line, checks, _builds, pushes, version, environment, gate in rows:
-        for ref in parse_refs(names):
-            decision = decide(ref, declaring(names))
-            row = (pushes, re.split(r"[ ,]", version)[0], environment, gate)
-            assert (line, checks, row) == (decision.line, "yes", summary(decision)), ref
+        does = (pushes, re.split(r"[ ,]", version)[0], environment, gate)
+        assert (checks, does) == ("yes", LINES[VERSION_TAG if "tag" in names else line])
+        check_branches(names, line)
 
 
-def test_the_pipelines_table_shows_the_decisions() -> None:
+def test_the_pipelines_table_shows_what_each_line_does() -> None:
     rows = rows_of("pipeline.md", "| line | checks, plan, build, scan |")
-    named = [(line, names) for line, _, names in (row[0].partition(": ") for row in rows)]
-    assert {line for line, _ in named if line != "tag of a version"} == set(Line)
-    for (line, names), row in zip(named, rows, strict=True):
-        _, checks, pushes, approval, environment, records = row
-        where = "nowhere" if environment == "no" else environment
+    assert {row[0].partition(": ")[0] for row in rows} == set(LINES)
+    for named, checks, pushes, approval, environment, records in rows:
+        line, _, names = named.partition(": ")
         gate = "approval" if approval == "yes" else approval
-        for ref in parse_refs(names or line):
-            expected = summary(decide(ref, declaring(names)))
-            assert (pushes, where, gate) == (expected[0], *expected[2:]), ref
-            assert (checks, records) == ("yes", "yes"), ref
+        where = "nowhere" if environment == "no" else environment
+        does = LINES[line]
+        assert (checks, pushes, where, gate, records) == ("yes", does[0], *does[2:], "yes")
+        check_branches(names, line)
 
 
 @pytest.mark.parametrize(
@@ -278,7 +255,8 @@ def test_every_preview_fits_a_namespace(name: str) -> None:
         assert re.fullmatch(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?", declared.namespace)
 
 
-def test_a_pull_request_has_no_preview() -> None:
+def test_a_feature_has_a_preview_and_a_pull_request_none() -> None:
+    assert summary(decide(Ref("branch", "feature/x"), PREVIEWS)) == LINES["preview"]
     assert decide(Ref("pull-request", "7"), PREVIEWS).environment == ""
 
 

@@ -21,6 +21,7 @@ def template(tmp_path_factory: pytest.TempPathFactory) -> Repository:
         "LICENSE",
         ".gitignore",
         "base-image/rootfs/etc",
+        "base-image/rootfs/ä b\tc",
         "api-rest/src/app.py",
         "delivery/x.py",
     )
@@ -71,7 +72,8 @@ def test_each_repository_has_its_commits_tags_and_branches_and_the_source_is_unc
     assert repositories.tags(apps) == ["apps-v1.0.0"]
     assert git.load_clone(base).branch == "main"
     assert sorted(git.load_clone(base).branch_refs()) == ["develop", "main"]
-    assert sorted(repositories.tree(base)) == [".gitignore", "LICENSE", "rootfs/etc"]
+    files = [".gitignore", "LICENSE", "rootfs/etc", "rootfs/ä b\tc"]
+    assert sorted(repositories.tree(base)) == files
     assert state() == before
 
 

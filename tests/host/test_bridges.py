@@ -2,7 +2,7 @@
 
 import pytest
 
-from delivery.host.firewall import Bridge, without
+from delivery.host.bridges import Bridge, without
 
 BRIDGES = [Bridge("docker0", ("172.17.0.0/16",)), Bridge("br-1", ("172.18.0.0/16", "fd00::/64"))]
 FILTER = """\
