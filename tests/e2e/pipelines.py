@@ -11,11 +11,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import requests
-
 from delivery.platform import lifecycle
 from delivery.project.facts import Ref, parse_ref
 from delivery.project.files import ROOT
+from delivery.records.ledger import Ledger
 from tests.e2e.cluster import Cluster
 from tests.integration import small
 from tests.jenkins.harness import Approval, Case, Clones, Credential, Event, Run, perform
@@ -175,15 +174,9 @@ class Pipelines:
 
     def deployed(self, environment: str) -> dict[str, set[str]]:
         """The digests of the ready containers in an environment, by component."""
-        pods = self.cluster.kubectl(
-            "get",
-            "pods",
-            "--selector=app.kubernetes.io/name",
-            f"--namespace=pipeline-{environment}",
-            "--output=json",
-        )
+        options = ("--selector=app.kubernetes.io/name", f"--namespace=pipeline-{environment}")
         digests: dict[str, set[str]] = {}
-        for pod in json.loads(pods)["items"]:
+        for pod in self.cluster.get("pods", *options):
             for container in pod["status"].get("containerStatuses", ()):
                 if container["ready"] and "deletionTimestamp" not in pod["metadata"]:
                     digest = str(container["imageID"]).rpartition("@")[2]
@@ -192,24 +185,15 @@ class Pipelines:
 
     def events(self, **filters: str) -> list[Event]:
         """The ledger's events that match the filters, the oldest first."""
-        answer = requests.get(
-            f"{self.environment['DELIVERY_LEDGER']}/deployments",
-            params={**filters, "limit": "500"},
-            timeout=30,
-        )
-        answer.raise_for_status()
-        return list(reversed(answer.json()["deployments"]))
+        return self._ledger.events(filters, "2020-01-01T00:00:00Z")[::-1]
 
     def versions(self, environment: str) -> dict[str, str]:
         """The versions in an environment by component, as the ledger reports them."""
-        answer = requests.get(f"{self.environment['DELIVERY_LEDGER']}/environments", timeout=30)
-        answer.raise_for_status()
-        return {
-            component["component"]: component["version"]
-            for reported in answer.json()["environments"]
-            if reported["environment"] == environment
-            for component in reported["components"]
-        }
+        return self._ledger.running(environment)
+
+    @property
+    def _ledger(self) -> Ledger:
+        return Ledger(self.environment["DELIVERY_LEDGER"])
 
 
 def table(runs: Mapping[str, PipelineRun]) -> list[str]:

@@ -8,13 +8,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import requests
 from docker.models.containers import Container
 from kafka import KafkaConsumer, TopicPartition
 
 from delivery.host.docker_api import Engine
 from delivery.platform import lifecycle
 from delivery.platform.compose import Compose
+from delivery.records.ledger import Ledger
 from tests.integration.conftest import Platform
 from tests.ledger.stack import OWNER
 from tests.load import table
@@ -76,25 +76,18 @@ def test_the_next_up_finishes_an_interrupted_one(platform: Platform) -> None:
     assert "✓ verify" in platform.up.stdout
 
 
+def ledger(platform: Platform) -> Ledger:
+    return Ledger(f"http://localhost:{platform.ports['API_PORT']}")
+
+
 def deployed(platform: Platform) -> dict[str, str]:
     """The version of each component in local, from the ledger."""
-    answer = requests.get(
-        f"http://localhost:{platform.ports['API_PORT']}/environments", timeout=10
-    ).json()
-    return {
-        component["component"]: component["version"]
-        for environment in answer["environments"]
-        if environment["environment"] == "local"
-        for component in environment["components"]
-    }
+    return ledger(platform).running("local")
 
 
 def deployments(platform: Platform) -> list[tuple[str, str]]:
     """The component and status of each deploy event in the ledger, the oldest first."""
-    address = f"http://localhost:{platform.ports['API_PORT']}/deployments"
-    events = requests.get(address, params={"stage": "deploy", "limit": "500"}, timeout=10).json()[
-        "deployments"
-    ]
+    events = ledger(platform).events({"stage": "deploy"}, "2020-01-01T00:00:00Z")
     return [(event["component"], event["status"]) for event in reversed(events)]
 
 
@@ -189,8 +182,7 @@ def test_data_outlives_down_and_up(platform: Platform) -> None:
     done = platform.inv("up", "--monitoring")
     assert done.returncode == 0, done.stderr + done.stdout
     assert "nothing to do: the registry holds all 3 images" in done.stdout
-    address = f"http://localhost:{platform.ports['API_PORT']}/deployments/{identifier}"
-    assert requests.get(address, timeout=10).json()["id"] == identifier
+    assert ledger(platform).wait_for(identifier, seconds=10)[0]["id"] == identifier
     assert in_database(platform, identifier) == 1
     # The ledger has the removal by `down` and the later deployment.
     assert {(name, "removed") for name in APPS} <= set(deployments(platform))

@@ -1,28 +1,23 @@
 """Fixtures of the tests that kill and stop the platform."""
 
-import os
 import random
 import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
+from functools import partial
 from pathlib import Path
-from typing import Protocol
 
 import pytest
 
 from delivery.host import engines
 from delivery.platform.lifecycle import released
-from tests.ledger.stack import SERVICES, Stack, running
+from tests.ledger.stack import Stack, running
 
 Say = Callable[[str], None]
 
 
-class Bring(Protocol):
-    """Brings services up with these variables in both apps."""
-
-    def __call__(
-        self, environment: Mapping[str, str], services: Sequence[str] = SERVICES
-    ) -> AbstractContextManager[Stack]: ...
+# Brings up a platform with these variables in both apps, and these services.
+Bring = Callable[[Mapping[str, str], Sequence[str]], AbstractContextManager[Stack]]
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -47,36 +42,16 @@ def seed(pytestconfig: pytest.Config) -> int:
 
 @pytest.fixture(scope="session")
 def images() -> dict[str, str]:
-    """The apps' images: from the compose file's variables, else the last ones of this clone."""
+    """The apps' images of this clone's last release."""
     release = released()
-    pinned = {name: image.pinned for name, image in release.images.items()} if release else {}
-    images = {
-        app: os.environ.get(f"{app.upper().replace('-', '_')}_IMAGE") or pinned.get(app, "")
-        for app in ("api-rest", "async-worker")
-    }
-    missing = [app for app, image in images.items() if not image]
-    if missing:
-        pytest.fail(f"no image of {', '.join(missing)}: `./run inv push` publishes them")
-    return images
+    if release is None:
+        pytest.fail("no image of the apps: `./run inv push` publishes them")
+    return {app: release.images[app].pinned for app in ("api-rest", "async-worker")}
 
 
 @pytest.fixture(scope="session")
-def bring(images: Mapping[str, str], tmp_path_factory: pytest.TempPathFactory, say: Say) -> Bring:
-    """Brings up a platform for one module."""
-
-    def bring(
-        environment: Mapping[str, str], services: Sequence[str] = SERVICES
-    ) -> AbstractContextManager[Stack]:
-        say(f"bring up {', '.join(images.values())}")
-        return running(
-            engines.require(),
-            tmp_path_factory.mktemp("stack"),
-            images=images,
-            environment=environment,
-            services=services,
-        )
-
-    return bring
+def bring(images: Mapping[str, str]) -> Bring:
+    return partial(running, engines.require(), images)
 
 
 @pytest.fixture(scope="session")

@@ -10,6 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import requests
@@ -220,28 +221,26 @@ def _lag(consumer: KafkaConsumer) -> int:
 @contextmanager
 def running(
     engine: Engine,
-    folder: Path,
-    *,
     images: Mapping[str, str],
     environment: Mapping[str, str],
-    services: Sequence[str] = SERVICES,
+    services: Sequence[str],
 ) -> Iterator[Stack]:
     """Bring services up with these variables in both apps; remove them after the body."""
     ports = {service: free_port() for service in SERVICES}
-    file = folder / "compose.json"
-    file.write_text(
-        json.dumps(doubled(declared(engine, images, ports), ports, environment)), encoding="utf-8"
-    )
-    stack = Stack(engine, f"ledger-test-{uuid.uuid4().hex[:8]}", file, ports)
-    try:
+    project = doubled(declared(engine, images, ports), ports, environment)
+    with TemporaryDirectory() as folder:
+        file = Path(folder, "compose.json")
+        file.write_text(json.dumps(project), encoding="utf-8")
+        stack = Stack(engine, f"ledger-test-{uuid.uuid4().hex[:8]}", file, ports)
         try:
-            stack.compose("up", "--detach", "--wait", "--wait-timeout", "600", *services)
-        except AssertionError as error:
-            error.add_note(stack.compose("logs", "--no-color", "--tail", "10", *APIS, *WORKERS))
-            raise
-        yield stack
-    finally:
-        stack.compose("down", "--volumes", "--timeout", "5")
+            try:
+                stack.compose("up", "--detach", "--wait", "--wait-timeout", "600", *services)
+            except AssertionError as error:
+                error.add_note(stack.compose("logs", "--no-color", "--tail", "10", *APIS, *WORKERS))
+                raise
+            yield stack
+        finally:
+            stack.compose("down", "--volumes", "--timeout", "5")
 
 
 def declared(engine: Engine, images: Mapping[str, str], ports: Mapping[str, int]) -> dict[str, Any]:

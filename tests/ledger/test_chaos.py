@@ -11,7 +11,7 @@ import pytest
 
 from tests.ledger.chaos import FROZEN, TARGETS, Report, Settings, inject
 from tests.ledger.conftest import Bring, Say, option
-from tests.ledger.stack import APIS, WORKERS, Stack
+from tests.ledger.stack import APIS, SERVICES, WORKERS, Stack
 from tests.ledger.usage import MIB, Sample, describe, highest, sampling
 from tests.load import generator
 from tests.load.checker import Verdict, check
@@ -71,7 +71,7 @@ def chaos(
         concurrency=CONCURRENCY,
     )
     report = Report(settings)
-    with bring({}) as stack:
+    with bring({}, SERVICES) as stack:
         targets = [stack.target(api) for api in APIS]
 
         async def pick(attempt: int) -> Target:

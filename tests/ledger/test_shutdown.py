@@ -13,7 +13,7 @@ import pytest
 
 from tests.ledger.balancer import Balancer
 from tests.ledger.conftest import Bring, Say, option
-from tests.ledger.stack import APIS, WORKERS, Stack, wait_for
+from tests.ledger.stack import APIS, SERVICES, WORKERS, Stack, wait_for
 from tests.load import generator
 from tests.load.checker import check
 from tests.load.generator import Generator, Load
@@ -91,7 +91,7 @@ def shutdowns(
 ) -> Iterator[Shutdowns]:
     rounds = int(option(pytestconfig, "rounds", ROUNDS))
     load = Load(run, RATE, slow_every=0, only_posts=True, keyless=1, concurrency=CONCURRENCY)
-    with bring({"SHUTDOWN_DELAY": str(DELAY)}) as stack:
+    with bring({"SHUTDOWN_DELAY": str(DELAY)}, SERVICES) as stack:
         shutdowns = Shutdowns(stack, run, run_folder)
         targets = [stack.target(api) for api in APIS]
         try:
