@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from tests import waiting
+from tests.commands import output
 
 __all__ = ["CAPACITY", "Cluster", "Pod", "wait_for"]
 
@@ -217,20 +218,8 @@ class Cluster:
     def _run(
         self, argv: Sequence[str], *, stdin: str | None = None, timeout: float = TIMEOUT
     ) -> str:
-        done = subprocess.run(
-            argv,
-            input=stdin,
-            capture_output=True,
-            text=True,
-            timeout=timeout,
-            check=False,
-            env=self._environment(),
-        )
-        if done.returncode:
-            raise AssertionError(
-                f"{' '.join(argv)}\nexit code {done.returncode}\n{done.stdout}{done.stderr}"
-            )
-        return done.stdout
+        environment = self._environment()
+        return output(argv, environment=environment, stdin=stdin, timeout=timeout)
 
 
 def _has_its_replicas(workload: Mapping[str, Any]) -> bool:

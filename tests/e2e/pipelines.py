@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import shutil
-import subprocess
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -15,6 +14,7 @@ from delivery.platform import lifecycle
 from delivery.project.facts import Ref, parse_ref
 from delivery.project.files import ROOT
 from delivery.records.ledger import Ledger
+from tests.commands import output
 from tests.e2e.cluster import Cluster
 from tests.integration import small
 from tests.jenkins.harness import Approval, Case, Clones, Credential, Event, Run, perform
@@ -261,8 +261,7 @@ def upstream_base(environment: Mapping[str, str]) -> str:
     image = release.images["base-image"]
     name = f"pipeline-test/python:{image.key}"
     for command in (["pull", "--quiet", image.pinned], ["tag", image.pinned, name]):
-        argv = ["docker", *command]
-        subprocess.run(argv, env=dict(environment), capture_output=True, check=True, timeout=120)
+        output(["docker", *command], environment=environment)
     return name
 
 

@@ -18,6 +18,7 @@ import trustme
 
 from delivery.process import csv_line
 from delivery.project.files import ROOT
+from tests.commands import output
 from tests.e2e.cluster import Cluster, Pod
 
 __all__ = [
@@ -85,18 +86,13 @@ class Checkout:
 
     def docker(self, *arguments: str) -> str:
         """Run docker on the engine of the cluster; return the output."""
-        argv = ["docker", *arguments]
-        environment = dict(self.environment)
-        done = subprocess.run(argv, capture_output=True, text=True, check=False, env=environment)
-        assert done.returncode == 0, done.stderr
-        return done.stdout
+        return output(["docker", *arguments], environment=self.environment)
 
 
 def copy_checkout(folder: Path, environment: Mapping[str, str]) -> Checkout:
     """Copy the project's files, tracked or not ignored, and declare another cluster."""
     listed = ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
-    files = subprocess.run(listed, cwd=ROOT, capture_output=True, text=True, check=True).stdout
-    for name in filter(None, files.split("\0")):
+    for name in filter(None, output(listed, folder=ROOT).split("\0")):
         if (ROOT / name).is_file():
             (folder / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copy2(ROOT / name, folder / name)

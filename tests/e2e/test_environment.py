@@ -3,47 +3,23 @@
 from __future__ import annotations
 
 import json
+import re
 import signal
-import subprocess
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
+from pathlib import Path
 
 import pytest
 import requests
 
+from tests.commands import running
+from tests.e2e.cluster import wait_for
 from tests.e2e.platform import API, Platform, output_of
-from tests.signals import with_default_signals
 
 pytestmark = [pytest.mark.engine, pytest.mark.cluster]
 
 ENVIRONMENT = ["--environment", "local"]
 CHANGED = 3
 SECONDS = 120
-
-
-@contextmanager
-def opened(platform: Platform) -> Iterator[tuple[subprocess.Popen[str], str]]:
-    """`inv open`, and the address that it prints."""
-    with subprocess.Popen(
-        with_default_signals([sys.executable, "-m", "delivery", "open", *ENVIRONMENT]),
-        cwd=platform.checkout.folder,
-        env={**platform.checkout.environment, "PYTHONUNBUFFERED": "1"},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-    ) as task:
-        assert task.stdout is not None
-        try:
-            lines = []
-            for line in task.stdout:
-                lines.append(line)
-                if "http://" in line:
-                    yield task, line.split(": ", 1)[1].split(maxsplit=1)[0]
-                    return
-            raise AssertionError("".join(lines))
-        finally:
-            task.kill()
 
 
 def test_nothing_differs_after_a_deploy_and_a_change_by_hand_does(platform: Platform) -> None:
@@ -94,11 +70,16 @@ def test_status_and_logs_are_those_of_the_pods(platform: Platform) -> None:
     assert f"{pod}/{API} " in logs
 
 
-def test_open_serves_the_page_until_ctrl_c(platform: Platform) -> None:
-    with opened(platform) as (task, address):
-        assert "<title>" in requests.get(address, timeout=10).text
+def test_open_serves_the_page_until_ctrl_c(platform: Platform, tmp_path: Path) -> None:
+    argv, log = [sys.executable, "-m", "delivery", "open", *ENVIRONMENT], tmp_path / "log"
+    environment = {**platform.checkout.environment, "PYTHONUNBUFFERED": "1"}
+    with running(argv, platform.checkout.folder, environment, log) as task:
+        wait_for("an address", lambda: "http://" in log.read_text() or task.poll() is not None)
+        address = re.search(r": (http://\S+)", log.read_text())
+        assert address, log.read_text()
+        assert "<title>" in requests.get(address[1], timeout=10).text
         task.send_signal(signal.SIGINT)
-        output, _ = task.communicate(timeout=SECONDS)
-        assert (task.returncode, "closed" in output) == (0, True)
+        assert task.wait(SECONDS) == 0
+    assert "closed" in log.read_text()
     with pytest.raises(requests.ConnectionError):
-        requests.get(address, timeout=10)
+        requests.get(address[1], timeout=10)

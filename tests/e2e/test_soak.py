@@ -4,18 +4,17 @@ from __future__ import annotations
 
 import re
 import signal
-import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
+from tests.commands import running
 from tests.e2e.cluster import wait_for
 from tests.e2e.conftest import Say
 from tests.e2e.platform import API, DEPLOY, Authority, Platform, output_of
 from tests.e2e.traffic import traffic
-from tests.signals import with_default_signals
 
 pytestmark = [pytest.mark.engine, pytest.mark.cluster, pytest.mark.soak]
 
@@ -89,23 +88,12 @@ def test_an_interrupted_soak_leaves_the_version_and_frees_the_lease(
     log = tmp_path / "log"
     argv = [sys.executable, "-m", "delivery", *DEPLOY, "--soak", "10m"]
     checkout = platform.checkout
-    with log.open("wb") as sink:
-        deploy = subprocess.Popen(
-            with_default_signals(argv),
-            cwd=checkout.folder,
-            env=dict(checkout.environment),
-            stdin=subprocess.DEVNULL,
-            stdout=sink,
-            stderr=subprocess.STDOUT,
-        )
-    try:
+    with running(argv, checkout.folder, checkout.environment, log) as deploy:
         wait_for("the soak", lambda: "… soak for 600 s" in log.read_text(), seconds=300)
         lease = platform.cluster.get_one("lease", "platform-deploy")["spec"]
         assert f"pid {deploy.pid}" in lease["holderIdentity"]
         deploy.send_signal(signal.SIGINT)
         assert deploy.wait(60) == 130
-    finally:
-        deploy.kill()
     printed = log.read_text()
     assert "stays deployed on local" in printed
     assert "`./run inv rollback --environment local` goes back" in printed

@@ -5,9 +5,8 @@ from __future__ import annotations
 import json
 import os
 import socket
-import subprocess
 import uuid
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -18,6 +17,7 @@ import pytest
 from kafka import KafkaAdminClient, KafkaProducer
 from kafka.errors import KafkaTimeoutError
 
+from tests.commands import output
 from tests.ledger.stack import OWNER
 from tests.load import table
 from tests.load.table import Login
@@ -31,20 +31,8 @@ KEPT = [{"id": "kept"}]  # the row of an earlier version
 ACCESS_DENIED = 1045
 
 
-def docker(
-    *arguments: str, check: bool = True, environment: dict[str, str] | None = None
-) -> subprocess.CompletedProcess[str]:
-    done = subprocess.run(
-        ["docker", *arguments],
-        env={**os.environ, **(environment or {})},
-        capture_output=True,
-        text=True,
-        timeout=660,
-        check=False,
-    )
-    if check:
-        assert done.returncode == 0, f"docker {' '.join(arguments)}\n{done.stdout}\n{done.stderr}"
-    return done
+def docker(*arguments: str, environment: Mapping[str, str] | None = None) -> str:
+    return output(["docker", *arguments], environment={**os.environ, **(environment or {})})
 
 
 @dataclass
@@ -57,7 +45,7 @@ class Project:
     files: tuple[Path, ...] = (FILE,)
     variables: dict[str, str] = field(default_factory=dict)
 
-    def compose(self, *arguments: str, check: bool = True) -> subprocess.CompletedProcess[str]:
+    def compose(self, *arguments: str) -> str:
         environment = {
             "COMPOSE_PROJECT_NAME": self.name,
             "KAFKA_PORT": str(self.kafka_port),
@@ -65,13 +53,13 @@ class Project:
             **self.variables,
         }
         files = [argument for file in self.files for argument in ("--file", str(file))]
-        return docker("compose", *files, *arguments, check=check, environment=environment)
+        return docker("compose", *files, *arguments, environment=environment)
 
     def up(self, *services: str) -> None:
         self.compose("up", "--detach", "--wait", "--wait-timeout", "600", *services)
 
     def inspect(self, service: str) -> dict[str, Any]:
-        (container,) = json.loads(docker("inspect", f"{self.name}-{service}-1").stdout)
+        (container,) = json.loads(docker("inspect", f"{self.name}-{service}-1"))
         return dict(container)
 
     @property
@@ -184,7 +172,7 @@ def test_a_volume_of_an_earlier_version_gets_the_second_account(earlier: Project
 @pytest.fixture
 def two_voters(tmp_path: Path) -> Iterator[Project]:
     """Kafka with a second controller, of which none is a majority; clients use the first."""
-    config = json.loads(new_project().compose("config", "--format", "json").stdout)
+    config = json.loads(new_project().compose("config", "--format", "json"))
     kafka = config["services"]["kafka"]
     quorum = {"KAFKA_CONTROLLER_QUORUM_VOTERS": "1@kafka:9093,2@second:9093"}
     shared = ("CLUSTER_ID", "KAFKA_CONTROLLER_LISTENER_NAMES", "KAFKA_LOG_DIRS")
@@ -217,8 +205,11 @@ def test_kafka_is_not_healthy_without_a_leader_though_its_port_is_open(two_voter
     command = two_voters.inspect("kafka")["Config"]["Healthcheck"]["Test"][1]
 
     def healthy() -> bool:
-        argv = ("exec", f"{two_voters.name}-kafka-1", "sh", "-c", command)
-        return docker(*argv, check=False).returncode == 0
+        try:
+            docker("exec", f"{two_voters.name}-kafka-1", "sh", "-c", command)
+        except AssertionError:
+            return False
+        return True
 
     two_voters.compose("kill", "second")  # after `up` it was healthy
     # A leader without followers steps down after 1.5 controller.quorum.fetch.timeout.ms (3 s).

@@ -1,7 +1,6 @@
 """`inv dev` on the second platform: a saved file is served, a broken one is not."""
 
 import signal
-import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -11,8 +10,8 @@ import pytest
 import requests
 
 from delivery.host.docker_api import Engine
+from tests.commands import running
 from tests.integration.conftest import Platform
-from tests.signals import with_default_signals
 from tests.waiting import wait_for
 
 pytestmark = pytest.mark.engine
@@ -21,25 +20,17 @@ pytestmark = pytest.mark.engine
 @contextmanager
 def developing(platform: Platform, log: Path) -> Iterator[None]:
     """Run `inv dev` meanwhile, with its output in a file; interrupted, it ends with 0."""
-    with (
-        log.open("wb") as sink,
-        subprocess.Popen(
-            with_default_signals([sys.executable, "-m", "delivery", "dev"]),
-            cwd=platform.folder,
-            env=platform.environment,
-            stdout=sink,
-            stderr=subprocess.STDOUT,
-        ) as running,
-    ):
+    argv = [sys.executable, "-m", "delivery", "dev"]
+    with running(argv, platform.folder, platform.environment, log) as task:
         try:
             wait_for(
                 "inv dev to watch",
-                lambda: "watching this clone" in log.read_text() or running.poll() is not None,
+                lambda: "watching this clone" in log.read_text() or task.poll() is not None,
             )
             yield
         finally:
-            running.send_signal(signal.SIGINT)
-        assert running.wait(120) == 0, log.read_text()
+            task.send_signal(signal.SIGINT)
+            assert task.wait(120) == 0, log.read_text()
 
 
 def mounts(engine: Engine, platform: Platform) -> list[str]:

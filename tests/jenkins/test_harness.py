@@ -10,7 +10,6 @@ import pytest
 
 from delivery.project.facts import Ref
 from delivery.project.files import ROOT
-from tests.jenkins import __main__ as command_line
 from tests.jenkins import harness
 from tests.jenkins.harness import Approval, Case, Clones, Credential, Run, perform
 from tests.repositories import Repository
@@ -211,27 +210,3 @@ def test_missing_files_are_a_failure_unless_they_are_optional(clones: Clones) ->
     run = perform(simple(steps), MAIN, clones)
     errors = [event["error"].partition(" ")[0] for event in run.of("caught")]
     assert errors == ["No", "No", "No"], run.log
-
-
-def test_the_command_line_lists_the_steps(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    text = """pipeline { agent none
-    stages {
-        stage('a') { agent { label 'x' }
-            steps { catchError(
-                buildResult: 'UNSTABLE', stageResult: 'UNSTABLE', message: 'm') { unstash 'no' } } }
-        stage('b') { when { environment name: 'BRANCH_NAME', value: 'main' }
-            steps { sh 'b' } }
-    } }"""
-    file = tmp_path / "Jenkinsfile"
-    file.write_text(text)
-    assert command_line.main(["develop", "--jenkinsfile", str(file)]) == 2
-    assert capsys.readouterr().out.splitlines() == [
-        "a",
-        "  agent x",
-        "  unstash no",
-        "  caught: m (UNSTABLE)",
-        "b (skipped: when)",
-        "UNSTABLE",
-    ]

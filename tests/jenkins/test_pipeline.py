@@ -17,6 +17,7 @@ from delivery.project.facts import Ref
 from delivery.project.files import ROOT
 from delivery.project.gitflow import Decision, Line, decide
 from tasks import namespace
+from tests.jenkins import __main__ as command_line
 from tests.jenkins.harness import (
     Approval,
     Case,
@@ -384,6 +385,13 @@ def test_the_documentation_lists_the_steps(done: dict[str, Run]) -> None:
     assert documented.keys() >= {
         name for name, ref in REFS.items() if ref.kind and name.isascii() and " " not in name
     } - {"bugfix/y"}
+
+
+def test_the_command_line_lists_the_steps(
+    done: dict[str, Run], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert command_line.main(["feature/x", "--pr", "7"]) == 0
+    assert capsys.readouterr().out.splitlines() == listing(done["PR-7"])
 
 
 @pytest.mark.parametrize("name", REFS)

@@ -6,7 +6,6 @@ import base64
 import json
 import socket
 import ssl
-import subprocess
 import uuid
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -17,6 +16,7 @@ from typing import Any
 from delivery.host import programs
 from delivery.project.files import ROOT
 from tests import yaml_strict
+from tests.commands import output
 from tests.waiting import wait_for
 
 __all__ = ["Proxied", "proxied"]
@@ -131,8 +131,7 @@ def _rendered() -> dict[tuple[str, str], dict[str, Any]]:
     """The chart's objects by kind and name."""
     options = ["--set", f"proxy.timeouts.request={_REQUEST_SECONDS}"]
     command = [programs.ensure("helm"), "template", "platform", "platform-chart", *options]
-    text = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout
-    documents = yaml_strict.load_all(text)
+    documents = yaml_strict.load_all(output(command, folder=ROOT))
     return {(each["kind"], each["metadata"]["name"]): each for each in documents}
 
 
@@ -152,6 +151,4 @@ def _write(folder: Path, objects: Mapping[tuple[str, str], Mapping[str, Any]]) -
 
 
 def _docker(*arguments: str) -> str:
-    done = subprocess.run(["docker", *arguments], capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
-    return done.stdout.strip()
+    return output(["docker", *arguments]).strip()

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import subprocess
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
@@ -19,6 +18,7 @@ from kafka import KafkaConsumer, TopicPartition
 
 from delivery.host.docker_api import Engine
 from delivery.project.files import ROOT
+from tests.commands import output
 from tests.load import table
 from tests.load.generator import Target
 from tests.load.table import Login
@@ -258,18 +258,8 @@ def declared(engine: Engine, images: Mapping[str, str], ports: Mapping[str, int]
 
 
 def _compose(engine: Engine, variables: Mapping[str, str], *arguments: str) -> str:
-    done = subprocess.run(
-        ["docker", "compose", "--ansi", "never", *arguments],
-        env={**os.environ, **engine.environment, **variables},
-        capture_output=True,
-        text=True,
-        timeout=660,
-        check=False,
-    )
-    if done.returncode != 0:
-        command = f"docker compose {' '.join(arguments)}"
-        raise AssertionError(f"{done.stderr[-4000:]}\n{done.stdout[-2000:]}\n{command}")
-    return done.stdout
+    environment = {**os.environ, **engine.environment, **variables}
+    return output(["docker", "compose", "--ansi", "never", *arguments], environment=environment)
 
 
 def doubled(
