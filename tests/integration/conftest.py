@@ -81,6 +81,13 @@ def _listens(port: int) -> bool:
     return status in {200, 400, 401}
 
 
+@pytest.fixture(scope="session")
+def address(engine: Engine, project: Declaration) -> Iterator[str]:
+    """A registry for the tests; each pushes to repositories of its own."""
+    with running_registry(engine, project, {"REGISTRY_STORAGE_DELETE_ENABLED": "true"}) as address:
+        yield address
+
+
 @pytest.fixture(scope="module")
 def locked(
     engine: Engine, project: Declaration, tmp_path_factory: pytest.TempPathFactory

@@ -68,19 +68,6 @@ def manifest(layout: Path, platform: str) -> dict[str, Any]:
     return dict(oci_layout.read(layout, oci_layout.read(layout).platforms[platform]).manifest)
 
 
-def config(layout: Path, platform: str) -> dict[str, Any]:
-    digest = manifest(layout, platform)["config"]["digest"]
-    return dict(json.loads(oci_layout.read_blob(layout, digest)))
-
-
-def test_an_index_has_the_image_of_each_platform(layouts: Mapping[str, Path]) -> None:
-    for layout in layouts.values():
-        assert list(oci_layout.read(layout).platforms) == PLATFORMS
-        for platform in PLATFORMS:
-            made = config(layout, platform)
-            assert f"{made['os']}/{made['architecture']}" == platform
-
-
 def test_the_image_of_this_processor_is_the_same_as_without_the_other(
     engine: Engine, project: Declaration, layouts: Mapping[str, Path], copy: Path
 ) -> None:

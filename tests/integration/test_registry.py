@@ -1,6 +1,5 @@
 """Pushes to a real registry, also with faults in front of it."""
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -9,7 +8,6 @@ from delivery.errors import EngineError, RegistryError
 from delivery.host.docker_api import Engine
 from delivery.project.declaration import Declaration
 from delivery.registry.client import Artifact, Blob, Registry
-from tests.integration.conftest import running_registry
 from tests.registries import (
     Break,
     Fault,
@@ -23,12 +21,6 @@ from tests.registries import (
 )
 
 pytestmark = pytest.mark.engine
-
-
-@pytest.fixture(scope="module")
-def address(engine: Engine, project: Declaration) -> Iterator[str]:
-    with running_registry(engine, project, {"REGISTRY_STORAGE_DELETE_ENABLED": "true"}) as address:
-        yield address
 
 
 # Registries differ in what they keep of an interrupted request; tests/registry has other faults.

@@ -5,17 +5,13 @@ from __future__ import annotations
 import re
 import shlex
 import subprocess
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from delivery.host import programs
-from delivery.host.docker_api import Engine
-from delivery.project.declaration import Declaration
 from delivery.registry.client import Registry
 from tests.integration import small
-from tests.integration.conftest import running_registry
 from tests.integration.small import Small
 from tests.registries import forward_to, serving
 
@@ -25,13 +21,6 @@ NO_ENGINE = {"DOCKER_HOST": "unix:///nowhere/docker.sock"}
 PARTS = (*small.IMAGES, "platform-chart", "release")
 NOTHING: dict[str, list[str]] = {name: [] for name in PARTS}
 FIRST = {name: ["0.1.0-dev.1"] for name in PARTS}
-
-
-@pytest.fixture(scope="module")
-def address(engine: Engine, project: Declaration) -> Iterator[str]:
-    """A registry for these tests alone."""
-    with running_registry(engine, project, {"REGISTRY_STORAGE_DELETE_ENABLED": "true"}) as address:
-        yield address
 
 
 @pytest.fixture

@@ -39,12 +39,6 @@ pytestmark = pytest.mark.engine
 
 
 @pytest.fixture(scope="module")
-def address(engine: Engine, project: Declaration) -> Iterator[str]:
-    with running_registry(engine, project) as address:
-        yield address
-
-
-@pytest.fixture(scope="module")
 def keys(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with two key pairs, ours and theirs."""
     programs.ensure("cosign")
@@ -243,7 +237,7 @@ def test_a_laptop_with_its_key_is_no_ci_server(
 def test_signatures_and_provenance_are_read_as_oci_1_1_attaches_them(
     address: str, signed: Declaration, keys: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    (pinned,) = pushed(address, tmp_path, "attached")
+    (pinned,) = pushed(address, tmp_path, "by-oci-1-1")
     repository, _, digest = pinned.partition("@")
     (tmp_path / "predicate.json").write_text(predicate("k"))
     monkeypatch.setenv("COSIGN_EXPERIMENTAL", "1")

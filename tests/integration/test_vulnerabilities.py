@@ -94,13 +94,6 @@ def test_without_a_database_of_one_ecosystem_nothing_counts(folder: Path, ecosys
     assert "no offline version of the OSV database" in caught.value.details
 
 
-def test_a_release_that_no_record_is_about_was_not_looked_up(folder: Path) -> None:
-    assert folder.is_dir()
-    package = Package("deb", "a", "1", "pkg:deb/debian/a@1?distro=debian-99")
-    with pytest.raises(UnscannedError, match="no record of Debian:99"):
-        look_up([package])
-
-
 def test_without_a_network_nothing_counts(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("DELIVERY_OSV", raising=False)
     for name in ("HTTPS_PROXY", "https_proxy"):

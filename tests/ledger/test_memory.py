@@ -157,23 +157,24 @@ def get_when_ready(stack: Stack, path: str) -> tuple[bytes, str | None]:
         time.sleep(1)
 
 
-def pages(stack: Stack, path: str | None) -> list[str]:
-    """The ids of every page, to the end."""
-    ids: list[str] = []
+def bodies(stack: Stack, path: str | None) -> Iterator[bytes]:
+    """The body of every page, to the end."""
     while path:
         body, path = get_when_ready(stack, path)
-        ids += [event["id"] for event in json.loads(body)["deployments"]]
-    return ids
+        yield body
 
 
-def tables(stack: Stack, path: str | None) -> list[str]:
-    """The ids of every table, to the end."""
-    ids: list[str] = []
-    while path:
-        body, path = get_when_ready(stack, path)
-        rows = csv.DictReader(io.StringIO(body.decode("utf-8-sig"), newline=""), strict=True)
-        ids += [row["id"] for row in rows]
-    return ids
+def pages(stack: Stack, path: str) -> list[str]:
+    """The ids of every page."""
+    read = bodies(stack, path)
+    return [event["id"] for body in read for event in json.loads(body)["deployments"]]
+
+
+def tables(stack: Stack, path: str) -> list[str]:
+    """The ids of every table."""
+    texts = (body.decode("utf-8-sig") for body in bodies(stack, path))
+    tables = (csv.DictReader(io.StringIO(text, newline=""), strict=True) for text in texts)
+    return [row["id"] for table in tables for row in table]
 
 
 def test_large_reads_show_every_event_once(stack: Stack, events: Events, say: Say) -> None:
