@@ -1,4 +1,7 @@
-"""A path is ignored as a build or a package ignores the file."""
+"""A path is ignored as a build or a package ignores the file.
+
+tests/integration/test_ignores.py compares the rules of charts with `helm package`.
+"""
 
 from pathlib import Path
 
@@ -6,6 +9,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from delivery.errors import DeclarationError
 from delivery.project import ignores
 from delivery.project.files import context_files
 
@@ -56,7 +60,55 @@ def test_without_rules_nothing_is_ignored(tmp_path: Path) -> None:
     assert not ignores.for_chart(tmp_path)("x")
 
 
-@pytest.mark.parametrize(("path", "out"), [("tests/x", True), ("values.yaml", False)])
-def test_a_charts_rules_are_read(tmp_path: Path, path: str, *, out: bool) -> None:
-    (tmp_path / ".helmignore").write_text("/tests/\n")
+@pytest.mark.parametrize(
+    ("rules", "path", "out"),
+    [
+        ("*.pyc", "deep/down/x.pyc", True),
+        ("*.pyc", "x.pycc", False),
+        ("tests", "tests/x.py", True),
+        ("tests/", "tests/x.py", True),
+        ("tests/", "deep/tests/x.py", True),
+        ("tests/", "tests", False),
+        ("tests/", "tests/", True),
+        ("tests/", "deep/tests/", True),
+        ("!tests", "tests/", False),
+        ("/tests/", "tests/x.py", True),
+        ("/tests/", "deep/tests/x.py", False),
+        ("/x.py", "x.py", True),
+        ("/x.py", "deep/x.py", False),
+        ("a/b", "a/b", True),
+        ("a/b", "a/b/c", True),
+        ("a/b", "z/a/b", False),
+        ("a/*", "a/b/c", True),
+        ("a*c", "a/c", False),
+        ("a?c", "abc", True),
+        ("a?c", "a/c", False),
+        ("[a-c]x", "bx", True),
+        ("[^a-c]x", "bx", False),
+        ("[^a-c]x", "dx", True),
+        ("[^a]b/c", "a/b/c", False),
+        (r"\*x", "*x", True),
+        (r"\*x", "ax", False),
+        ("a.b", "axb", False),
+        ("# x\n\n  x  ", "x", True),
+        ("#x", "#x", False),
+        ("!keep", "keep", False),
+        ("!keep", "other", True),
+        ("", "templates/.x", True),
+        ("", "templates/x", False),
+        ("", "deep/templates/.x", False),
+        ("", ".x", False),
+    ],
+)
+def test_a_path_is_ignored_as_helm_does(
+    tmp_path: Path, rules: str, path: str, *, out: bool
+) -> None:
+    (tmp_path / ".helmignore").write_text(rules)
     assert ignores.for_chart(tmp_path)(path) is out
+
+
+@pytest.mark.parametrize("line", ["**/x", "[a", "[]", "x\\"])
+def test_a_rule_that_helm_refuses_is_refused(tmp_path: Path, line: str) -> None:
+    (tmp_path / ".helmignore").write_text(f"x\n{line}\n")
+    with pytest.raises(DeclarationError, match=rf"{tmp_path.name}/\.helmignore: Helm refuses"):
+        ignores.for_chart(tmp_path)
