@@ -31,6 +31,7 @@ __all__ = [
     "TestError",
     "UnscannedError",
     "UpstreamError",
+    "check_known",
     "did_you_mean",
     "validation_message",
 ]
@@ -97,6 +98,13 @@ class ForeignError(DeliveryError):
     """A container, volume or cluster that another project made would be removed."""
 
     reference = "not-ours"
+
+
+def check_known(word: str, known: Iterable[str], message: str) -> None:
+    """Raise DeclarationError, with a hint of similar words, unless a user's word is known."""
+    names = [*known]
+    if word not in names:
+        raise DeclarationError(message, hint=did_you_mean(word, names))
 
 
 class RegistryError(DeliveryError):

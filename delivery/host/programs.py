@@ -13,7 +13,7 @@ from functools import partial
 from pathlib import Path
 
 from delivery import cache, console, locks, process
-from delivery.errors import CommandError, DeclarationError, DeliveryError, did_you_mean
+from delivery.errors import CommandError, DeclarationError, DeliveryError, check_known
 from delivery.host import debian, go_module, wheel
 from delivery.machine import platform
 from delivery.project.files import ROOT
@@ -245,10 +245,5 @@ def _dotted(version: tuple[int, int]) -> str:
 
 
 def _known(name: str) -> Program:
-    try:
-        return PROGRAMS[name]
-    except KeyError:
-        raise DeclarationError(
-            f"cannot use {name}: not a program of this project",
-            hint=did_you_mean(name, PROGRAMS),
-        ) from None
+    check_known(name, PROGRAMS, f"cannot use {name}: not a program of this project")
+    return PROGRAMS[name]

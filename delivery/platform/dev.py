@@ -19,13 +19,7 @@ from delivery.cluster import local_cluster
 from delivery.deploy import deploying
 from delivery.deploy.selection import DeployRequest
 from delivery.deploy.target import Options
-from delivery.errors import (
-    DeclarationError,
-    DeliveryError,
-    EngineError,
-    TerminatedError,
-    did_you_mean,
-)
+from delivery.errors import DeliveryError, EngineError, TerminatedError, check_known
 from delivery.host import engines, wheel
 from delivery.host.docker_api import Engine
 from delivery.platform import lifecycle, startup
@@ -58,9 +52,9 @@ def develop(declaration: Declaration, debug: str = "", root: Path = ROOT) -> Non
 
     debug: an app that waits for a debugger.
     """
-    if debug and debug not in (apps := declaration.components()):
-        raise DeclarationError(
-            f"cannot debug {debug}: no app of the platform", hint=did_you_mean(debug, apps)
+    if debug:
+        check_known(
+            debug, declaration.components(), f"cannot debug {debug}: no app of the platform"
         )
     engine = startup.up(declaration).engine
     loop = _Loop(declaration, engine, root, debug)

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from delivery import console, locks
 from delivery.cluster import local_cluster
-from delivery.errors import DeclarationError, PlatformError, PortTakenError, did_you_mean
+from delivery.errors import PlatformError, PortTakenError, check_known
 from delivery.host.docker_api import MANAGED, Engine
 from delivery.machine import actor
 from delivery.platform.compose import Compose, Service
@@ -255,11 +255,8 @@ def _pulls(names: Sequence[str]) -> str:
 def logs(project: Compose, services: list[str], *, follow: bool, tail: int) -> None:
     """Print the logs of these services, or of all."""
     known = project.declared()
-    if unknown := [name for name in services if name not in known]:
-        raise DeclarationError(
-            f"cannot show the logs: there is no service {', '.join(unknown)}",
-            hint=did_you_mean(unknown[0], known),
-        )
+    for name in services:
+        check_known(name, known, f"cannot show the logs: there is no service {name}")
     if not project.services():
         console.say("nothing is up; `./run inv up` starts the platform")
     project.logs(services, console.say, follow=follow, tail=tail)

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from delivery import console
-from delivery.errors import DeclarationError, did_you_mean
+from delivery.errors import DeclarationError, check_known
 from delivery.project import git
 from delivery.project.declaration import Declaration
 from delivery.project.files import ROOT
@@ -32,12 +32,9 @@ def split(declaration: Declaration, to: Path, only: str = "", root: Path = ROOT)
     Raises DeclarationError for an unknown subproject, for a folder that is not empty, cannot be
     made or is inside this clone, and for a shallow clone.
     """
-    if only and only not in declaration.subprojects:
-        known = declaration.subprojects
-        raise DeclarationError(
-            f"cannot split the repository: --only {only} is no subproject",
-            hint=did_you_mean(only, known),
-        )
+    if only:
+        message = f"cannot split the repository: --only {only} is no subproject"
+        check_known(only, declaration.subprojects, message)
     clone = git.load_clone(root)
     try:
         _check(to, clone)

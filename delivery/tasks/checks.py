@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 
 from delivery import console
-from delivery.errors import CommandError, DeclarationError, TestError, did_you_mean
+from delivery.errors import CommandError, TestError, check_known
 from delivery.tasks.decorator import load_declaration, task
 
 __all__ = ["check", "program", "report"]
@@ -30,9 +30,7 @@ def check(of: str) -> None:
 
     declaration = load_declaration()
     parts = [*declaration.subprojects, declaration.name]
-    if of not in parts:
-        hint = did_you_mean(of, parts)
-        raise DeclarationError(f"cannot check {of}: no such part", hint=hint)
+    check_known(of, parts, f"cannot check {of}: no such part")
     address = declaration.registry.address
     registry = address if is_local(address) else _LOCAL_REGISTRY
     environment = {"DELIVERY_REGISTRY": registry, "DELIVERY_COVERAGE": "1"}
@@ -42,9 +40,7 @@ def check(of: str) -> None:
 @task(help={"of": "coverage: changed lines that no test has run; sonar: all of it to SonarQube"})
 def report(of: str) -> None:
     """Report what `ci.check` has measured. No share of covered lines fails it."""
-    if of not in _REPORTS:
-        hint = did_you_mean(of, _REPORTS)
-        raise DeclarationError(f"cannot report {of}: no such report", hint=hint)
+    check_known(of, _REPORTS, f"cannot report {of}: no such report")
     _nox("-s", of, f"cannot report {of}: the session failed", {})
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from delivery import console
-from delivery.errors import DeclarationError, did_you_mean
+from delivery.errors import DeclarationError, check_known
 from delivery.tasks.decorator import load_declaration, task
 
 if TYPE_CHECKING:
@@ -126,9 +126,7 @@ def push(plan: str = "") -> None:
 def _say(fact: str, declaration: Declaration, branch: str) -> None:
     from delivery.project import files, gather
 
-    if fact not in _FACTS:
-        hint = did_you_mean(fact, _FACTS)
-        raise DeclarationError(f"cannot say {fact}: a plan has no such fact", hint=hint)
+    check_known(fact, _FACTS, f"cannot say {fact}: a plan has no such fact")
     decision = gather.load_decision(declaration, files.ROOT, branch)
     console.say(_FACTS[fact](decision, declaration))
 

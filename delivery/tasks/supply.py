@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from delivery import console
-from delivery.errors import DeclarationError, did_you_mean
+from delivery.errors import DeclarationError, check_known
 from delivery.tasks.decorator import load_declaration, task
 
 if TYPE_CHECKING:
@@ -46,11 +46,7 @@ def sbom(
     from delivery.release.sbom import Image, parse, table_rows
 
     known = _release("show an SBOM", version).images
-    if image not in known:
-        raise DeclarationError(
-            f"cannot show an SBOM: {image} is no image of this project",
-            hint=did_you_mean(image, known),
-        )
+    check_known(image, known, f"cannot show an SBOM: {image} is no image of this project")
     part = known[image]
     whole = Image(image, part.version, part.repository, part.digest)
     shown = _of_platform(attached_sboms.by_platform(Registry(part.repository), whole), platform)
