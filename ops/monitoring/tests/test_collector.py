@@ -155,7 +155,7 @@ def collector(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Collector]:
 
 
 @pytest.fixture(scope="module")
-def stack(collector: Collector, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
+def stack(collector: Collector) -> Iterator[Stack]:
     """Both apps, which send their traces to the collector."""
     release = released()
     if release is None:
@@ -167,7 +167,6 @@ def stack(collector: Collector, tmp_path_factory: pytest.TempPathFactory) -> Ite
     }
     with running(
         engines.require(),
-        tmp_path_factory.mktemp("stack"),
         images=images,
         environment=environment,
         services=("api-rest", "async-worker"),
