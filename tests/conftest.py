@@ -12,6 +12,8 @@ from pytest_subprocess.process_dispatcher import ProcessDispatcher
 from delivery.project import saved_settings
 from delivery.project.declaration import Declaration, Environment, parse
 from delivery.project.files import ROOT
+from delivery.registry.client import Registry
+from tests.registries import FakeRegistry, no_pause, serving
 
 # The duration of an example depends on the machine.
 settings.register_profile("no-deadline", settings(), deadline=None)
@@ -124,6 +126,13 @@ def pytest_report_teststatus(
 def declaration() -> Declaration:
     """The declaration of the sample project: two images, one based on the other."""
     return parse(DECLARATION, is_folder=lambda _path: True, is_file=lambda _path: True)
+
+
+@pytest.fixture
+def registry() -> Iterator[Registry]:
+    """An empty registry."""
+    with serving(FakeRegistry()) as (address, _):
+        yield Registry(address, pause=no_pause)
 
 
 @pytest.fixture

@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
+from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
@@ -85,12 +86,6 @@ def me(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("DELIVERY_REGISTRY_PASSWORD", "secret")
 
 
-@pytest.fixture
-def guess(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("DELIVERY_REGISTRY_USERNAME", "me")
-    monkeypatch.setenv("DELIVERY_REGISTRY_PASSWORD", "guess")
-
-
 def unauthorized(headers: dict[str, str], scheme: str = "Bearer") -> Answer:
     """The answer to a request with these headers that a login is missing."""
     challenge = f'{scheme} realm="http://{headers["Host"]}/token",service="s"'
@@ -112,17 +107,20 @@ def challenge(scheme: str, accepted: str, registry: FakeRegistry | None = None) 
     return answer
 
 
-@pytest.mark.usefixtures("guess")
-@pytest.mark.parametrize("scheme", ["Basic", "Bearer"])
-def test_a_wrong_login_is_an_error_without_a_retry(scheme: str) -> None:
-    with (
-        serving(challenge(scheme, "another")) as (address, seen),
-        pytest.raises(RegistryError) as caught,
-    ):
-        ask(address)
+@pytest.mark.usefixtures("me")
+@pytest.mark.parametrize(("scheme", "later"), [("Basic", 1), ("Bearer", 3)])
+def test_a_wrong_login_is_an_error_without_a_retry(
+    monkeypatch: pytest.MonkeyPatch, scheme: str, later: int
+) -> None:
+    monkeypatch.setenv("DELIVERY_REGISTRY_PASSWORD", "guess")
+    with serving(challenge(scheme, "another")) as (address, seen):
+        client = Registry(address)
+        for requests in (2, 2 + later):
+            with pytest.raises(RegistryError, match="answered 401") as caught:
+                client.digest(f"{address}/app", "k1")
+            assert len(seen) == requests
     assert caught.value.hint.startswith(f"log in by `docker login {address}`, or set ")
     assert caught.value.hint.endswith(": the known login is wrong")
-    assert len(seen) == 2
 
 
 @pytest.mark.usefixtures("me")
@@ -183,16 +181,6 @@ def test_an_expired_token_is_not_sent_again() -> None:
     assert [line.split()[0] for line in seen] == ["HEAD", "GET", "HEAD", "HEAD"]
 
 
-@pytest.mark.usefixtures("guess")
-def test_a_wrong_password_is_sent_once() -> None:
-    with serving(challenge("Basic", "another")) as (address, seen):
-        client = Registry(address)
-        for requests in (2, 3):
-            with pytest.raises(RegistryError, match="answered 401"):
-                client.digest(f"{address}/app", "k1")
-            assert len(seen) == requests
-
-
 @pytest.mark.usefixtures("me")
 def test_tokens_that_never_work_are_an_error() -> None:
     registry = TokenRegistry()
@@ -240,9 +228,8 @@ def test_logins_come_from_dockers_config_and_its_helpers(
     monkeypatch.setenv("DOCKER_CONFIG", str(tmp_path))
     assert login("registry.test/team") is None
     auth = base64.b64encode(b"me:secret").decode()
-    (tmp_path / "config.json").write_text(
-        json.dumps({"auths": {"registry.test": {"auth": auth}, "other.test": {}}})
-    )
+    auths = {"registry.test": {"auth": auth}, "other.test": {}}
+    (tmp_path / "config.json").write_text(json.dumps({"auths": auths}))
     assert login("registry.test/team") == ("me", "secret")
     assert login("other.test") is None
     helper(tmp_path, monkeypatch, "me", "secret")
@@ -254,9 +241,8 @@ def test_an_unreadable_docker_config_is_an_error(
 ) -> None:
     helper(tmp_path, monkeypatch, "me", "secret")
     (tmp_path / "docker-credential-sample").write_text("#!/bin/sh\necho broken; exit 1\n")
-    with pytest.raises(
-        RegistryError, match=r"cannot read the login for registry\.test from the Docker config"
-    ):
+    message = r"cannot read the login for registry\.test from the Docker config"
+    with pytest.raises(RegistryError, match=message):
         login("registry.test/team")
 
 
@@ -291,14 +277,6 @@ def test_an_identity_token_is_exchanged_for_a_token(
     ]
 
 
-def test_counts_its_requests(tmp_path: Path) -> None:
-    write_layout(tmp_path)
-    with serving(FakeRegistry()) as (address, seen):
-        client = Registry(address)
-        client.push_layout(tmp_path, f"{address}/app", "k1", no_line)
-        assert client.requests == len(seen) == 8
-
-
 def test_an_upload_waits_for_a_registry_that_pauses(tmp_path: Path) -> None:
     def pause(method: str, path: str) -> None:
         if method == "PUT" and "/uploads/" in path:
@@ -323,13 +301,11 @@ Secure = Callable[..., AbstractContextManager[tuple[str, list[str]]]]
 def secure(authority: trustme.CA, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Secure:
     """Serve over TLS at registry.test, which resolves to this machine; the home is empty."""
     look_up = socket.getaddrinfo
-    monkeypatch.setattr(
-        socket,
-        "getaddrinfo",
-        lambda host, *more, **options: look_up(
-            "127.0.0.1" if host == "registry.test" else host, *more, **options
-        ),
-    )
+
+    def found(host: str, *more: Any, **options: Any) -> Any:
+        return look_up("127.0.0.1" if host == "registry.test" else host, *more, **options)
+
+    monkeypatch.setattr(socket, "getaddrinfo", found)
     monkeypatch.setenv("HOME", str(tmp_path / "home"))
     for name in ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "HTTPS_PROXY", "https_proxy"):
         monkeypatch.delenv(name, raising=False)
@@ -510,11 +486,10 @@ def test_another_host_that_asks_for_a_login_gets_none(how: str, scheme: str) -> 
         asks = f'{scheme} realm="http://{other}/token",service="s"'
         elsewhere.answer = (401, {"WWW-Authenticate": asks}, b"")
         page = (linked if how == "Link" else moved)(f"http://{other}/next")
+        message = f"{other}, which the registry names, answered 401"
         with (
             serving(sending_on(challenge("Basic", BASIC), "GET", "/tags/", page)) as (address, _),
-            pytest.raises(
-                RegistryError, match=f"{other}, which the registry names, answered 401"
-            ) as caught,
+            pytest.raises(RegistryError, match=message) as caught,
         ):
             Registry(address).tags(f"{address}/app")
     assert (seen, elsewhere.credentials) == (["GET /next"], [None])
@@ -572,10 +547,8 @@ def test_an_unencrypted_address_that_an_encrypted_registry_names_is_an_error(
             "redirect": ("GET", Registry.tags, moved(url)),
         }[how]
         with secure(sending_on(challenge("Basic", BASIC), method, "/app/", answer)) as (address, _):
-            client = Registry(address, pause=no_pause)
-            with pytest.raises(
-                RegistryError, match=f"names http://{other}, which is not encrypted"
-            ) as caught:
+            client, message = Registry(address), f"names http://{other}, which is not encrypted"
+            with pytest.raises(RegistryError, match=message) as caught:
                 ask(client, f"{address}/app")
     assert seen == []
     assert "secret" not in caught.value.message
@@ -598,10 +571,9 @@ def test_a_redirect_from_https_to_http_is_an_error(secure: Secure, authority: tr
     "realm", ["http://tokens.test/token", "ftp://localhost/", "/token", "http://"]
 )
 def test_a_login_is_sent_only_to_a_token_service_that_is_encrypted_or_local(realm: str) -> None:
+    answer = (401, {"WWW-Authenticate": f'Bearer realm="{realm}",service="s"'}, b"")
     with (
-        serving(
-            lambda *_: (401, {"WWW-Authenticate": f'Bearer realm="{realm}",service="s"'}, b"")
-        ) as (address, seen),
+        serving(lambda *_: answer) as (address, seen),
         pytest.raises(RegistryError, match=r"the registry names .* for tokens"),
     ):
         ask(address)
@@ -653,9 +625,7 @@ def test_a_missing_login_is_an_error_before_a_push(monkeypatch: pytest.MonkeyPat
 
 
 def test_a_refused_connection_is_an_error_with_the_systems_reason() -> None:
-    with pytest.raises(
-        RegistryError,
-        match=r"cannot look for \S+: the registry does not answer: Connection refused$",
-    ) as caught:
+    message = r"cannot look for \S+: the registry does not answer: Connection refused$"
+    with pytest.raises(RegistryError, match=message) as caught:
         Registry("localhost:1", pause=no_pause).digest("localhost:1/app", "k1")
     assert "`./run inv up` starts a local registry" in caught.value.hint

@@ -11,7 +11,7 @@ import pytest
 from delivery.errors import RegistryError
 from delivery.registry import layers, oci_layout
 from delivery.registry.client import Registry
-from tests.registries import FakeRegistry, no_line, serving, sha256, write_index, write_layout
+from tests.registries import no_line, sha256, write_index, write_layout
 
 Entry = tuple[str, bytes | None, str]  # path, content (None: a folder), target of a link
 
@@ -36,18 +36,16 @@ def layer(*entries: Entry, hard: bool = False) -> bytes:
             if content is None:
                 member.type = tarfile.DIRTYPE
             elif target:
-                member.type, member.linkname = (
-                    (tarfile.LNKTYPE if hard else tarfile.SYMTYPE),
-                    target,
-                )
+                member.type = tarfile.LNKTYPE if hard else tarfile.SYMTYPE
+                member.linkname = target
             else:
                 member.size = len(content)
             tar.addfile(member, io.BytesIO(content or b""))
     return made.getvalue()
 
 
-def merge(*pieces: bytes, selects: layers.Selects = lambda _path: True) -> dict[str, bytes]:
-    return layers.merge(pieces, selects, "read the image")
+def merge(*pieces: bytes) -> dict[str, bytes]:
+    return layers.merge(pieces, lambda _path: True, "read the image")
 
 
 def everything() -> layers.Reader:
@@ -56,17 +54,8 @@ def everything() -> layers.Reader:
 
 def test_a_later_layer_adds_and_replaces_files() -> None:
     below = layer(folder("etc"), file("etc/a", b"1"), file("etc/b", b"1"))
-    assert merge(below, layer(folder("etc"), file("./etc/b", b"2"), file("/c", b"3"))) == {
-        "etc/a": b"1",
-        "etc/b": b"2",
-        "c": b"3",
-    }
-
-
-def test_only_selected_files_are_read() -> None:
-    assert merge(layer(file("a", b"1"), file("b", b"2")), selects=lambda path: path == "b") == {
-        "b": b"2"
-    }
+    above = layer(folder("etc"), file("./etc/b", b"2"), file("/c", b"3"))
+    assert merge(below, above) == {"etc/a": b"1", "etc/b": b"2", "c": b"3"}
 
 
 def test_a_layer_may_be_packed_by_gzip() -> None:
@@ -125,12 +114,8 @@ def test_a_later_layer_hides_or_keeps_lower_files(
     ],
 )
 def test_a_linked_file_also_counts_under_the_name_of_the_link(link_path: str, target: str) -> None:
-    files = merge(
-        layer(
-            file("doc/a/copyright", b"1"), file("doc/ab/copyright", b"2"), link(link_path, target)
-        )
-    )
-    assert files == {
+    copyrights = file("doc/a/copyright", b"1"), file("doc/ab/copyright", b"2")
+    assert merge(layer(*copyrights, link(link_path, target))) == {
         "doc/a/copyright": b"1",
         "doc/ab/copyright": b"2",
         f"{link_path}/copyright": b"1",
@@ -138,15 +123,8 @@ def test_a_linked_file_also_counts_under_the_name_of_the_link(link_path: str, ta
 
 
 def test_links_to_links_are_followed_and_loops_end() -> None:
-    files = merge(
-        layer(
-            link("c", "b"),
-            link("b", "a"),
-            link("self", "self"),
-            link("self2/x", "../self2"),
-            file("a", b"1"),
-        )
-    )
+    loops = link("self", "self"), link("self2/x", "../self2")
+    files = merge(layer(link("c", "b"), link("b", "a"), *loops, file("a", b"1")))
     assert files == {"a": b"1", "b": b"1", "c": b"1"}
 
 
@@ -211,21 +189,16 @@ def test_the_files_of_an_index_are_read_by_platform(tmp_path: Path) -> None:
         everything().read_layout(tmp_path)
 
 
-def test_an_image_in_a_registry_has_the_files_of_its_layout(tmp_path: Path) -> None:
-    digest = write_layout(tmp_path, layer(file("a", b"1")), layer(file("b", b"2")))
-    with serving(FakeRegistry()) as (address, _):
-        registry = Registry(address)
-        registry.push_layout(tmp_path, f"{address}/app", "k", no_line)
-        files = everything().read_registry(registry, f"{address}/app", digest)
+def test_an_image_in_a_registry_has_the_files_of_its_layout(
+    registry: Registry, tmp_path: Path
+) -> None:
+    app = f"{registry.address}/app"
+    write_layout(tmp_path, layer(file("a", b"1")), layer(file("b", b"2")))
+    digest = registry.push_layout(tmp_path, app, "k", no_line)
+    files = everything().read_registry(registry, app, digest)
     assert files == everything().read_layout(tmp_path) == {"a": b"1", "b": b"2"}
-
-
-def test_a_missing_image_is_an_error() -> None:
-    with (
-        serving(FakeRegistry()) as (address, _),
-        pytest.raises(RegistryError, match="the registry holds no such image"),
-    ):
-        everything().read_registry(Registry(address), f"{address}/app", f"sha256:{'ab' * 32}")
+    with pytest.raises(RegistryError, match="the registry holds no such image"):
+        everything().read_registry(registry, app, sha256(b"gone"))
 
 
 def test_an_archive_of_an_engine_has_the_files_of_its_layers(tmp_path: Path) -> None:
@@ -238,25 +211,21 @@ def test_an_archive_of_an_engine_has_the_files_of_its_layers(tmp_path: Path) -> 
     assert layers.read_archive(archive, lambda path: path == "a") == {"a": b"2"}
 
 
-def test_sizes_are_of_the_packed_layer_and_of_its_files(tmp_path: Path) -> None:
+def test_sizes_are_of_the_packed_layer_and_of_its_files(registry: Registry, tmp_path: Path) -> None:
+    app = f"{registry.address}/app"
     packed = gzip.compress(layer(file("a", b"x" * 5_000), file("b", b"x" * 700)))
     write_layout(tmp_path, packed)
-    with serving(FakeRegistry()) as (address, _):
-        registry = Registry(address)
-        digest = registry.push_layout(tmp_path, f"{address}/app", "k", no_line)
-        assert layers.read_sizes(registry, f"{address}/app", digest) == {
-            "": [layers.Layer(sha256(packed), packed=len(packed), unpacked=5_700)]
-        }
-
-
-def test_sizes_of_an_index_are_those_of_each_platform(tmp_path: Path) -> None:
-    same = layer(file("a", b"1"))
-    write_index(tmp_path, {"linux/amd64": same, "linux/arm64": layer(file("a", b"22"))})
-    with serving(FakeRegistry()) as (address, _):
-        registry = Registry(address)
-        digest = registry.push_layout(tmp_path, f"{address}/app", "k", no_line)
-        sizes = layers.read_sizes(registry, f"{address}/app", digest)
-    assert {platform: [each.unpacked for each in of] for platform, of in sizes.items()} == {
-        "linux/amd64": [1],
-        "linux/arm64": [2],
+    digest = registry.push_layout(tmp_path, app, "k", no_line)
+    assert layers.read_sizes(registry, app, digest) == {
+        "": [layers.Layer(sha256(packed), packed=len(packed), unpacked=5_700)]
     }
+
+
+def test_sizes_of_an_index_are_those_of_each_platform(registry: Registry, tmp_path: Path) -> None:
+    app = f"{registry.address}/app"
+    platforms = {"linux/amd64": b"1", "linux/arm64": b"22"}
+    write_index(tmp_path, {name: layer(file("a", text)) for name, text in platforms.items()})
+    digest = registry.push_layout(tmp_path, app, "k", no_line)
+    sizes = layers.read_sizes(registry, app, digest)
+    unpacked = {platform: [each.unpacked for each in of] for platform, of in sizes.items()}
+    assert unpacked == {"linux/amd64": [1], "linux/arm64": [2]}

@@ -8,6 +8,7 @@ from delivery.errors import EngineError, PortTakenError, RegistryError
 from delivery.host.docker_api import Engine
 from delivery.project.declaration import Declaration
 from delivery.registry import client, local_registry
+from delivery.registry.client import Registry
 from tests.registries import FakeRegistry, serving
 
 
@@ -31,21 +32,19 @@ class Runner:
             raise EngineError(f"start {name}: the Docker engine answered: {self.refusal}")
 
 
+def ensure(engine: Runner | None, declaration: Declaration, address: str) -> Registry:
+    return local_registry.ensure(cast("Engine", engine), declaration.with_registry(address))
+
+
 def test_a_reachable_registry_is_used(declaration: Declaration) -> None:
     with serving(FakeRegistry()) as (address, _):
-        assert (
-            local_registry.ensure(cast("Engine", None), declaration.with_registry(address)).address
-            == address
-        )
+        assert ensure(None, declaration, address).address == address
 
 
 def test_a_registry_of_another_host_is_never_started(declaration: Declaration) -> None:
-    with pytest.raises(
-        RegistryError, match=r"cannot reach the registry registry\.invalid/team: it does not answer"
-    ):
-        local_registry.ensure(
-            cast("Engine", None), declaration.with_registry("registry.invalid/team")
-        )
+    message = r"cannot reach the registry registry\.invalid/team: it does not answer"
+    with pytest.raises(RegistryError, match=message):
+        ensure(None, declaration, "registry.invalid/team")
 
 
 @pytest.mark.parametrize(
@@ -59,21 +58,17 @@ def test_a_taken_port_is_an_error_with_another_port_as_hint(
     declaration: Declaration, refusal: str
 ) -> None:
     engine = Runner(refusal)
-    with pytest.raises(
-        PortTakenError, match="cannot start a registry at localhost:1: port 1 is taken"
-    ) as caught:
-        local_registry.ensure(cast("Engine", engine), declaration.with_registry("localhost:1"))
+    message = "cannot start a registry at localhost:1: port 1 is taken"
+    with pytest.raises(PortTakenError, match=message) as caught:
+        ensure(engine, declaration, "localhost:1")
     assert "DELIVERY_REGISTRY=localhost:2" in caught.value.hint
-    assert (
-        engine.removed == ["sample-registry"] * 2
-    )  # the stopped one, and the one that did not start
+    # The stopped one, and the one that did not start.
+    assert engine.removed == ["sample-registry"] * 2
 
 
 def test_another_error_of_the_engine_stays(declaration: Declaration) -> None:
     with pytest.raises(EngineError, match="no such image"):
-        local_registry.ensure(
-            cast("Engine", Runner("no such image")), declaration.with_registry("localhost:1")
-        )
+        ensure(Runner("no such image"), declaration, "localhost:1")
 
 
 def test_each_compose_project_has_its_own_registry(
@@ -84,15 +79,12 @@ def test_each_compose_project_has_its_own_registry(
     assert local_registry.container_name(declaration) == "other-registry"
 
 
-def test_a_registry_that_runs_at_another_port_is_kept(
-    declaration: Declaration,
-) -> None:
+def test_a_registry_that_runs_at_another_port_is_kept(declaration: Declaration) -> None:
     runner = Runner()
     runner.running = {5001: ("sample-registry", 5000)}
-    with pytest.raises(
-        RegistryError, match="this project's registry runs at localhost:5001"
-    ) as caught:
-        local_registry.ensure(cast("Engine", runner), declaration.with_registry("localhost:1"))
+    message = "this project's registry runs at localhost:5001"
+    with pytest.raises(RegistryError, match=message) as caught:
+        ensure(runner, declaration, "localhost:1")
     assert "DELIVERY_REGISTRY=localhost:5001" in caught.value.hint
     assert runner.removed == []
 
@@ -104,8 +96,5 @@ def test_a_registry_that_the_engine_has_just_started_is_waited_for(
     runner.running = {1: ("sample-registry", 5000)}
     answers = iter([False, True])  # before its container is looked for, and after
     monkeypatch.setattr(client, "is_reachable", lambda _address: next(answers))
-    registry = local_registry.ensure(
-        cast("Engine", runner), declaration.with_registry("localhost:1")
-    )
-    assert registry.address == "localhost:1"
+    assert ensure(runner, declaration, "localhost:1").address == "localhost:1"
     assert runner.removed == []

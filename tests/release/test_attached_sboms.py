@@ -3,7 +3,6 @@
 import io
 import json
 import tarfile
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -12,7 +11,7 @@ from delivery.registry import layers
 from delivery.registry.client import Artifact, Blob, Registry
 from delivery.release import attached_sboms, sbom
 from delivery.release.sbom import Image
-from tests.registries import FakeRegistry, serving, write_index, write_layout
+from tests.registries import FakeRegistry, no_line, serving, write_index, write_layout
 
 RECORD = "Metadata-Version: 2.4\nName: {name}\nVersion: 0.13.4\n"
 
@@ -34,18 +33,16 @@ def layout(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def pushed(layout: Path) -> Iterator[tuple[Registry, Image]]:
-    """A registry with the image pushed to it."""
-    with serving(FakeRegistry()) as (address, _):
-        registry, repository = Registry(address), f"{address}/api-rest"
-        digest = registry.push_layout(layout, repository, "k", lambda _line: None)
-        yield registry, Image("api-rest", "1.2.0", repository, digest)
+def image(registry: Registry, layout: Path) -> Image:
+    """The image, pushed to the registry."""
+    repository = f"{registry.address}/api-rest"
+    digest = registry.push_layout(layout, repository, "k", no_line)
+    return Image("api-rest", "1.2.0", repository, digest)
 
 
 def test_the_sbom_of_an_image_is_attached_to_it(
-    pushed: tuple[Registry, Image], layout: Path
+    registry: Registry, image: Image, layout: Path
 ) -> None:
-    registry, image = pushed
     assert attached_sboms.reference(registry, image.repository, image.digest) == ""
     made = attached_sboms.attach(registry, image, layout)
     assert (
@@ -65,7 +62,7 @@ def test_with_a_layout_no_layer_is_downloaded(
 ) -> None:
     with serving(FakeRegistry()) as (address, seen):
         registry, repository = Registry(address), f"{address}/api-rest"
-        digest = registry.push_layout(layout, repository, "k", lambda _line: None)
+        digest = registry.push_layout(layout, repository, "k", no_line)
         image = Image("api-rest", "1.2.0", repository, digest)
         seen.clear()
         attached_sboms.make(registry, image, layout)
@@ -76,9 +73,8 @@ def test_with_a_layout_no_layer_is_downloaded(
 
 
 def test_the_same_sbom_is_attached_once_under_a_predictable_digest(
-    pushed: tuple[Registry, Image], layout: Path
+    registry: Registry, image: Image, layout: Path
 ) -> None:
-    registry, image = pushed
     first = registry.artifact_digest(
         image.repository, attached_sboms.artifact(registry, image, layout)
     )
@@ -88,8 +84,7 @@ def test_the_same_sbom_is_attached_once_under_a_predictable_digest(
     assert len(registry.referrers(image.repository, image.digest)) == 1
 
 
-def test_other_attached_artifacts_are_not_sboms(pushed: tuple[Registry, Image]) -> None:
-    registry, image = pushed
+def test_other_attached_artifacts_are_not_sboms(registry: Registry, image: Image) -> None:
     other = registry.push_artifact(
         image.repository, Artifact("text/plain", [Blob("text/plain", b"x")], subject=image.digest)
     )
@@ -98,25 +93,14 @@ def test_other_attached_artifacts_are_not_sboms(pushed: tuple[Registry, Image]) 
     assert attached_sboms.read(registry, image.repository, image.digest)
 
 
-def test_of_several_sboms_every_run_takes_the_same(
-    pushed: tuple[Registry, Image],
-) -> None:
-    registry, image = pushed
-    digests = [
-        registry.push_artifact(
-            image.repository,
-            Artifact(sbom.MEDIA_TYPE, [Blob(sbom.MEDIA_TYPE, content)], subject=image.digest),
-        )
-        for content in (b"1", b"2", b"3")
-    ]
-    assert (
-        attached_sboms.reference(registry, image.repository, image.digest)
-        == f"{image.repository}@{min(digests)}"
-    )
-    assert (
-        attached_sboms.read(registry, image.repository, image.digest).encode()
-        == [b"1", b"2", b"3"][digests.index(min(digests))]
-    )
+def test_of_several_sboms_every_run_takes_the_same(registry: Registry, image: Image) -> None:
+    texts = {}
+    for text in ("1", "2", "3"):
+        artifact = attached_sboms.document(image, sbom.MEDIA_TYPE, "title", text)
+        texts[registry.push_artifact(image.repository, artifact)] = text
+    reference = attached_sboms.reference(registry, image.repository, image.digest)
+    assert reference == f"{image.repository}@{min(texts)}"
+    assert attached_sboms.read(registry, image.repository, image.digest) == texts[min(texts)]
 
 
 def purls(text: str) -> list[str]:
@@ -125,24 +109,23 @@ def purls(text: str) -> list[str]:
 
 @pytest.mark.parametrize("with_layout", [True, False])
 def test_each_platform_of_an_index_has_an_sbom_of_its_own(
-    tmp_path: Path, *, with_layout: bool
+    registry: Registry, tmp_path: Path, *, with_layout: bool
 ) -> None:
     parts = {"linux/amd64": image_layer("bottle"), "linux/arm64": image_layer("kettle")}
     digest = write_index(tmp_path, parts)
     layout = tmp_path if with_layout else None
-    with serving(FakeRegistry()) as (address, _):
-        registry, repository = Registry(address), f"{address}/api-rest"
-        registry.push_layout(tmp_path, repository, "k", lambda _line: None)
-        index = Image("api-rest", "1.2.0", repository, digest)
-        images = attached_sboms.by_platform(registry, index, layout)
-        for image in images.values():
-            attached_sboms.attach(registry, image, layout)
-        texts = {
-            platform: attached_sboms.read(registry, repository, image.digest)
-            for platform, image in images.items()
-        }
-        assert attached_sboms.read(registry, repository, digest) == ""
-        whole = attached_sboms.make(registry, index, layout)
+    repository = f"{registry.address}/api-rest"
+    registry.push_layout(tmp_path, repository, "k", no_line)
+    index = Image("api-rest", "1.2.0", repository, digest)
+    images = attached_sboms.by_platform(registry, index, layout)
+    for image in images.values():
+        attached_sboms.attach(registry, image, layout)
+    texts = {
+        platform: attached_sboms.read(registry, repository, image.digest)
+        for platform, image in images.items()
+    }
+    assert attached_sboms.read(registry, repository, digest) == ""
+    whole = attached_sboms.make(registry, index, layout)
     assert {platform: purls(text) for platform, text in texts.items()} == {
         "linux/amd64": ["pkg:pypi/bottle@0.13.4"],
         "linux/arm64": ["pkg:pypi/kettle@0.13.4"],
@@ -152,6 +135,5 @@ def test_each_platform_of_an_index_has_an_sbom_of_its_own(
     assert purls(whole) == ["pkg:pypi/bottle@0.13.4", "pkg:pypi/kettle@0.13.4"]
 
 
-def test_an_image_for_a_single_platform_is_its_own(pushed: tuple[Registry, Image]) -> None:
-    registry, image = pushed
+def test_an_image_for_a_single_platform_is_its_own(registry: Registry, image: Image) -> None:
     assert attached_sboms.by_platform(registry, image) == {"": image}

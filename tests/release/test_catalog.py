@@ -1,7 +1,6 @@
 """A release can be deployed if the registry holds it, complete and as it was published."""
 
 import dataclasses
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -12,7 +11,7 @@ from delivery.registry import oci_layout
 from delivery.registry.client import Artifact, Blob, Registry
 from delivery.release import catalog
 from delivery.release.released import Release, ReleasedPart
-from tests.registries import FakeRegistry, serving, write_index
+from tests.registries import no_line, write_index
 
 
 @dataclasses.dataclass
@@ -38,17 +37,17 @@ class Published:
 
 
 @pytest.fixture
-def published(declaration: Declaration) -> Iterator[Published]:
-    with serving(FakeRegistry()) as (address, _):
-        made = Published(Registry(address), declaration.with_registry(address), Release({}))
-        images = {
-            name: ReleasedPart(f"{address}/{name}", "k", made.add(name), "1.0.0")
-            for name in ("base-image", "api-rest")
-        }
-        chart = ReleasedPart(f"{address}/platform-chart", "k", made.add("platform-chart"), "1.2.0")
-        made.release = Release(images, "1.2.0", chart, "release", "main", "c0ffee", "me")
-        catalog.push(made.registry, made.release)
-        yield made
+def published(declaration: Declaration, registry: Registry) -> Published:
+    address = registry.address
+    made = Published(registry, declaration.with_registry(address), Release({}))
+    images = {
+        name: ReleasedPart(f"{address}/{name}", "k", made.add(name), "1.0.0")
+        for name in ("base-image", "api-rest")
+    }
+    chart = ReleasedPart(f"{address}/platform-chart", "k", made.add("platform-chart"), "1.2.0")
+    made.release = Release(images, "1.2.0", chart, "release", "main", "c0ffee", "me")
+    catalog.push(registry, made.release)
+    return made
 
 
 def test_a_release_is_read_as_it_was_published(published: Published) -> None:
@@ -77,16 +76,18 @@ def test_without_a_registry_there_are_no_versions(declaration: Declaration) -> N
     assert catalog.newest(declaration.with_registry("localhost:1")) == []
 
 
-def test_a_missing_version_is_an_error_with_the_existing_ones(
-    published: Published, declaration: Declaration
-) -> None:
-    with pytest.raises(
-        DeclarationError, match=r"version 1\.3\.0: .* holds no such release"
-    ) as caught:
+def test_a_missing_version_is_an_error_with_the_existing_ones(published: Published) -> None:
+    missing = r"version 1\.3\.0: .* holds no such release"
+    with pytest.raises(DeclarationError, match=missing) as caught:
         catalog.require(published.declaration, published.registry, "1.3.0")
     assert "choose from 1.2.0;" in caught.value.hint
-    with serving(FakeRegistry()) as (address, _), pytest.raises(DeclarationError) as caught:
-        catalog.require(declaration, Registry(address), "1.0.0")
+
+
+def test_without_a_release_a_missing_version_says_so(
+    declaration: Declaration, registry: Registry
+) -> None:
+    with pytest.raises(DeclarationError) as caught:
+        catalog.require(declaration, registry, "1.0.0")
     assert "none is published yet" in caught.value.hint
 
 
@@ -135,27 +136,24 @@ def test_a_release_of_another_registry_is_an_error(published: Published) -> None
         catalog.require(published.declaration, published.registry, "2.0.0")
 
 
+def check_file(published: Published, release: Release) -> Release:
+    return catalog.check_file(published.declaration, published.registry, release, "release.json")
+
+
 def test_an_unchanged_file_is_accepted(published: Published) -> None:
-    assert (
-        catalog.check_file(
-            published.declaration, published.registry, published.release, "release.json"
-        )
-        == published.release
-    )
+    assert check_file(published, published.release) == published.release
 
 
 def changed(published: Published, what: str) -> Release:
     image = published.release.images["api-rest"]
     other = {
-        "digest": dataclasses.replace(image, digest=published.add("api-rest", "another")),
-        "repository": dataclasses.replace(
-            image, repository=f"{published.registry.address}/base-image"
-        ),
+        "digest": published.add("api-rest", "another"),
+        "repository": f"{published.registry.address}/base-image",
     }
     if what in other:
-        return dataclasses.replace(
-            published.release, images={**published.release.images, "api-rest": other[what]}
-        )
+        changed = dataclasses.replace(image, **{what: other[what]})
+        images = {**published.release.images, "api-rest": changed}
+        return dataclasses.replace(published.release, images=images)
     if what == "images alone":
         return Release(published.release.images)
     return dataclasses.replace(published.release, **{what: "1.2.1"})  # type: ignore[arg-type]
@@ -173,9 +171,7 @@ def changed(published: Published, what: str) -> Release:
 )
 def test_a_changed_file_is_an_error(published: Published, what: str, message: str) -> None:
     with pytest.raises(DeclarationError, match=message):
-        catalog.check_file(
-            published.declaration, published.registry, changed(published, what), "release.json"
-        )
+        check_file(published, changed(published, what))
 
 
 def test_the_references_are_all_that_is_signed(published: Published) -> None:
@@ -192,7 +188,7 @@ def test_the_references_have_the_image_of_each_platform(
 ) -> None:
     repository = f"{published.registry.address}/api-rest"
     digest = write_index(tmp_path, {"linux/amd64": b"1", "linux/arm64": b"2"})
-    published.registry.push_layout(tmp_path, repository, "k", lambda _line: None)
+    published.registry.push_layout(tmp_path, repository, "k", no_line)
     parts = oci_layout.read(tmp_path).platforms.values()
     release = dataclasses.replace(
         published.release, images={"api-rest": ReleasedPart(repository, "k", digest, "1.0.0")}

@@ -12,7 +12,6 @@ from delivery.errors import DeclarationError
 from delivery.project.keys import File
 from delivery.registry.client import Artifact, Registry
 from delivery.release import chart_package
-from tests.registries import FakeRegistry, serving
 
 METADATA = "apiVersion: v2\nname: platform\nversion: 1.2.0\n"
 FILES = [
@@ -52,46 +51,41 @@ def test_a_package_has_the_files_under_the_charts_name_with_replaced_texts(folde
             "platform/values.yaml",
         ]
         assert {(member.mtime, member.uid, member.mode) for member in tar} == {(EPOCH, 0, 0o644)}
+    assert int.from_bytes(packed[4:8], "little") == EPOCH  # of the compressed stream
     assert chart_package.read_file(packed, "values.yaml") == "a: 2\n"
     assert chart_package.read_file(packed, "templates/a.yaml") == "kind: A\n"
     assert chart_package.read_file(packed, "values-local.yaml") is None
 
 
-def test_a_chart_is_read_back_from_a_registry(folder: Path) -> None:
+@pytest.fixture
+def repository(registry: Registry) -> str:
+    return f"{registry.address}/platform-chart"
+
+
+def test_a_chart_is_read_back_from_a_registry(
+    folder: Path, registry: Registry, repository: str
+) -> None:
     packed = chart_package.package(folder, FILES, {}, epoch=EPOCH)
-    with serving(FakeRegistry()) as (address, _):
-        registry, repository = Registry(address), f"{address}/platform-chart"
-        digest = chart_package.push(registry, repository, "k1", packed)
-        assert chart_package.push(registry, repository, "k2", packed) == digest
-        assert registry.digest(repository, "k1") == digest
-        assert chart_package.fetch(registry, repository, digest) == packed
-        stored = registry.fetch(repository, digest)
-        assert stored
-        config = registry.blob(repository, stored.manifest["config"]["digest"])
+    digest = chart_package.push(registry, repository, "k1", packed)
+    assert chart_package.push(registry, repository, "k2", packed) == digest
+    assert registry.digest(repository, "k1") == digest
+    assert chart_package.fetch(registry, repository, digest) == packed
+    stored = registry.fetch(repository, digest)
+    assert stored
+    config = registry.blob(repository, stored.manifest["config"]["digest"])
     assert config == b'{"apiVersion":"v2","name":"platform","version":"1.2.0"}'
+    # Of other images, under the same key.
+    other = chart_package.package(folder, FILES, {"values.yaml": "a: 2\n"}, epoch=EPOCH)
+    replaced = chart_package.push(registry, repository, "k1", other)
+    assert digest != replaced == registry.digest(repository, "k1")
 
 
-def test_a_chart_of_other_images_replaces_the_one_under_its_key(folder: Path) -> None:
-    charts = [
-        chart_package.package(folder, FILES, {"values.yaml": f"a: {number}\n"}, epoch=EPOCH)
-        for number in (1, 2)
-    ]
-    with serving(FakeRegistry()) as (address, _):
-        registry, repository = Registry(address), f"{address}/platform-chart"
-        first, second = (
-            chart_package.push(registry, repository, "k1", packed) for packed in charts
-        )
-        assert first != second == registry.digest(repository, "k1")
-
-
-def test_an_invalid_chart_is_an_error() -> None:
-    with serving(FakeRegistry()) as (address, _):
-        registry, repository = Registry(address), f"{address}/platform-chart"
-        other = registry.push_artifact(repository, Artifact("text/plain", []))
-        with pytest.raises(DeclarationError, match="it is not a chart"):
-            chart_package.fetch(registry, repository, other)
-        with pytest.raises(DeclarationError, match="the registry does not hold it"):
-            chart_package.fetch(registry, repository, "sha256:" + "0" * 64)
+def test_an_invalid_chart_is_an_error(registry: Registry, repository: str) -> None:
+    other = registry.push_artifact(repository, Artifact("text/plain", []))
+    with pytest.raises(DeclarationError, match="it is not a chart"):
+        chart_package.fetch(registry, repository, other)
+    with pytest.raises(DeclarationError, match="the registry does not hold it"):
+        chart_package.fetch(registry, repository, "sha256:" + "0" * 64)
     for packed in (b"no archive", gzip.compress(b"no tar"), gzip.compress(b"cut off")[:-9]):
         with pytest.raises(
             DeclarationError, match=r"cannot read values\.yaml of a chart: it is not a chart"
@@ -103,9 +97,3 @@ def test_an_invalid_chart_is_an_error() -> None:
 def test_a_chart_without_name_or_version_is_an_error(folder: Path, text: str) -> None:
     with pytest.raises(DeclarationError, match=r"cannot read the chart's Chart\.yaml"):
         chart_package.package(folder, FILES, {"Chart.yaml": text}, epoch=EPOCH)
-
-
-def test_the_compressed_stream_has_the_epoch_as_its_time(folder: Path) -> None:
-    packed = chart_package.package(folder, FILES, {}, epoch=EPOCH)
-    assert int.from_bytes(packed[4:8], "little") == EPOCH
-    assert gzip.decompress(packed)
