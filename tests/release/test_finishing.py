@@ -109,9 +109,8 @@ def test_the_published_release_is_compared_with_the_sources(
 
 
 def test_the_tags_are_pushed(prepared: Repository, tmp_path: Path) -> None:
-    with pytest.raises(
-        DeclarationError, match="cannot push the tags to origin: it is not a remote"
-    ):
+    message = "cannot push the tags to origin: it is not a remote"
+    with pytest.raises(DeclarationError, match=message):
         finishing.remote_address("origin", prepared.root)
     prepared.git("init", "--quiet", "--bare", str(tmp_path / "server"))
     prepared.git("remote", "add", "origin", str(tmp_path / "server"))
@@ -120,9 +119,8 @@ def test_the_tags_are_pushed(prepared: Repository, tmp_path: Path) -> None:
     finishing.push_tags(finish.names, "origin", prepared.root)
     assert repositories.tags(tmp_path / "server") == TAGS
     prepared.git("remote", "set-url", "origin", "https://me:secret@example.com/acme/sample.git")
-    assert (
-        finishing.remote_address("origin", prepared.root) == "https://example.com/acme/sample.git"
-    ), "without its password"
+    shown = finishing.remote_address("origin", prepared.root)
+    assert shown == "https://example.com/acme/sample.git", "without its password"
 
 
 def test_the_next_commands_push_and_merge_back() -> None:

@@ -68,16 +68,14 @@ def fix(repository: Repository, message: str = "fix(api-rest): a bug") -> None:
 def test_the_files_get_the_next_versions(repository: Repository) -> None:
     repository.commit("feat(base-image): time zones", "base-image/rootfs/zones")
     repository.branch("release/1.1")
-    planned = [following for _, following in versions(repository)]
     prepare(repository)
-    assert planned == ["1.1.0", "1.0.1", "1.0.1"]
-    assert versions(repository) == [(version, version) for version in planned]
+    expected = ("1.1.0", "1.0.1", "1.0.1")
+    assert versions(repository) == [(version, version) for version in expected]
     assert repository.git("log", "-1", "--format=%an: %B") == (
         "tester: chore(release): base-image 1.1.0, apps 1.0.1, platform-chart 1.0.1"
     )
     assert repository.git("status", "--porcelain") == ""
-    again = plan(repository)
-    assert again.texts == {}
+    assert plan(repository).texts == {}, "a second run writes nothing"
 
 
 def test_later_commits_are_prepared_on_top(repository: Repository) -> None:
@@ -106,9 +104,7 @@ def test_a_version_set_by_hand_changes_those_built_on_it(
     assert versions(repository) == [(version, version) for version in expected]
 
 
-def test_too_low_versions_and_uncommitted_files_are_errors(
-    repository: Repository,
-) -> None:
+def test_too_low_versions_and_uncommitted_files_are_errors(repository: Repository) -> None:
     fix(repository, "feat(api-rest): a page")
     with pytest.raises(DeclarationError, match=r"the commits ask for 1\.1\.0"):
         plan(repository, "apps=1.0.1")

@@ -1,5 +1,7 @@
 """release.json is read as it was written, and anything else is an error."""
 
+from dataclasses import replace
+
 import pytest
 
 from delivery.errors import DeclarationError
@@ -56,12 +58,8 @@ def test_a_release_of_images_alone_is_read() -> None:
 def test_the_content_does_not_include_the_origin() -> None:
     again = Release(RELEASE.images, "0.4.0", CHART, "develop", "develop", "def", "somebody else")
     assert again.content == RELEASE.content
-    other = Release(
-        {"api-rest": ReleasedPart(APP.repository, APP.key, CHART.digest, APP.version)},
-        "0.4.0",
-        CHART,
-    )
-    assert other.content != RELEASE.content
+    other = replace(APP, digest=CHART.digest)
+    assert replace(RELEASE, images={"api-rest": other}).content != RELEASE.content
     assert Release(RELEASE.images, "0.4.0").content != RELEASE.content
 
 

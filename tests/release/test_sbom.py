@@ -5,6 +5,7 @@ import json
 import subprocess
 import sys
 import zipfile
+from dataclasses import replace
 from random import Random
 
 import pytest
@@ -49,6 +50,9 @@ License: GPL-3
 SYSTEM = b'PRETTY_NAME="Debian GNU/Linux 13 (trixie)"\nID=debian\nVERSION_ID="13"\n'
 STATUS_D = "var/lib/dpkg/status.d"
 SITE = "usr/local/lib/python3.13/dist-packages"
+
+
+CLASSIFIER = "Classifier: License :: OSI Approved"
 
 
 def distribution(name: str, version: str, *more: str) -> bytes:
@@ -114,31 +118,17 @@ def test_removed_packages_in_dpkgs_file_do_not_count() -> None:
     [
         (("License-Expression: MIT OR Apache-2.0", "License: not this"), ("MIT OR Apache-2.0",)),
         (("License: 3-Clause BSD License",), ("3-Clause BSD License",)),
-        (
-            ("License: UNKNOWN", "Classifier: License :: OSI Approved :: MIT License"),
-            ("MIT License",),
-        ),
-        (
-            (
-                "License: Permission is hereby granted",
-                " to any person",
-                "Classifier: License :: OSI Approved :: X",
-            ),
-            ("X",),
-        ),
-        (
-            (f"License: {'Permission is granted. ' * 9}", "Classifier: Topic :: Not :: A licence"),
-            (),
-        ),
+        (("License: UNKNOWN", f"{CLASSIFIER} :: MIT License"), ("MIT License",)),
+        (("License: Permission is hereby", " granted to anyone", f"{CLASSIFIER} :: X"), ("X",)),
+        ((f"License: {'Permission is granted. ' * 9}", "Classifier: Topic :: Not :: One"), ()),
         ((), ()),
     ],
 )
 def test_a_distribution_has_the_licence_of_its_metadata(
     fields: tuple[str, ...], licences: tuple[str, ...]
 ) -> None:
-    found = sbom.packages_of_image(
-        {f"{SITE}/x-1.dist-info/METADATA": distribution("x", "1", *fields)}
-    )
+    metadata = distribution("x", "1", *fields)
+    found = sbom.packages_of_image({f"{SITE}/x-1.dist-info/METADATA": metadata})
     assert found == [Package("pypi", "x", "1", "pkg:pypi/x@1", licences=licences)]
 
 
@@ -180,11 +170,6 @@ def test_a_jar_of_unknown_origin_is_listed_by_its_file_name() -> None:
     assert package == Package("generic", "kafka_2.13", "4.1.1", "pkg:generic/kafka_2.13@4.1.1")
 
 
-def test_a_damaged_jar_is_an_error() -> None:
-    with pytest.raises(DeliveryError, match=r"/a\.jar is not a record"):
-        sbom.packages_of_image({"a.jar": b"not a jar"})
-
-
 @pytest.mark.parametrize(
     "path",
     [
@@ -221,57 +206,37 @@ WITH_SBOM = f"{SITE}/crypto_graphy-50.0.2.dist-info/sboms"
 
 
 def test_packages_of_the_sbom_of_a_wheel_are_included() -> None:
+    base64, inner, of_the_build = (
+        {"name": name, "version": version, "purl": f"pkg:cargo/{name}@{version}"}
+        for name, version in (("base64", "0.22.1"), ("inner", "2"), ("of-the-build", "1"))
+    )
+    wheel = {"name": "crypto-graphy", "purl": "pkg:pypi/crypto-graphy@50.0.2"}
     cyclonedx = {
         "bomFormat": "CycloneDX",
-        "metadata": {
-            "component": {"name": "crypto-graphy", "purl": "pkg:pypi/crypto-graphy@50.0.2"}
-        },
+        "metadata": {"component": wheel},
         "components": [
-            {
-                "name": "base64",
-                "version": "0.22.1",
-                "purl": "pkg:cargo/base64@0.22.1",
-                "licenses": [{"expression": "MIT OR Apache-2.0"}],
-                "components": [{"name": "inner", "version": "2", "purl": "pkg:cargo/inner@2"}],
-            },
+            base64 | {"licenses": [{"expression": "MIT OR Apache-2.0"}], "components": [inner]},
             {"name": "unnamed", "version": "1"},
-            {
-                "name": "of-the-build",
-                "version": "1",
-                "purl": "pkg:cargo/of-the-build@1",
-                "scope": "excluded",
-            },
+            of_the_build | {"scope": "excluded"},
         ],
     }
     reference = {"referenceType": "purl", "referenceLocator": "pkg:generic/openssl@3.5.4"}
-    spdx = {
-        "spdxVersion": "SPDX-2.3",
-        "packages": [
-            {
-                "name": "openssl",
-                "versionInfo": "3.5.4",
-                "externalRefs": [{"referenceType": "cpe23Type"}, reference],
-            },
-            {"name": "no-purl"},
-        ],
-    }
+    references = [{"referenceType": "cpe23Type"}, reference]
+    openssl = {"name": "openssl", "versionInfo": "3.5.4", "externalRefs": references}
+    spdx = {"spdxVersion": "SPDX-2.3", "packages": [openssl, {"name": "no-purl"}]}
     files = {
         f"{WITH_SBOM}/rust.cyclonedx.json": json.dumps(cyclonedx).encode(),
         f"{WITH_SBOM}/openssl.spdx.json": json.dumps(spdx).encode(),
     }
-    within = "crypto_graphy 50.0.2"
+    licences, within = ("MIT OR Apache-2.0",), "crypto_graphy 50.0.2"
     assert sbom.packages_of_image(files) == [
-        Package(
-            "cargo",
-            "base64",
-            "0.22.1",
-            "pkg:cargo/base64@0.22.1",
-            licences=("MIT OR Apache-2.0",),
-            within=within,
-        ),
+        Package("cargo", "base64", "0.22.1", "pkg:cargo/base64@0.22.1", licences, within),
         Package("cargo", "inner", "2", "pkg:cargo/inner@2", within=within),
         Package("generic", "openssl", "3.5.4", "pkg:generic/openssl@3.5.4", within=within),
     ]
+
+
+CYCLONEDX = b'{"bomFormat": "CycloneDX", "components": [%s]}'
 
 
 def test_two_copies_of_a_distribution_are_one_package_with_both_licences() -> None:
@@ -290,16 +255,11 @@ def test_two_copies_of_a_distribution_are_one_package_with_both_licences() -> No
         (f"{STATUS_D}/zlib1g", b"Package: zlib1g\nVersion: 1\n"),
         (f"{STATUS_D}/zlib1g", b"\xff\xfe"),
         (f"{SITE}/x-1.dist-info/METADATA", b"Name: x\n"),
+        ("a.jar", b"not a jar"),
         (f"{WITH_SBOM}/rust.json", b"not JSON"),
         (f"{WITH_SBOM}/rust.json", b"{}"),
-        (
-            f"{WITH_SBOM}/rust.json",
-            b'{"bomFormat": "CycloneDX", "components": [{"name": "x", "purl": "no purl"}]}',
-        ),
-        (
-            f"{WITH_SBOM}/rust.json",
-            b'{"bomFormat": "CycloneDX", "components": [{"purl": "pkg:cargo/nameless@1"}]}',
-        ),
+        (f"{WITH_SBOM}/rust.json", CYCLONEDX % b'{"name": "x", "purl": "no purl"}'),
+        (f"{WITH_SBOM}/rust.json", CYCLONEDX % b'{"purl": "pkg:cargo/nameless@1"}'),
     ],
 )
 def test_an_unreadable_record_is_an_error(path: str, content: bytes) -> None:
@@ -368,20 +328,17 @@ def test_an_sbom_names_its_image_and_the_dependencies() -> None:
     depends = {"ref": IMAGE.digest, "dependsOn": ["pkg:pypi/a@1", "pkg:pypi/b@1"]}
     assert depends in document["dependencies"]
     component = document["metadata"]["component"]
-    assert (component["type"], component["name"], component["version"]) == (
-        "container",
-        "api-rest",
-        "1.2.0",
-    )
-    assert component["hashes"] == [{"alg": "SHA-256", "content": "ab" * 32}]
-    assert (
-        component["purl"]
-        == f"pkg:oci/api-rest@sha256:{'ab' * 32}?repository_url=localhost:5001/api-rest"
-    )
+    assert component == {
+        "type": "container",
+        "name": "api-rest",
+        "version": "1.2.0",
+        "bom-ref": IMAGE.digest,
+        "hashes": [{"alg": "SHA-256", "content": "ab" * 32}],
+        "purl": f"pkg:oci/api-rest@sha256:{'ab' * 32}?repository_url=localhost:5001/api-rest",
+    }
     assert "timestamp" not in document["metadata"]
-    other = json.loads(
-        sbom.render(Image(IMAGE.name, "", IMAGE.repository, f"sha256:{'cd' * 32}"), [])
-    )
+    without_version = replace(IMAGE, version="", digest=f"sha256:{'cd' * 32}")
+    other = json.loads(sbom.render(without_version, []))
     assert other["serialNumber"] != document["serialNumber"]
     assert other["metadata"]["component"]["version"] == f"sha256:{'cd' * 32}"
 
@@ -410,9 +367,7 @@ def test_an_invalid_document_is_an_error(text: str) -> None:
 
 def test_a_table_shortens_licences_and_names_the_wheel() -> None:
     packages = [
-        Package(
-            "deb", "libc6", "2.41", "pkg:deb/debian/libc6@2.41", licences=("A", "B", "C", "D", "E")
-        ),
+        Package("deb", "libc6", "2.41", "pkg:deb/debian/libc6@2.41", licences=tuple("ABCDE")),
         Package("cargo", "inner", "2", "pkg:cargo/inner@2", within="wheel 1"),
     ]
     assert sbom.table_rows(packages) == [
@@ -422,7 +377,5 @@ def test_a_table_shortens_licences_and_names_the_wheel() -> None:
 
 
 def test_the_library_is_not_imported_with_the_module() -> None:
-    code = (
-        "import sys, delivery.release.sbom; print({'cyclonedx', 'packageurl'} & set(sys.modules))"
-    )
+    code = "import sys, delivery.release.sbom; print({'cyclonedx', 'packageurl'} & {*sys.modules})"
     assert python(code) == "set()\n"
