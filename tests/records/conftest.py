@@ -8,11 +8,27 @@ from typing import Any
 
 import pytest
 
+from delivery.records.events import Details, Record
 from tests.conftest import DECLARATION, FOREIGN
 from tests.registries import Answer, serving
 from tests.repositories import Repository, environment
 
 BUILD = "https://ci.example.com/job/delivery/job/develop/7/"
+
+
+def record(
+    stage: str, component: str = "api-rest", status: str = "started", **details: Any
+) -> Record:
+    """A record of a component, with these details."""
+    return Record(
+        component=component,
+        version="1.0.0",
+        environment="develop",
+        responsible="Zoë",
+        stage=stage,
+        status=status,
+        details=Details(**details),
+    )
 
 
 @pytest.fixture

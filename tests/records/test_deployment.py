@@ -25,14 +25,8 @@ DEPLOYMENT = Deployment(
 
 
 def test_the_content_of_an_unreleased_version_is_named_by_its_key() -> None:
-    assert [
-        content_name(version) for version in ("0.1.0-dev.26+cd38d5a", "cd38d5a", "0.1.0", "")
-    ] == [
-        "cd38d5a",
-        "cd38d5a",
-        "0.1.0",
-        "",
-    ]
+    versions = ("0.1.0-dev.26+cd38d5a", "cd38d5a", "0.1.0", "")
+    assert [content_name(version) for version in versions] == ["cd38d5a", "cd38d5a", "0.1.0", ""]
 
 
 @pytest.mark.parametrize(
@@ -48,23 +42,17 @@ def test_the_content_of_an_unreleased_version_is_named_by_its_key() -> None:
 def test_bytes_are_unchanged_by_digest_else_by_version(
     version: str, digest: str, *, is_unchanged: bool
 ) -> None:
-    contents = Contents(
-        versions={"api-rest": "1.0.0", "other": "1"}, digests={"api-rest": "sha256:a"}
-    )
+    versions, digests = {"api-rest": "1.0.0", "other": "1"}, {"api-rest": "sha256:a"}
+    contents = Contents(versions=versions, digests=digests)
     other = Contents(versions={"api-rest": version}, digests={"api-rest": digest} if digest else {})
     assert contents.unchanged_from(other) == ({"api-rest"} if is_unchanged else set())
 
 
 def test_a_deployment_that_ended_has_an_outcome_and_a_duration() -> None:
-    ended = DEPLOYMENT.with_revisions(3, 2).ended(
-        Outcome.SUCCEEDED, at=DEPLOYMENT.began + timedelta(seconds=90.25)
-    )
-    assert (ended.revision, ended.previous_revision, ended.outcome, ended.seconds) == (
-        3,
-        2,
-        Outcome.SUCCEEDED,
-        90.25,
-    )
+    at = DEPLOYMENT.began + timedelta(seconds=90.25)
+    ended = DEPLOYMENT.with_revisions(3, 2).ended(Outcome.SUCCEEDED, at=at)
+    assert (ended.revision, ended.previous_revision) == (3, 2)
+    assert (ended.outcome, ended.seconds) == (Outcome.SUCCEEDED, 90.25)
     assert ended.unchanged == set()
     assert ended.ended(Outcome.UNCHANGED).unchanged == {"api-rest"}
     assert ended.ended(Outcome.FAILED, at=DEPLOYMENT.began - timedelta(hours=1)).seconds == 0
@@ -97,7 +85,6 @@ def test_the_keys_of_deployment_json_are_those_of_earlier_versions() -> None:
 
 @pytest.mark.parametrize("text", ["", "{}", "[]", '{"environment": "develop", "else": 1}'])
 def test_an_invalid_deployment_is_an_error(text: str) -> None:
-    with pytest.raises(
-        DeclarationError, match=r"cannot read deployment\.json: it is not a deployment"
-    ):
+    message = r"cannot read deployment\.json: it is not a deployment"
+    with pytest.raises(DeclarationError, match=message):
         read_deployment(text, file="deployment.json")

@@ -10,7 +10,6 @@ from delivery.project.declaration import Declaration
 from delivery.records import events
 from delivery.records.deployment import Action, Contents, Deployment, Outcome
 from delivery.records.events import (
-    Details,
     Origin,
     Record,
     Run,
@@ -23,6 +22,7 @@ from delivery.records.events import (
     time_of,
     unchanged_components,
 )
+from tests.records.conftest import record
 
 BEGAN = datetime(2026, 1, 31, 12, 0, 0, 123456, tzinfo=UTC)
 BUILD = Run(
@@ -30,9 +30,7 @@ BUILD = Run(
     stage="build",
     step="build",
     chart="platform-chart",
-    origin=Origin(
-        "Zoë", "https://ci/job/7/", "c0ffee", "develop", "develop", "2026-01-31T11:00:00+00:00"
-    ),
+    origin=Origin("Zoë", "https://ci/7/", "c0ffee", "develop", "develop", "2026-01-31T11:00:00Z"),
     deployment=Deployment(
         action=Action.NONE,
         environment="develop",
@@ -59,11 +57,11 @@ def test_a_start_has_every_field_but_the_duration() -> None:
         "status": "started",
         "details": {
             "at": "2026-01-31T12:00:00.123Z",
-            "pipeline": "https://ci/job/7/",
+            "pipeline": "https://ci/7/",
             "commit": "c0ffee",
             "branch": "develop",
             "line": "develop",
-            "committed_at": "2026-01-31T11:00:00+00:00",
+            "committed_at": "2026-01-31T11:00:00Z",
             "step": "build",
             "run": "r1",
         },
@@ -76,11 +74,8 @@ def test_an_end_has_the_duration_and_the_error() -> None:
     assert (record.status, details.seconds, details.error) == ("failed", 90.25, "no such base")
     assert details.at == "2026-01-31T12:01:30.373Z"
     (record,) = ended(Outcome.SUCCEEDED)
-    assert (record.status, record.details.error, record.details.changed) == (
-        "succeeded",
-        None,
-        None,
-    )
+    assert record.status == "succeeded"
+    assert (record.details.error, record.details.changed) == (None, None)
 
 
 def test_without_an_environment_a_record_says_none() -> None:
@@ -180,15 +175,7 @@ def test_the_status_of_an_answer_decides_about_the_event(
 
 def test_components_that_the_last_deploy_left_unchanged() -> None:
     records = [
-        Record(
-            component=component,
-            version="1",
-            environment="develop",
-            responsible="Zoë",
-            stage=stage,
-            status=status,
-            details=Details(changed=changed),
-        )
+        record(stage, component, status, changed=changed)
         for component, stage, status, changed in (
             ("api-rest", "deploy", "succeeded", False),
             ("api-rest", "deploy", "succeeded", True),
@@ -210,13 +197,8 @@ def recorded(
     action: Action, outcome: Outcome, contents: Contents, previous: Contents
 ) -> list[tuple[object, ...]]:
     """(component, version, status, changed, restored) of each record, from start to end."""
-    deployment = Deployment(
-        action=action,
-        environment="staging",
-        contents=contents,
-        previous_contents=previous,
-        began=BEGAN,
-    )
+    both = {"contents": contents, "previous_contents": previous}
+    deployment = BUILD.deployment.model_copy(update={"action": action, **both})
     run = replace(BUILD, stage="deploy", deployment=deployment)
     error = "no space" if outcome in {Outcome.FAILED, Outcome.ROLLED_BACK} else ""
     done = replace(run, deployment=deployment.ended(outcome, error=error, at=BEGAN))
@@ -271,10 +253,8 @@ def test_only_what_changed_fails_and_is_rolled_back(
 
 def test_without_a_chart_all_components_fail() -> None:
     alone = Contents(versions={"api-rest": "1.0.0"})
-    assert [row[2] for row in recorded(Action.DEPLOY, Outcome.FAILED, alone, alone)] == [
-        "started",
-        "failed",
-    ]
+    statuses = [row[2] for row in recorded(Action.DEPLOY, Outcome.FAILED, alone, alone)]
+    assert statuses == ["started", "failed"]
 
 
 def test_a_rollback_rolls_back_what_changes_and_restores_all() -> None:
@@ -284,9 +264,8 @@ def test_a_rollback_rolls_back_what_changes_and_restores_all() -> None:
         ("api-rest", "1.0.0", "succeeded", True, True),
         ("platform-chart", "1.0.0", "succeeded", False, True),
     ]
-    candidate = Contents(
-        versions={"api-rest": "1.0.0-rc.3", "platform-chart": "1.0.0"}, digests=OLD.digests
-    )
+    versions = {"api-rest": "1.0.0-rc.3", "platform-chart": "1.0.0"}
+    candidate = Contents(versions=versions, digests=OLD.digests)
     same_bytes = [row[2:] for row in recorded(Action.ROLLBACK, Outcome.SUCCEEDED, OLD, candidate)]
     assert same_bytes == [("started", None, None), *[("succeeded", False, True)] * 2]
 

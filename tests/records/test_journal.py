@@ -5,16 +5,9 @@ from pathlib import Path
 import pytest
 
 from delivery.records import journal
-from delivery.records.events import Record
+from tests.records.conftest import record
 
-RECORD = Record(
-    component="api-rest",
-    version="1.0.0",
-    environment="develop",
-    responsible="Zoë",
-    stage="build",
-    status="started",
-)
+RECORD = record("build")
 
 
 @pytest.fixture(autouse=True)

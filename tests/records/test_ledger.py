@@ -47,11 +47,8 @@ def test_a_ledger_on_this_machine_has_the_port_of_the_platform(
 
 
 def test_an_event_is_posted_and_read_once_it_is_stored() -> None:
-    answers = [
-        (202, b'{"id": "e1"}'),
-        (404, b"{}"),
-        (200, b'{"id": "e1", "component": "api-rest"}'),
-    ]
+    stored_event = {"id": "e1", "component": "api-rest"}
+    answers = [(202, b'{"id": "e1"}'), (404, b"{}"), (200, json.dumps(stored_event).encode())]
     bodies: list[bytes] = []
 
     def answer(_method: str, _path: str, _headers: dict[str, str], body: bytes) -> Answer:
@@ -62,7 +59,7 @@ def test_an_event_is_posted_and_read_once_it_is_stored() -> None:
     with serving(answer) as (address, seen):
         ledger = Ledger(f"http://{address}")
         stored, seconds = ledger.wait_for(ledger.post(EVENT), seconds=5)
-    assert stored == {"id": "e1", "component": "api-rest"}
+    assert stored == stored_event
     assert seconds > 0
     assert json.loads(bodies[0]) == EVENT
     assert seen == ["POST /deployments", "GET /deployments/e1", "GET /deployments/e1"]
@@ -122,17 +119,9 @@ def test_an_event_that_is_never_stored_is_an_error() -> None:
     ("status", "body", "expected"),
     [
         (200, {"status": "ready"}, ("ready", ())),
-        (
-            200,
-            {"status": "degraded", "reasons": ["Kafka does not answer"]},
-            ("degraded", ("Kafka does not answer",)),
-        ),
+        (200, {"status": "degraded", "reasons": ["Kafka"]}, ("degraded", ("Kafka",))),
         (503, {"status": "not ready", "reasons": ["a", "b"]}, ("not ready", ("a", "b"))),
-        (
-            503,
-            {"error": {"code": "draining", "message": "it shuts down"}},
-            ("not ready", ("it shuts down",)),
-        ),
+        (503, {"error": {"message": "it shuts down"}}, ("not ready", ("it shuts down",))),
     ],
 )
 def test_readiness_is_read_with_its_reasons(
@@ -193,8 +182,8 @@ def test_a_login_of_netrc_is_not_sent(
     [
         (
             422,
-            b'{"error": {"message": "some fields are wrong", "fields": {"stage": "must be one"}}}',
-            "it answered 422: some fields are wrong (stage must be one)",
+            b'{"error": {"message": "no", "fields": {"a": "is b"}}}',
+            "it answered 422: no (a is b)",
         ),
         (503, b"<html>\n  busy", "it answered 503: <html> busy"),
         (401, b'{"error": "no"}', 'it answered 401: {"error": "no"}'),

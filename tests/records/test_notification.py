@@ -12,10 +12,11 @@ from delivery.project import gitflow
 from delivery.project.declaration import Declaration
 from delivery.project.facts import Ref
 from delivery.records import journal, notification, source
-from delivery.records.events import Details, Origin, Record
+from delivery.records.events import Origin
 from delivery.records.notification import Notice
 from delivery.records.source import Source
 from delivery.records.stage_times import StageTime
+from tests.records.conftest import record
 from tests.registries import Answer, serving
 
 NOTICE = Notice(
@@ -92,27 +93,15 @@ def test_a_notice_is_made_from_git_and_the_journal(
     expected: str,
 ) -> None:
     events = [
-        Record(
-            component="sample",
-            version="1",
-            environment="none",
-            responsible="Zoë",
-            stage="build",
-            status=status,
-            details=Details(at=f"2026-01-01T00:00:0{second}Z", run="r"),
-        )
+        record("build", "sample", status, at=f"2026-01-01T00:00:0{second}Z", run="r")
         for status, second in (("started", 0), ("succeeded", 5))
     ]
     monkeypatch.setattr(source, "load", lambda _root: source_of(declaration, ref))
     monkeypatch.setattr(journal, "read", lambda _root: events)
     monkeypatch.setenv("BUILD_URL", "https://ci/7/")
     notice = notification.load_notice("SUCCESS", tmp_path)
-    assert (notice.project, notice.ref, notice.version, notice.subject) == (
-        "sample",
-        expected,
-        "1.2.0",
-        "fix: it",
-    )
+    assert (notice.project, notice.ref) == ("sample", expected)
+    assert (notice.version, notice.subject) == ("1.2.0", "fix: it")
     assert (notice.actor, notice.build, notice.seconds) == ("Zoë", "https://ci/7/", 5.0)
     assert list(notice.stages) == [StageTime("build", "succeeded", 5.0)]
 

@@ -138,21 +138,13 @@ NAME = "00000000000000000001-x.json"
 VALID = b'{"key": "k", "ledger": "x", "event": {"a": 1}}'
 
 
+NO_KEY, NO_EVENT = VALID.replace(b'"k"', b"1"), b'{"key": "k", "ledger": "x"}'
+
+
 @pytest.mark.parametrize(
     ("name", "content"),
     [
-        *(
-            (NAME, content)
-            for content in (
-                b"",
-                b"{",
-                b"\xff\xfe",
-                b"[]",
-                b"{}",
-                VALID.replace(b'"k"', b"1"),
-                b'{"key": "k", "ledger": "x"}',
-            )
-        ),
+        *((NAME, content) for content in (b"", b"{", b"\xff\xfe", b"[]", b"{}", NO_KEY, NO_EVENT)),
         ("x.json", VALID),
         ("9" * 40 + "-x.json", VALID),
     ],

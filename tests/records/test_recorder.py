@@ -385,10 +385,7 @@ def test_a_stage_that_is_ended_by_a_signal_has_failed(
     assert recorded("status")[0] == ("started",)
 
 
-def test_the_handler_of_sigterm_is_restored(
-    sample: Repository, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("BUILD_URL", BUILD)
-    with recorder.stage("build", part="apps", root=sample.root):
-        assert signal.getsignal(signal.SIGTERM) is not signal.SIG_DFL
+@pytest.mark.usefixtures("build")
+def test_the_handler_of_sigterm_is_restored(sample: Repository) -> None:
+    stage(sample)
     assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL

@@ -11,7 +11,7 @@ from delivery.errors import DeliveryError, DeployError
 from delivery.records import outbox, sending
 from tests.conftest import DECLARATION
 from tests.records.conftest import FakeLedger
-from tests.registries import Break, serving
+from tests.registries import serving
 from tests.repositories import Repository
 
 pytestmark = pytest.mark.usefixtures("no_ledger")
@@ -95,14 +95,6 @@ def test_a_ledger_that_never_answers_does_not_block(monkeypatch: pytest.MonkeyPa
     assert (report.late, report.waiting) == (True, 1)
     assert not ended.is_set()
     released.set()
-
-
-def test_an_event_waits_when_its_answer_stalls() -> None:
-    with serving(lambda *_: (202, {}, b"{}"), lambda *_: Break("stall", 0.5)) as (address, _):
-        outbox.add(f"http://{address}", [{"component": "a"}])
-        report = sending.deliver(seconds=0.2)
-    assert (report.sent, report.waiting) == (0, 1)
-    assert list(report.reasons.values()) == ["it does not answer in time"]
 
 
 def test_an_error_in_the_thread_is_raised(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,22 +2,16 @@
 
 from datetime import UTC, datetime, timedelta
 
-from delivery.records.events import Details, Record, format_time
+from delivery.records.events import Record, format_time
 from delivery.records.stage_times import StageTime, stage_times, total_seconds
+from tests.records import conftest
 
 BEGAN = datetime(2026, 1, 31, 12, tzinfo=UTC)
 
 
 def record(stage: str, component: str, status: str, seconds: float, run: str = "r1") -> Record:
-    return Record(
-        component=component,
-        version="1.0.0",
-        environment="develop",
-        responsible="Zoë",
-        stage=stage,
-        status=status,
-        details=Details(at=format_time(BEGAN + timedelta(seconds=seconds)), run=run),
-    )
+    at = format_time(BEGAN + timedelta(seconds=seconds))
+    return conftest.record(stage, component, status, at=at, run=run)
 
 
 def test_a_stage_lasts_from_its_first_start_to_its_last_end() -> None:
@@ -46,7 +40,6 @@ def test_a_rollback_is_worse_than_a_failure() -> None:
 
 
 def test_the_total_is_from_the_first_to_the_last_record() -> None:
-    assert (
-        total_seconds([record("build", "a", "started", 2), record("push", "a", "failed", 12)]) == 10
-    )
+    records = [record("build", "a", "started", 2), record("push", "a", "failed", 12)]
+    assert total_seconds(records) == 10
     assert total_seconds([]) is None

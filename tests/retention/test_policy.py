@@ -82,9 +82,8 @@ def removed(plan: PrunePlan) -> list[str]:
 
 
 def reason(plan: PrunePlan, name: str) -> str:
-    return next(
-        verdict.reason for verdict in plan.verdicts if verdict.manifest.digest == digest(name)
-    )
+    (verdict,) = [each for each in plan.verdicts if each.manifest.digest == digest(name)]
+    return verdict.reason
 
 
 def devs(*numbers: int) -> list[Release]:
@@ -92,9 +91,9 @@ def devs(*numbers: int) -> list[Release]:
 
 
 def test_the_newest_of_a_line_are_kept_by_version_not_by_spelling() -> None:
-    pruned = plan(
-        devs(2, 9, 10), [manifest("app", f"app {number}", f"k{number}") for number in (2, 9, 10)]
-    )
+    numbers = (2, 9, 10)
+    manifests = [manifest("app", f"app {number}", f"k{number}") for number in numbers]
+    pruned = plan(devs(*numbers), manifests)
     assert removed(pruned) == ["release 1.0.0-dev.2", "app 2"]
     assert reason(pruned, "release 1.0.0-dev.9") == "one of the newest 2 of develop"
     assert reason(pruned, "release 1.0.0-dev.2") == "older than the newest 2 of develop"
@@ -110,18 +109,16 @@ def test_the_newest_of_a_line_are_kept_by_version_not_by_spelling() -> None:
     ],
 )
 def test_each_line_keeps_its_newest_by_precedence(versions: tuple[str, ...], expected: str) -> None:
-    assert removed(plan([release(version, version) for version in versions], [])) == [
-        f"release {expected}"
-    ]
+    releases = [release(version, version) for version in versions]
+    assert removed(plan(releases, [])) == [f"release {expected}"]
 
 
 @pytest.mark.parametrize(
     "version", ["1.0.0", "0.0.1", "1.0.0-beta.1", "1.0.0-dev", "1.0.0-dev.1.x", "1.0.0-devil.1"]
 )
 def test_releases_and_versions_of_no_line_are_kept(version: str) -> None:
-    releases = [
-        release(f"{number}.0.0-{line}.1", "x") for number in (2, 3, 4) for line in ("dev", "rc")
-    ]
+    newer = [f"{number}.0.0-{line}.1" for number in (2, 3, 4) for line in ("dev", "rc")]
+    releases = [release(number, "x") for number in newer]
     pruned = plan([release(version, "app"), *releases], [manifest("app", "app", "k")])
     assert f"release {version}" not in removed(pruned)
     assert "app" not in removed(pruned)
@@ -206,14 +203,10 @@ def test_a_part_of_two_wholes_is_kept_while_one_of_them_is() -> None:
 
 
 def test_the_signature_of_a_release_is_removed_with_it() -> None:
+    subjects = {number: f"release 1.0.0-dev.{number}" for number in (1, 2)}
     manifests = [
-        manifest(
-            "release",
-            f"signature {number}",
-            attached(f"release 1.0.0-dev.{number}", ".sig"),
-            of=[subject],
-        )
-        for number, subject in ((1, "release 1.0.0-dev.1"), (2, "release 1.0.0-dev.2"))
+        manifest("release", f"signature {number}", attached(subject, ".sig"), of=[subject])
+        for number, subject in subjects.items()
     ]
     assert removed(plan(devs(1, 2, 3), manifests)) == ["signature 1", "release 1.0.0-dev.1"]
 
@@ -227,16 +220,13 @@ def test_releases_are_removed_before_charts_and_charts_before_images() -> None:
 
 def test_a_manifest_in_use_is_kept_with_its_whole_release() -> None:
     manifests = [manifest("app", "app 1", "k1"), manifest("base", "base 1")]
-    use = Use(
-        "staging (staging), revision 3", frozenset({digest("app 1"), digest("of another project")})
-    )
-    pruned = plan(
-        [release("1.0.0-dev.1", "app 1", base="base 1"), *devs(2, 3, 4)], manifests, [use]
-    )
+    user, digests = "staging (staging), revision 3", {digest("app 1"), digest("of another project")}
+    releases = [release("1.0.0-dev.1", "app 1", base="base 1"), *devs(2, 3, 4)]
+    pruned = plan(releases, manifests, [Use(user, frozenset(digests))])
     assert removed(pruned) == ["release 1.0.0-dev.2"]
-    assert reason(pruned, "app 1") == "in use: staging (staging), revision 3"
+    assert reason(pruned, "app 1") == f"in use: {user}"
     assert reason(pruned, "base 1") == "named by 1.0.0-dev.1"
-    assert reason(pruned, "release 1.0.0-dev.1") == "in use: staging (staging), revision 3"
+    assert reason(pruned, "release 1.0.0-dev.1") == f"in use: {user}"
 
 
 def test_the_version_of_a_use_selects_among_releases_of_the_same_images() -> None:
@@ -257,14 +247,10 @@ def test_the_version_of_a_use_of_other_images_is_ignored() -> None:
 
 
 def test_a_use_of_foreign_images_keeps_only_the_release_of_its_version() -> None:
-    releases = devs(1, 2, 3, 4)
-    assert removed(plan(releases, [], [Use("x", frozenset({digest("y")}))])) == [
-        "release 1.0.0-dev.1",
-        "release 1.0.0-dev.2",
-    ]
-    assert removed(plan(releases, [], [Use("x", frozenset(), "1.0.0-dev.1")])) == [
-        "release 1.0.0-dev.2"
-    ]
+    releases, foreign = devs(1, 2, 3, 4), frozenset({digest("y")})
+    older = ["release 1.0.0-dev.1", "release 1.0.0-dev.2"]
+    assert removed(plan(releases, [], [Use("x", foreign)])) == older
+    assert removed(plan(releases, [], [Use("x", frozenset(), "1.0.0-dev.1")])) == older[1:]
 
 
 def test_a_manifest_that_no_release_names_is_kept_for_some_days() -> None:
@@ -272,9 +258,8 @@ def test_a_manifest_that_no_release_names_is_kept_for_some_days() -> None:
     fresh = plan([], [pushed])
     assert removed(fresh) == []
     assert fresh.first_seen == {pushed.pinned: TODAY}
-    assert (
-        reason(fresh, "pushed") == "no release names it, first seen on 2026-11-21: less than 7 days"
-    )
+    expected = "no release names it, first seen on 2026-11-21: less than 7 days"
+    assert reason(fresh, "pushed") == expected
 
 
 @pytest.mark.parametrize(
@@ -344,10 +329,8 @@ def test_the_state_is_read_as_it_was_written() -> None:
     "text", ["", "{}", "[]", '{"seen": []}', '{"seen": {"a": "yesterday"}}', '{"seen": {"a": 1}}']
 )
 def test_an_invalid_state_is_an_error(text: str) -> None:
-    with pytest.raises(
-        RegistryError,
-        match="cannot read r/release:prune-state: it is not the state of an earlier run",
-    ):
+    message = "cannot read r/release:prune-state: it is not the state of an earlier run"
+    with pytest.raises(RegistryError, match=message):
         parse_state(text, file="r/release:prune-state")
 
 
