@@ -22,9 +22,8 @@ DIGEST = "sha256:" + "a" * 64
 
 def targets(declaration: Declaration, root: Path, **digests: str) -> list[Target]:
     """The targets for the images that the registry has no digest of."""
-    images = make_images(
-        declaration, KEYS, {name.replace("_", "-"): digest for name, digest in digests.items()}
-    )
+    by_name = {name.replace("_", "-"): digest for name, digest in digests.items()}
+    images = make_images(declaration, KEYS, by_name)
     return building.targets(declaration, images, images.missing, root)
 
 
@@ -34,29 +33,22 @@ def test_an_app_is_built_on_the_target_of_its_base(declaration: Declaration, sam
     assert app.contexts == {"base-image": "target:base-image"}
     assert app.tag == "localhost:5001/api-rest:k2"
     assert app.layout == sample / ".delivery" / "layouts" / "api-rest@k2.part"
+    assert (base.platforms, app.platforms) == ((), ())
 
 
 def test_a_declared_context_is_passed_as_a_folder(declaration: Declaration, sample: Path) -> None:
     image = declaration.images["api-rest"].model_copy(update={"contexts": {"library": "library"}})
     changed = declaration.model_copy(update={"images": {**declaration.images, "api-rest": image}})
     _, app = targets(changed, sample)
-    assert app.contexts == {
-        "library": str(sample / "library"),
-        "base-image": "target:base-image",
-    }
+    library = str(sample / "library")
+    assert app.contexts == {"library": library, "base-image": "target:base-image"}
 
 
-def test_an_app_is_built_on_the_base_in_the_registry(
+def test_an_app_is_built_on_the_base_in_the_registry_with_the_declared_arguments(
     declaration: Declaration, sample: Path
 ) -> None:
     (app,) = targets(declaration, sample, base_image=DIGEST)
     assert app.contexts == {"base-image": f"docker-image://localhost:5001/base-image@{DIGEST}"}
-
-
-def test_the_build_gets_the_declared_arguments_and_the_version(
-    declaration: Declaration, sample: Path
-) -> None:
-    (app,) = targets(declaration, sample, base_image=DIGEST)
     assert app.arguments == {
         "SOURCE_DATE_EPOCH": "1767225600",
         "DEBIAN_IMAGE": "debian:trixie-slim",
@@ -76,7 +68,6 @@ def test_an_image_is_built_for_each_planned_platform(
     images = make_images(declaration, KEYS, {}, platforms=PLATFORMS)
     for target in building.targets(declaration, images, images.missing, sample):
         assert target.platforms == ("linux/amd64", "linux/arm64")
-    assert [target.platforms for target in targets(declaration, sample)] == [(), ()]
 
 
 class Builder:
@@ -97,6 +88,9 @@ class Builder:
 
     def pull(self, reference: str, _on_line: object, *, platform: str, **_: object) -> None:
         self.pulled.append((reference, platform))
+
+    def ensure(self, _engine: object, _declaration: object, names: set[str], _root: Path) -> None:
+        self.built += [[name] for name in names]
 
     def bake(self, _engine: object, graph: list[Target], **_: object) -> None:
         self.built.append([target.name for target in graph])
@@ -122,32 +116,19 @@ class Build(Protocol):
 def build(declaration: Declaration, sample: Path, monkeypatch: pytest.MonkeyPatch) -> Build:
     def build(builder: Builder, images: Images, ensured: Collection[str] = ()) -> dict[str, Path]:
         monkeypatch.setattr(buildx, "bake", builder.bake)
-        monkeypatch.setattr(
-            upstreams,
-            "ensure",
-            lambda _engine, _declaration, names, _root: builder.built.extend(
-                [name] for name in names
-            ),
-        )
+        monkeypatch.setattr(upstreams, "ensure", builder.ensure)
         return building.build(cast("Engine", builder), declaration, images, sample, ensured=ensured)
 
     return build
 
 
+@pytest.mark.parametrize(("ensured", "missing"), [([], [["debian"]]), (["debian"], [])])
 def test_only_the_upstream_images_of_the_graph_are_ensured(
-    build: Build, declaration: Declaration
+    build: Build, declaration: Declaration, ensured: list[str], missing: list[list[str]]
 ) -> None:
     builder = Builder()
-    build(builder, make_images(declaration, KEYS, {}))
-    assert builder.built == [["debian"], ["base-image", "api-rest"]]
-
-
-def test_an_ensured_upstream_image_is_not_ensured_again(
-    build: Build, declaration: Declaration
-) -> None:
-    builder = Builder()
-    build(builder, make_images(declaration, KEYS, {}), ensured=["debian"])
-    assert builder.built == [["base-image", "api-rest"]]
+    build(builder, make_images(declaration, KEYS, {}), ensured=ensured)
+    assert builder.built == [*missing, ["base-image", "api-rest"]]
 
 
 @pytest.mark.parametrize("oci_layouts", [True, False])

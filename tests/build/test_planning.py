@@ -32,10 +32,8 @@ def test_a_change_gives_an_image_and_those_built_on_it_other_keys(
 def test_another_upstream_image_changes_the_key(declaration: Declaration, sample: Path) -> None:
     newer = declaration.upstream["debian"].model_copy(update={"image": "debian:forky-slim"})
     changed = declaration.model_copy(update={"upstream": {**declaration.upstream, "debian": newer}})
-    assert (
-        planning.content_keys(changed, sample)["base-image"]
-        != planning.content_keys(declaration, sample)["base-image"]
-    )
+    key, other = (planning.content_keys(each, sample) for each in (declaration, changed))
+    assert key["base-image"] != other["base-image"]
 
 
 def with_platforms(declaration: Declaration, *platforms: str) -> Declaration:
@@ -102,29 +100,21 @@ def test_one_request_for_each_image(declaration: Declaration, sample: Path) -> N
 
 def test_a_plan_has_versions_tags_and_digests(declaration: Declaration, clone: Path) -> None:
     with serving(FakeRegistry()) as (address, seen):
-        plan = planning.plan_checkout(
-            declaration.with_registry(address), Registry(address), root=clone
-        )
+        declared = declaration.with_registry(address)
+        plan = planning.plan_checkout(declared, Registry(address), root=clone)
     assert plan.decision.environment == "develop"
-    assert [(part.version, part.tag, part.digest) for part in plan.parts] == [
-        ("0.1.0-dev.1", "0.1.0-dev.1", "")
-    ] * 3
+    parts = {(part.version, part.tag, part.digest) for part in plan.parts}
+    assert parts == {("0.1.0-dev.1", "0.1.0-dev.1", "")}
     assert [line.split()[0] for line in seen] == ["HEAD", "HEAD", "HEAD"]
     assert plan.problems == ()
 
 
-def test_a_plan_may_be_for_another_branch(declaration: Declaration, clone: Path) -> None:
-    with serving(FakeRegistry()) as (address, _):
-        plan = planning.plan_checkout(
-            declaration.with_registry(address), Registry(address), "release/0.1", clone
-        )
-    assert (plan.decision.environment, plan.version) == ("staging", "0.1.0-rc.1")
-
-
-def test_without_a_registry_everything_is_planned_with_a_note(
+def test_without_a_registry_everything_is_planned_for_any_branch_with_a_note(
     declaration: Declaration, clone: Path
 ) -> None:
-    plan = planning.plan_checkout(declaration.with_registry("localhost:1"), None, root=clone)
+    declared = declaration.with_registry("localhost:1")
+    plan = planning.plan_checkout(declared, None, "release/0.1", clone)
+    assert (plan.decision.environment, plan.version) == ("staging", "0.1.0-rc.1")
     assert len(plan.images.missing) == 2
     assert plan.notes[-1] == "the registry localhost:1 does not answer: its content is unknown"
 
@@ -133,9 +123,7 @@ def test_the_key_of_the_chart_changes_with_its_files_and_its_images(
     declaration: Declaration, clone: Path
 ) -> None:
     def chart() -> str:
-        return planning.plan_checkout(
-            declaration.with_registry("localhost:1"), None, root=clone
-        ).chart.key
+        return planning.plan_checkout(declaration, None, root=clone).chart.key
 
     keys = [chart()]
     for file in ("platform-chart/templates.yaml", "api-rest/app.py", "base-image/new"):
@@ -150,12 +138,13 @@ def test_the_key_of_the_chart_changes_with_its_files_and_its_images(
 def test_a_plan_is_followed_until_it_is_outdated(
     declaration: Declaration, clone: Path, tmp_path: Path
 ) -> None:
-    plan = planning.plan_checkout(declaration.with_registry("localhost:1"), None, root=clone)
+    declared = declaration.with_registry("localhost:1")
+    plan = planning.plan_checkout(declared, None, root=clone)
     file = tmp_path / "plan.json"
     file.write_text(plan.to_json())
     planning.check_unchanged(file, plan)
     (clone / "api-rest" / "app.py").write_text("pass")
-    other = planning.plan_checkout(declaration.with_registry("localhost:1"), None, root=clone)
+    other = planning.plan_checkout(declared, None, root=clone)
     with pytest.raises(DeclarationError, match="it is outdated") as caught:
         planning.check_unchanged(file, other)
     assert "localhost:1/api-rest: content key" in caught.value.details
@@ -184,7 +173,5 @@ def test_a_change_in_the_shared_library_gives_both_apps_new_keys_and_nothing_els
     assert planning.content_keys(declaration, tmp_path) == before
     (tmp_path / "ledger" / "src" / "ledger" / "new.py").write_text("")
     after = planning.content_keys(declaration, tmp_path)
-    assert {name for name, key in after.items() if key != before[name]} == {
-        "api-rest",
-        "async-worker",
-    }
+    changed = {name for name, key in after.items() if key != before[name]}
+    assert changed == {"api-rest", "async-worker"}
