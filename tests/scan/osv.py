@@ -29,33 +29,28 @@ def record(name: str, alias: str, summary: str, score: str, affected: Any) -> di
     }
 
 
-RECORDS = {
-    "PyPI": [
-        record(
-            "GHSA-mh33-7rrq-662w",
-            "CVE-2019-11324",
-            "Improper Certificate Validation in urllib3",
-            "CVSS:3.0/AV:N/AC:L/PR:N/UI:N/S:U/C:N/I:H/A:N",
-            ("PyPI", "urllib3", "0", "1.24.2"),
-        ),
-    ],
-    "Debian": [
-        record(
-            "DEBIAN-CVE-2025-9230",
-            "CVE-2025-9230",
-            "",
-            "CVSS:3.1/AV:N/AC:L/PR:N/UI:N/S:U/C:N/I:N/A:H",
-            ("Debian:13", "openssl", "0", "3.5.1-1+deb13u1"),
-        ),
-        record(
-            "DEBIAN-CVE-2011-3389",
-            "CVE-2011-3389",
-            "",
-            "CVSS:3.1/AV:N/AC:L/PR:N/UI:R/S:U/C:L/I:N/A:N",
-            ("Debian:13", "gnutls28", "0", ""),
-        ),
-    ],
-}
+_URLLIB3 = record(
+    "GHSA-mh33-7rrq-662w",
+    "CVE-2019-11324",
+    "Improper Certificate Validation in urllib3",
+    "CVSS:3.0/AV:N/AC:L/PR:N/UI:N/S:U/C:N/I:H/A:N",
+    ("PyPI", "urllib3", "0", "1.24.2"),
+)
+_OPENSSL = record(
+    "DEBIAN-CVE-2025-9230",
+    "CVE-2025-9230",
+    "",
+    "CVSS:3.1/AV:N/AC:L/PR:N/UI:N/S:U/C:N/I:N/A:H",
+    ("Debian:13", "openssl", "0", "3.5.1-1+deb13u1"),
+)
+_GNUTLS = record(
+    "DEBIAN-CVE-2011-3389",
+    "CVE-2011-3389",
+    "",
+    "CVSS:3.1/AV:N/AC:L/PR:N/UI:R/S:U/C:L/I:N/A:N",
+    ("Debian:13", "gnutls28", "0", ""),
+)
+RECORDS = {"PyPI": [_URLLIB3], "Debian": [_OPENSSL, _GNUTLS]}
 
 _DEBIAN = "?arch=amd64&distro=debian-13&upstream="
 OPENSSL = f"pkg:deb/debian/libssl3t64@3.5.1-1{_DEBIAN}openssl"

@@ -36,6 +36,14 @@ def settings() -> Vulnerabilities | None:
 
 
 @pytest.fixture
+def noted(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
+    """What is recorded of a scan."""
+    noted: dict[str, Any] = {}
+    monkeypatch.setattr(recorder, "note", noted.update)
+    return noted
+
+
+@pytest.fixture
 def project(
     declaration: Declaration,
     settings: Vulnerabilities | None,
@@ -77,11 +85,8 @@ def written(root: Path, name: str) -> Any:
 
 def test_every_image_is_reported(project: Declaration, tmp_path: Path) -> None:
     result = scan(project, tmp_path)
-    assert [(item.image, item.package) for item in result.findings] == [
-        ("app", "openssl"),
-        ("app", "urllib3"),
-        ("kafka", "openssl"),
-    ]
+    found = [(item.image, item.package) for item in result.findings]
+    assert found == [("app", "openssl"), ("app", "urllib3"), ("kafka", "openssl")]
     report = written(tmp_path, "vulnerabilities.json")
     assert report["databases"] == "databases of today"
     assert report["images"] == {
@@ -109,10 +114,8 @@ def test_only_the_lines_of_releases_are_blocked(
 
 
 def test_the_counts_are_recorded_for_each_component(
-    project: Declaration, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    project: Declaration, tmp_path: Path, noted: dict[str, Any]
 ) -> None:
-    noted: dict[str, Any] = {}
-    monkeypatch.setattr(recorder, "note", noted.update)
     scan(project, tmp_path)
     high = {name: count["high"] for name, count in noted["vulnerabilities"].items()}
     assert high == {"app": 2, project.chart.folder: 1}  # the chart runs the upstream images
@@ -163,11 +166,9 @@ def test_a_scan_that_is_declared_off_says_so(
     project: Declaration,
     tmp_path: Path,
     reason: str,
-    monkeypatch: pytest.MonkeyPatch,
+    noted: dict[str, Any],
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    noted: dict[str, Any] = {}
-    monkeypatch.setattr(recorder, "note", noted.update)
     result = scan(project, tmp_path)
     result.check("pass")
     assert (result.unscanned, noted) == (reason, {"unscanned": reason})

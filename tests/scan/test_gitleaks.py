@@ -46,22 +46,12 @@ def test_settings_for_git_are_added_to_those_of_the_user(
 def test_findings_are_sorted_and_contain_no_secret(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    entry = {
-        "RuleID": "private-key",
-        "Commit": "c" * 40,
-        "File": "a/b",
-        "StartLine": 3,
-        "Secret": "hush",
-        "Match": "key = hush",
-        "Message": "hush",
-    }
+    place = {"RuleID": "private-key", "Commit": "c" * 40, "File": "a/b", "StartLine": 3}
+    entry = {**place, "Secret": "hush", "Match": "key = hush", "Message": "hush"}
     report = json.dumps([entry, entry, {**entry, "Commit": ""}])
     monkeypatch.setattr(process, "capture", FakeProgram(report))
     findings = Gitleaks("gitleaks", tmp_path).commits(everything=True)
-    assert findings == [
-        Finding("", "a/b", 3, "private-key"),
-        Finding("c" * 40, "a/b", 3, "private-key"),
-    ]
+    assert findings == [Finding(commit, "a/b", 3, "private-key") for commit in ("", "c" * 40)]
     assert [finding.row()[0] for finding in findings] == ["working tree", "c" * 12]
 
 

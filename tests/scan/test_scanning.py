@@ -45,13 +45,9 @@ def test_findings_in_files_and_commits_are_reported(
     expected = [Finding("", "a", 1, "r"), Finding("c" * 40, "a", 1, "r")]
     assert scanning.find_secrets(repository.root, everything=everything) == expected
     assert requested == [everything]
-    report = json.loads((repository.root / ".delivery" / "scan" / "secrets.json").read_text())
-    assert {name: report[name] for name in ("files", "commits", "of", "shallow")} == {
-        "files": 1,
-        "commits": count,
-        "of": of,
-        "shallow": False,
-    }
+    report = json.loads(scanning.report(repository.root))
+    assert (report["files"], report["commits"], report["of"]) == (1, count, of)
+    assert report["shallow"] is False
     assert report["findings"][0] == {"commit": "", "file": "a", "line": 1, "rule": "r"}
     assert len(report["findings"]) == 2
 
@@ -69,6 +65,4 @@ def test_a_shallow_clone_is_noted(
     printed = " ".join(capsys.readouterr().out.split())
     assert "this clone is shallow" in printed
     assert "`git fetch --unshallow --tags` fetches them" in printed
-    assert (
-        json.loads((shallow / ".delivery" / "scan" / "secrets.json").read_text())["shallow"] is True
-    )
+    assert json.loads(scanning.report(shallow))["shallow"] is True

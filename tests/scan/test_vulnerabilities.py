@@ -102,6 +102,9 @@ def test_a_report_of_another_form_is_an_error(text: str) -> None:
         parse_report(text, {"app": KNOWN})
 
 
+UNIMPORTANT = {"experimental_analysis": {"A": {"unimportant": True}}}
+
+
 @pytest.mark.parametrize(
     ("group", "records", "severity"),
     [
@@ -110,20 +113,9 @@ def test_a_report_of_another_form_is_an_error(text: str) -> None:
         ({"max_severity": "0.0"}, {}, "low"),
         ({"max_severity": ""}, {"database_specific": {"severity": "MODERATE"}}, "medium"),
         ({}, {}, "unknown"),
-        (
-            {"max_severity": "9.9", "experimental_analysis": {"A": {"unimportant": True}}},
-            {},
-            "low",
-        ),
-        (
-            {
-                "ids": ["A", "B"],  # the program says nothing about what is important
-                "max_severity": "9.9",
-                "experimental_analysis": {"A": {"unimportant": True}},
-            },
-            {},
-            "critical",
-        ),
+        ({"max_severity": "9.9", **UNIMPORTANT}, {}, "low"),
+        # The program says nothing about what is important.
+        ({"ids": ["A", "B"], "max_severity": "9.9", **UNIMPORTANT}, {}, "critical"),
     ],
 )
 def test_the_severity_is_that_of_the_score_or_of_the_database(
@@ -182,15 +174,8 @@ def test_what_is_ignored_blocks_again_after_its_last_day(until: date, *, blocks:
 
 def test_counts_name_every_severity() -> None:
     judged = judge([finding(), finding("low"), finding("unknown", "")], {}, "high", TODAY)
-    assert count(judged) == {
-        "critical": 0,
-        "high": 1,
-        "medium": 0,
-        "low": 1,
-        "unknown": 1,
-        "ignored": 0,
-        "blocking": 1,
-    }
+    severities = {"critical": 0, "high": 1, "medium": 0, "low": 1, "unknown": 1}
+    assert count(judged) == {**severities, "ignored": 0, "blocking": 1}
     assert set(count([]).values()) == {0}
 
 
@@ -211,10 +196,8 @@ def test_sarif_has_a_rule_and_a_result_for_each_finding() -> None:
     document = json.loads(render_sarif(judge(findings(), ignored, "high", TODAY)))
     (run,) = document["runs"]
     assert document["version"] == "2.1.0"
-    assert [rule["id"] for rule in run["tool"]["driver"]["rules"]] == [
-        "GHSA-mh33-7rrq-662w",
-        "DEBIAN-CVE-2025-9230",
-    ]
+    rules = [rule["id"] for rule in run["tool"]["driver"]["rules"]]
+    assert rules == ["GHSA-mh33-7rrq-662w", "DEBIAN-CVE-2025-9230"]
     assert [(item["level"], item["suppressions"]) for item in run["results"]] == [
         ("error", []),
         ("warning", [{"kind": "external", "justification": "not used"}]),
@@ -227,11 +210,8 @@ def test_sarif_has_a_rule_and_a_result_for_each_finding() -> None:
     ("status", "key"), [("affected", "action_statement"), ("not_affected", "impact_statement")]
 )
 def test_what_is_ignored_is_a_statement_of_openvex(status: str, key: str) -> None:
-    ignored = {
-        "CVE-2019-11324": Ignored.model_validate(
-            {"reason": "no TLS here", "until": TODAY, "status": status}
-        )
-    }
+    reason = {"reason": "no TLS here", "until": TODAY, "status": status}
+    ignored = {"CVE-2019-11324": Ignored.model_validate(reason)}
     judged = judge(findings(), ignored, "high", TODAY)
     text = render_vex(IMAGE, judged, "sample", "2026-01-01T00:00:00Z")
     assert text == render_vex(IMAGE, judged, "sample", "2026-01-01T00:00:00Z")
@@ -240,10 +220,8 @@ def test_what_is_ignored_is_a_statement_of_openvex(status: str, key: str) -> Non
     assert document["@id"].startswith("urn:uuid:")
     assert (document["author"], document["timestamp"]) == ("sample", "2026-01-01T00:00:00Z")
     (statement,) = document["statements"]
-    assert statement["vulnerability"] == {
-        "name": "GHSA-mh33-7rrq-662w",
-        "aliases": ["CVE-2019-11324"],
-    }
+    name, aliases = "GHSA-mh33-7rrq-662w", ["CVE-2019-11324"]
+    assert statement["vulnerability"] == {"name": name, "aliases": aliases}
     (product,) = statement["products"]
     assert product["@id"].startswith("pkg:oci/app@sha256")
     assert product["subcomponents"] == [{"@id": URLLIB3}]
