@@ -12,7 +12,6 @@ import pytest
 from delivery.project.files import ROOT
 from ops.bench import delivery as module
 from ops.bench.delivery import (
-    AGAIN,
     HEAD,
     IMAGES,
     OURS,
@@ -51,12 +50,6 @@ def test_ratios_compare_medians_with_ours() -> None:
     *_, ours, bake = table(HEAD, runs).splitlines()
     assert ours == "| inv build push | 1.00 | 2.00 | 9.00 | 1.00 | 12 | 4.1 | 6.0 |"
     assert bake == "| bake | 2.00 | 4.00 | 18.00 | 2.00 | 40 | 20.0 | 32.9 |"
-
-
-def test_requests_are_listed_by_kind_without_our_second_run() -> None:
-    run = Run(1.0, Traffic(Counter({"PUT manifest": 1, "GET /v2/": 2})))
-    listed = module._requests({title: [run] for title in (OURS, AGAIN, "bake")})[1]
-    assert listed == f"- {OURS}: 2 GET /v2/, 1 PUT manifest\n- bake: 2 GET /v2/, 1 PUT manifest"
 
 
 def test_time_outside_steps_is_the_rest_and_versions_do_not_split_steps() -> None:

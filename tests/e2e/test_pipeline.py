@@ -193,7 +193,7 @@ def test_a_broken_version_is_reported_and_the_previous_one_stays(
     pipelines.project.commit("fix: greet", broken)
     before = pipelines.deployed("staging"), pipelines.versions("staging")
     run = pipelines.run("hotfix/0.1.1")
-    assert (run.build.result, run.build.exit) == ("FAILURE", 1)
+    assert run.build.result == "FAILURE"
     assert "crash is no greeting" in run.build.log
     assert not any(" verify " in command for command in run.build.commands)
     wait_for(

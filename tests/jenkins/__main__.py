@@ -11,7 +11,6 @@ from delivery.project.facts import Ref, parse_ref
 from delivery.project.files import ROOT
 from delivery.project.gitflow import decide
 from tests.jenkins.harness import (
-    REFUSED,
     VALUES,
     Approval,
     Case,
@@ -23,7 +22,7 @@ from tests.jenkins.harness import (
 
 
 def main(argv: list[str]) -> int:
-    """Print the steps, and return the exit code of the build."""
+    """Print the steps; return 0 if the build would succeed."""
     options = _parser().parse_args(argv)
     ref = Ref("pull-request", options.pr) if options.pr else parse_ref(options.branch)
     case = Case(
@@ -33,13 +32,9 @@ def main(argv: list[str]) -> int:
         approval=Approval(options.approved_by) if options.approved_by else None,
         source=options.branch,
     )
-    try:
-        (run,) = record([((ROOT / "Jenkinsfile").read_text(encoding="utf-8"), case)])
-    except DeliveryError as error:
-        print(f"{error} - {error.hint}", flush=True)
-        return REFUSED
+    (run,) = record([((ROOT / "Jenkinsfile").read_text(encoding="utf-8"), case)])
     print("\n".join(listing(run)), flush=True)
-    return run.exit
+    return int(run.result != "SUCCESS")
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -53,4 +48,7 @@ def _parser() -> argparse.ArgumentParser:
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    try:
+        sys.exit(main(sys.argv[1:]))
+    except DeliveryError as error:
+        sys.exit(f"{error} - {error.hint}")

@@ -30,7 +30,6 @@ from tests import yaml_strict
 
 __all__ = [
     "OF_PREVIEWS",
-    "REFUSED",
     "Approval",
     "Case",
     "Clones",
@@ -46,8 +45,6 @@ __all__ = [
     "with_tags",
 ]
 
-# The exit code for a file that the runner does not support or Jenkins does not accept.
-REFUSED = 64
 _HERE = Path(__file__).parent
 # Begins each line of the values that a project without previews does not need.
 OF_PREVIEWS = "# preview: "
@@ -143,7 +140,6 @@ class Run:
     # Why the file was refused; then nothing ran.
     error: str
     events: tuple[Event, ...]
-    exit: int
     # The output of `perform`.
     log: str = ""
 
@@ -338,7 +334,6 @@ def _run(answer: Mapping[str, Any], log: str = "") -> Run:
         result=answer["result"] or "",
         error=answer["error"] or "",
         events=tuple(answer["events"]),
-        exit=answer["exit"],
         log=log,
     )
 

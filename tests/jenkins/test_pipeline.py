@@ -313,10 +313,7 @@ CASES: dict[str, Callable[[], Case]] = {
     **{name: partial(case, name) for name in REFS},
     PREVIEW: lambda: case("feature/x", answers=answers(decide(REFS["feature/x"], with_previews()))),
     **{f"{stage} fails": partial(case, failures={command: 1}) for stage, command in LEAVES.items()},
-    **{
-        f"{name} is not deployed": partial(case, name, failures={LEAVES["deploy"]: 1})
-        for name in ("develop", "release/1.2", "main")
-    },
+    "main is not deployed": partial(case, failures={LEAVES["deploy"]: 1}),
     "refused": partial(case, approval=Approval()),
     "nobody approves": partial(case, approval=None),
     "the agent is lost": partial(case, lost=LEAVES["build"]),
@@ -424,7 +421,7 @@ def test_a_failure_ends_the_pipeline_and_is_notified(done: dict[str, Run], stage
         "./run inv ci.deliver",
         "./run inv ci.notify --result FAILURE",
     ]
-    assert (run.result, run.exit) == ("FAILURE", 1)
+    assert run.result == "FAILURE"
     assert [event["type"] for event in run.of("junit", "archive", "stash")][:3] == [
         "junit",
         "archive",
@@ -443,7 +440,7 @@ def test_without_approval_no_agent_waits_and_nothing_is_deployed(
     done: dict[str, Run], name: str
 ) -> None:
     run = done[name]
-    assert (run.result, run.exit) == ("ABORTED", 3)
+    assert run.result == "ABORTED"
     assert not run.of("lock")
     assert not any(" deploy " in command for command in run.commands)
     assert run.commands[-1] == "./run inv ci.notify --result ABORTED"
