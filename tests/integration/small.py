@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from delivery.project import files
+from tests.commands import output
 from tests.conftest import FOREIGN
 
 HERE = Path(__file__).parent
@@ -118,10 +119,7 @@ class Small:
     def git(self, *arguments: str) -> str:
         """Run git in the project; return its output."""
         author = ("-c", "user.name=Tester", "-c", "user.email=tester@example.com")
-        argv = ["git", *author, *arguments]
-        return subprocess.run(
-            argv, cwd=self.folder, capture_output=True, text=True, check=True
-        ).stdout.strip()
+        return output(["git", *author, *arguments], folder=self.folder).strip()
 
     def commit(self, message: str, changes: Mapping[str, str] | None = None) -> None:
         """Write these files and commit everything."""
@@ -137,7 +135,7 @@ class Small:
 
     def clone(self, folder: Path) -> Small:
         """A new clone on the same branch."""
-        subprocess.run(["git", "clone", "--quiet", str(self.folder), str(folder)], check=True)
+        self.git("clone", "--quiet", str(self.folder), str(folder))
         return Small(folder, self.registry)
 
     def at(self, registry: str) -> Small:

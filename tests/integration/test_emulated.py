@@ -6,7 +6,6 @@ import io
 import json
 import os
 import shutil
-import subprocess
 import tarfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -24,6 +23,7 @@ from delivery.host.docker_api import MANAGED, Engine
 from delivery.project import files
 from delivery.project.declaration import Declaration
 from delivery.registry import layers, oci_layout
+from tests.commands import output
 from tests.integration import small
 from tests.ports import free_port
 from tests.waiting import wait_for
@@ -87,8 +87,7 @@ def test_a_repeated_build_gives_the_same_indexes(layouts: Mapping[str, Path], co
     for path in copy.rglob("*"):  # an old checkout
         os.utime(path, (981158400, 981158400), follow_symlinks=False)
     argv = ["docker", "buildx", "bake", "--file", str(file), "--provenance=false"]
-    done = subprocess.run(argv, capture_output=True, text=True, timeout=600, check=False)
-    assert done.returncode == 0, done.stderr
+    output(argv)
     assert {name: oci_layout.digest(again / name) for name in layouts} == {
         name: oci_layout.digest(layout) for name, layout in layouts.items()
     }

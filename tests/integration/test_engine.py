@@ -1,7 +1,6 @@
 """The API of a real engine: only this project's objects are removed."""
 
 import shutil
-import subprocess
 import sys
 import tarfile
 import uuid
@@ -17,6 +16,7 @@ from delivery.project.declaration import Declaration, Upstream
 from delivery.project.files import ROOT
 from delivery.registry import local_registry
 from delivery.registry.client import Registry
+from tests.commands import output
 from tests.ports import free_port
 
 pytestmark = pytest.mark.engine
@@ -153,15 +153,8 @@ print(run("iptables-save -t filter"), run("iptables-save -t nat"), run("ip -brie
 
 @pytest.mark.skipif(not shutil.which("unshare"), reason="Linux has network namespaces")
 def test_bridges_and_rules_of_a_private_engine_are_removed() -> None:
-    done = subprocess.run(
-        ["unshare", "--net", sys.executable, "-c", NETWORK],
-        capture_output=True,
-        text=True,
-        check=False,
-        cwd=ROOT,
-    )
-    assert done.returncode == 0, done.stderr
-    policies, *lines = done.stdout.splitlines()
+    printed = output(["unshare", "--net", sys.executable, "-c", NETWORK], folder=ROOT)
+    policies, *lines = printed.splitlines()
     assert policies.split()[0] == policies.split()[1]
     remaining = "\n".join(lines)
     assert "-A INPUT -i lo -j ACCEPT" in remaining

@@ -16,14 +16,15 @@ from delivery.project.declaration import Declaration
 from delivery.project.files import ROOT
 from delivery.project.gitflow import preview_name
 from tests import yaml_strict
+from tests.commands import output
 from tests.integration.test_deploy import (
-    ClusterClone,
     made_release,
     make_clone,
     ready,
     run,
     until,
 )
+from tests.integration.test_rights import Deployer
 
 pytestmark = [pytest.mark.engine, pytest.mark.cluster]
 
@@ -41,7 +42,7 @@ DEPLOY = ("deploy", "--environment", "preview")
 
 
 @dataclass
-class Branches(ClusterClone):
+class Branches(Deployer):
     """A clone with a remote, of which each branch may have a preview."""
 
     remote: Path = Path()
@@ -49,8 +50,7 @@ class Branches(ClusterClone):
     def git(self, *arguments: str) -> None:
         """Run git in the clone."""
         author = ("-c", "user.name=Tester", "-c", "user.email=tester@example.com")
-        argv = ["git", *author, *arguments]
-        subprocess.run(argv, cwd=self.folder, capture_output=True, text=True, check=True)
+        output(["git", *author, *arguments], folder=self.folder)
 
     def switch(self, branch: str, greeting: str) -> str:
         """Check out a new branch whose pods greet so; the namespace of its preview."""
@@ -59,26 +59,6 @@ class Branches(ClusterClone):
         self.git("commit", "--quiet", "--all", "--message", f"feat: greet with {greeting}")
         self.git("push", "--quiet", "origin", branch)
         return preview_name("preview", branch).replace("preview", self.namespace, 1)
-
-    def as_the_pipeline(self, rights: str, kubeconfig: Path) -> None:
-        """Deploy with the pipeline's account for previews from now on."""
-        apply = [self.programs["kubectl"], "apply", "--filename=-"]
-        subprocess.run(apply, input=rights, text=True, check=True, capture_output=True)
-        variables = {
-            **os.environ,
-            "KUBECTL": self.programs["kubectl"],
-            "NAMESPACE": self.namespace,
-        }
-        script = [str(ROOT / "ops" / "jenkins" / "kubeconfig"), "preview", "1h"]
-        done = subprocess.run(script, env=variables, capture_output=True, text=True, check=True)
-        kubeconfig.write_text(done.stdout)
-        self.environment["KUBECONFIG"] = str(kubeconfig)
-
-    def tried(self, *arguments: str) -> subprocess.CompletedProcess[str]:
-        """Run kubectl with the rights of the tasks; it may fail."""
-        argv = [self.programs["kubectl"], *arguments]
-        environment = self.environment
-        return subprocess.run(argv, env=environment, capture_output=True, text=True, check=False)
 
     def pods_in(self, namespace: str) -> dict[str, bool]:
         """The pods of a preview by UID, and whether each is ready."""
@@ -128,7 +108,7 @@ def branches(
     clone.remote = remote
     clone.values()
     (folder / ".gitignore").write_text(".delivery/\n__pycache__/\n")
-    subprocess.run(["git", "init", "--quiet", "--bare", str(remote)], check=True)
+    clone.git("init", "--quiet", "--bare", str(remote))
     clone.git("init", "--quiet", "--initial-branch=main")
     clone.git("remote", "add", "origin", str(remote))
     clone.git("add", "--all")
@@ -154,7 +134,7 @@ def rights_for(namespace: str) -> str:
 
 
 @pytest.fixture
-def pipeline(branches: Branches, tmp_path: Path) -> Iterator[Branches]:
+def pipeline(branches: Branches) -> Iterator[Branches]:
     """The clone with the rights of the pipeline's account for previews."""
     file = branches.folder / "delivery.toml"
     head, name, rest = file.read_text().partition("[environments.preview]\n")
@@ -163,7 +143,7 @@ def pipeline(branches: Branches, tmp_path: Path) -> Iterator[Branches]:
     file.write_text(f'{head}{name}role = "{branches.namespace}-role"\n{rest}')
     branches.git("commit", "--quiet", "--all", "--message", "build: previews by the pipeline")
     try:
-        branches.as_the_pipeline(rights_for(branches.namespace), tmp_path / "kubeconfig")
+        branches.become("preview", rights_for(branches.namespace))
         yield branches
     finally:
         kinds = "validatingadmissionpolicybinding validatingadmissionpolicy clusterrolebinding"

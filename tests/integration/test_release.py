@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import re
 import shlex
-import subprocess
 from pathlib import Path
 
 import pytest
 
 from delivery.host import programs
 from delivery.registry.client import Registry
+from tests.commands import output
 from tests.integration import small
 from tests.integration.small import Small
 from tests.registries import forward_to, serving
@@ -194,16 +194,8 @@ def test_the_same_commit_gives_the_same_digests_in_another_folder_and_later(
 def test_helm_installs_the_published_chart_with_the_images_by_digest(pushed: Small) -> None:
     release = pushed.released()
     chart = f"oci://{pushed.registry}/platform-chart"
-    argv = [
-        programs.ensure("helm"),
-        "template",
-        "sample",
-        chart,
-        "--version",
-        release["version"],
-        "--plain-http",
-    ]
-    rendered = subprocess.run(argv, capture_output=True, text=True, check=True).stdout
+    options = ("--version", release["version"], "--plain-http")
+    rendered = output([programs.ensure("helm"), "template", "sample", chart, *options])
     for name in ("api-rest", "async-worker"):
         image = release["images"][name]
         assert f"image: {image['repository']}@{image['digest']}" in rendered

@@ -19,6 +19,7 @@ from delivery.project.files import ROOT
 from delivery.project.git import load_clone
 from delivery.split import splitting
 from tests import repositories
+from tests.commands import output
 from tests.repositories import environment
 
 pytestmark = pytest.mark.engine
@@ -47,10 +48,7 @@ def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
     to = tmp_path_factory.mktemp("source") / "clone"
 
     def git(*arguments: str) -> str:
-        argv = ["git", *arguments]
-        return subprocess.run(
-            argv, check=True, capture_output=True, text=True, env=environment()
-        ).stdout
+        return output(["git", *arguments], environment=environment())
 
     if load_clone(
         ROOT
@@ -166,8 +164,4 @@ def test_a_repository_is_tested_as_its_readme_says(clones: dict[str, Path]) -> N
     if bundle := trust.secrets().get("build-ca"):
         variables["BUILD_CA"] = str(bundle)
     argv = ["sh", "-euc", commands[1]]
-    ran = subprocess.run(
-        argv, cwd=folder, env=variables, capture_output=True, text=True, check=False
-    )
-    assert ran.returncode == 0, ran.stdout + ran.stderr
-    assert "collected" in ran.stdout
+    assert "collected" in output(argv, folder=folder, environment=variables)

@@ -18,6 +18,7 @@ from delivery.project import files
 from delivery.project.declaration import Declaration
 from delivery.registry.client import Registry
 from tests import yaml_strict
+from tests.commands import output
 from tests.integration.test_deploy import ClusterClone, made_release, make_clone, publish, run
 
 pytestmark = [pytest.mark.engine, pytest.mark.cluster]
@@ -43,15 +44,30 @@ values = "values.yaml"
 
 @dataclasses.dataclass
 class Deployer(ClusterClone):
-    """A clone with the kubeconfig of the service account."""
+    """A clone that deploys with the account of the pipeline."""
 
-    elsewhere: str = ""  # a namespace in which it has no rights
-    kubeconfig: str = ""
+    def become(self, environment: str, rights: str) -> None:
+        """Make these objects, and take the account's kubeconfig for an environment."""
+        kubectl = self.programs["kubectl"]
+        output([kubectl, "apply", "--filename=-"], stdin=rights)
+        variables = {**os.environ, "KUBECTL": kubectl, "NAMESPACE": self.namespace}
+        script = [str(files.ROOT / "ops" / "jenkins" / "kubeconfig"), environment, "1h"]
+        kubeconfig = self.folder.parent / f"{self.namespace}.kubeconfig"
+        kubeconfig.write_text(output(script, environment=variables))
+        self.environment["KUBECONFIG"] = str(kubeconfig)
 
-    def try_kubectl(self, *arguments: str) -> subprocess.CompletedProcess[str]:
-        """Run kubectl as the service account; it may fail."""
-        argv = [self.programs["kubectl"], f"--kubeconfig={self.kubeconfig}", *arguments]
-        return subprocess.run(argv, capture_output=True, text=True, check=False, timeout=120)
+    def tried(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+        """Run kubectl with the rights of the tasks; it may fail."""
+        argv = [self.programs["kubectl"], *arguments]
+        environment = self.environment
+        return subprocess.run(argv, env=environment, capture_output=True, text=True, check=False)
+
+
+@dataclasses.dataclass
+class Elsewhere(Deployer):
+    """A clone, and a namespace in which its account has no rights."""
+
+    elsewhere: str = ""
 
 
 def objects_for(namespace: str) -> str:
@@ -72,7 +88,7 @@ def objects_for(namespace: str) -> str:
 @pytest.fixture(scope="module")
 def deployer(
     engine: Engine, project: Declaration, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[Deployer]:
+) -> Iterator[Elsewhere]:
     """Two namespaces, rights in the first of them, and a clone that deploys with these rights."""
     made = made_release()
     paths = {name: programs.ensure(name) for name in ("helm", "kubectl")}
@@ -87,24 +103,15 @@ def deployer(
         run(kubectl, "create", "namespace", name)
         run(kubectl, "label", "namespace", name, "pod-security.kubernetes.io/enforce=restricted")
     try:
-        apply, rights = [kubectl, "apply", "--filename=-"], objects_for(namespace)
-        subprocess.run(apply, input=rights, text=True, check=True, capture_output=True)
-        variables = {**os.environ, "KUBECTL": kubectl, "NAMESPACE": namespace}
-        kubeconfig = folder / "kubeconfig"
-        script = [str(files.ROOT / "ops" / "jenkins" / "kubeconfig"), "develop", "1h"]
-        kubeconfig.write_text(
-            subprocess.run(script, env=variables, capture_output=True, text=True, check=True).stdout
-        )
         environment = {
             **os.environ,
             **engine.environment,
             "DELIVERY_REGISTRY": registry.address,
             "KUBECTL": kubectl,
-            "KUBECONFIG": str(kubeconfig),
             "CI": "true",
         }
-        clone = Deployer(folder, namespace, environment, paths, release)
-        clone.elsewhere, clone.kubeconfig = elsewhere, str(kubeconfig)
+        clone = Elsewhere(folder, namespace, environment, paths, release, elsewhere=elsewhere)
+        clone.become("develop", objects_for(namespace))
         clone.values()
         yield clone
     finally:
@@ -113,7 +120,7 @@ def deployer(
 
 
 def test_the_rights_are_enough_to_deploy_fail_verify_roll_back_and_remove(
-    deployer: Deployer,
+    deployer: Elsewhere,
 ) -> None:
     deploy = ("deploy", "--environment", "develop", "--version", "1.0.0")
     code, printed = deployer.inv(*deploy)
@@ -126,7 +133,7 @@ def test_the_rights_are_enough_to_deploy_fail_verify_roll_back_and_remove(
     code, printed = deployer.inv(*deploy)
     assert code == 8, printed
     assert "a greeting that no test likes" in printed, "the log of the failed test is printed"
-    events = deployer.try_kubectl("get", "events", f"--namespace={deployer.namespace}")
+    events = deployer.tried("get", "events", f"--namespace={deployer.namespace}")
     assert events.returncode == 0, "the report of a failure needs events"
     assert "orbidden" not in printed
     deployer.values(greeting="again")
@@ -142,7 +149,7 @@ def test_the_rights_are_enough_to_deploy_fail_verify_roll_back_and_remove(
 
 
 def test_the_rights_are_enough_for_every_object_of_the_chart(
-    deployer: Deployer, tmp_path: Path
+    deployer: Elsewhere, tmp_path: Path
 ) -> None:
     chart = files.ROOT / "platform-chart"
     for name in ("develop", "staging", "production"):
@@ -150,12 +157,12 @@ def test_the_rights_are_enough_for_every_object_of_the_chart(
         values = f"--values={process.csv_line(chart / f'values-{name}.yaml')}"
         made.write_text(run(deployer.programs["helm"], "template", "platform", str(chart), values))
         scope = (f"--namespace={deployer.namespace}", f"--filename={made}")
-        done = deployer.try_kubectl("apply", "--server-side", "--dry-run=server", *scope)
+        done = deployer.tried("apply", "--server-side", "--dry-run=server", *scope)
         # Also forbidden, by another rule: a pod whose service account a dry run does not make.
         assert not re.search("User .* cannot ", done.stderr), done.stderr
 
 
-def test_the_rights_are_enough_to_give_drift_its_own(deployer: Deployer, tmp_path: Path) -> None:
+def test_the_rights_are_enough_to_give_drift_its_own(deployer: Elsewhere, tmp_path: Path) -> None:
     chart = files.ROOT / "platform-chart"
     values = f"--values={process.csv_line(chart / 'values-develop.yaml')}"
     template = ("template", "platform", str(chart), values, "--set=drift.enabled=true")
@@ -166,12 +173,12 @@ def test_the_rights_are_enough_to_give_drift_its_own(deployer: Deployer, tmp_pat
     made.write_text(json.dumps({"apiVersion": "v1", "kind": "List", "items": items}))
     scope = (f"--namespace={deployer.namespace}", f"--filename={made}")
     for verb in (("apply", "--server-side"), ("delete",)):
-        done = deployer.try_kubectl(*verb, *scope)
+        done = deployer.tried(*verb, *scope)
         assert done.returncode == 0, done.stderr
     assert len(items) == 3
 
 
-def test_another_namespace_is_refused(deployer: Deployer) -> None:
+def test_another_namespace_is_refused(deployer: Elsewhere) -> None:
     deployer.values()
     code, printed = deployer.inv("deploy", "--environment", "staging", "--version", "1.0.0")
     assert code != 0
@@ -203,19 +210,19 @@ def test_another_namespace_is_refused(deployer: Deployer) -> None:
         "create quota of-ours --namespace={namespace}",
     ],
 )
-def test_everything_else_is_refused(deployer: Deployer, command: str) -> None:
+def test_everything_else_is_refused(deployer: Elsewhere, command: str) -> None:
     line = command.format(namespace=deployer.namespace, elsewhere=deployer.elsewhere)
     # If it were allowed after all, it should still change nothing.
     reads = line.startswith(("get ", "create token "))
-    done = deployer.try_kubectl(*line.split(), *(() if reads else ("--dry-run=server",)))
+    done = deployer.tried(*line.split(), *(() if reads else ("--dry-run=server",)))
     assert done.returncode != 0, done.stdout
     assert "orbidden" in done.stderr
 
 
-def test_a_privileged_pod_is_refused_where_pods_are_allowed(deployer: Deployer) -> None:
+def test_a_privileged_pod_is_refused_where_pods_are_allowed(deployer: Elsewhere) -> None:
     container = {"name": "of-ours", "image": "none", "securityContext": {"privileged": True}}
     overrides = json.dumps({"spec": {"containers": [container]}})
     argv = ("run", "of-ours", "--image=none", f"--namespace={deployer.namespace}")
-    done = deployer.try_kubectl(*argv, f"--overrides={overrides}", "--dry-run=server")
+    done = deployer.tried(*argv, f"--overrides={overrides}", "--dry-run=server")
     assert done.returncode != 0
     assert "violates PodSecurity" in done.stderr
