@@ -137,7 +137,12 @@ def registry() -> Iterator[Registry]:
 
 @pytest.fixture
 def with_previews(declaration: Declaration) -> Declaration:
-    """A project with previews of feature/*."""
+    """The sample project with previews of feature/*."""
+    return add_previews(declaration)
+
+
+def add_previews(declaration: Declaration) -> Declaration:
+    """The declaration with previews of feature/*."""
     environment = Environment(
         contexts=("kind-sample",), namespace="platform-preview", values="v", days=3
     )

@@ -7,15 +7,13 @@ import os
 import socket
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import closing, contextmanager
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import pymysql
 import pytest
-from kafka import KafkaAdminClient, KafkaProducer
-from kafka.errors import KafkaTimeoutError
 
 from tests.commands import output
 from tests.ledger.stack import OWNER
@@ -62,10 +60,6 @@ class Project:
         (container,) = json.loads(docker("inspect", f"{self.name}-{service}-1"))
         return dict(container)
 
-    @property
-    def broker(self) -> str:
-        return f"localhost:{self.kafka_port}"
-
     def query(self, sql: str, login: Login = OWNER) -> list[dict[str, Any]]:
         return table.execute(self.database_port, login, sql)
 
@@ -82,48 +76,6 @@ def running(project: Project, *services: str, end: Sequence[str] = ()) -> Iterat
         yield project
     finally:
         project.compose("down", "--volumes", *end)
-
-
-@pytest.fixture(scope="module")
-def project() -> Iterator[Project]:
-    with running(new_project()) as created:
-        yield created
-
-
-def test_a_producer_creates_no_topic(project: Project) -> None:
-    with (
-        closing(KafkaProducer(bootstrap_servers=project.broker, max_block_ms=1000)) as producer,
-        pytest.raises(KafkaTimeoutError),
-    ):
-        producer.send("mistyped", b"lost")
-    with closing(KafkaAdminClient(bootstrap_servers=project.broker)) as admin:
-        assert "mistyped" not in admin.list_topics()
-
-
-def test_ports_are_open_to_this_machine_only(project: Project) -> None:
-    bindings = [
-        binding
-        for service in ("kafka", "database")
-        for bound in project.inspect(service)["NetworkSettings"]["Ports"].values()
-        for binding in bound or []
-    ]
-    assert {binding["HostIp"] for binding in bindings} == {"127.0.0.1"}
-    assert {int(binding["HostPort"]) for binding in bindings} == {
-        project.kafka_port,
-        project.database_port,
-    }
-
-
-def test_everything_is_limited_labelled_and_named_by_the_project(project: Project) -> None:
-    for service in ("kafka", "database"):
-        container = project.inspect(service)
-        assert container["HostConfig"]["Memory"] > 0
-        assert container["HostConfig"]["LogConfig"]["Config"]["max-size"]
-        assert container["Config"]["Labels"]["delivery-platform.managed"] == "true"
-        volumes = {mount["Name"] for mount in container["Mounts"] if mount["Type"] == "volume"}
-        assert volumes == {f"{project.name}_{service}"}, (
-            "every start would leave an anonymous volume"
-        )
 
 
 EARLIER_VERSION = "services: {database: {command: !reset null, configs: !reset []}}"

@@ -14,8 +14,10 @@ from kafka import KafkaProducer
 
 from delivery.host.docker_api import Engine
 from delivery.project.files import ROOT
+from delivery.records.ledger import Ledger
 from tests import yaml_strict
 from tests.integration.conftest import Platform
+from tests.load.generator import event
 from tests.waiting import wait_for
 
 pytestmark = pytest.mark.engine
@@ -80,19 +82,15 @@ class Monitored:
         """The present series of an expression."""
         return list(self.get("query", query=expression)["result"])
 
-    def post(self) -> None:
-        """Record an event."""
-        event = dict.fromkeys(("component", "version", "environment", "responsible"), "monitored")
-        event |= {"stage": "verify", "status": "succeeded"}
-        assert requests.post(self._api("deployments"), json=event, timeout=10).status_code == 202
-
     def report_no_drift(self) -> None:
         """Report an environment without drift, which is measured from then on."""
         report = {"environment": "monitored", "found": []}
-        requests.post(self._api("drift"), json=report, timeout=10).raise_for_status()
+        requests.post(f"{self.api}/drift", json=report, timeout=10).raise_for_status()
 
-    def _api(self, path: str) -> str:
-        return f"http://127.0.0.1:{self.platform.ports['API_PORT']}/{path}"
+    @property
+    def api(self) -> str:
+        """The address of api-rest."""
+        return f"http://127.0.0.1:{self.platform.ports['API_PORT']}"
 
     def post_invalid(self) -> None:
         """Send an invalid message, which becomes a dead letter."""
@@ -113,9 +111,10 @@ def monitored(platform: Platform) -> Monitored:
 
 def make_traffic(monitored: Monitored) -> None:
     """Post events until Prometheus has seen the counters grow, which needs two readings."""
+    ledger = Ledger(monitored.api)
 
     def seen() -> bool:
-        monitored.post()
+        ledger.post(event("monitored", 1))
         stored = monitored.query('increase(worker_messages_total{outcome="stored"}[1m]) > 0')
         posted = monitored.query('increase(http_requests_total{route="/deployments"}[1m]) > 0')
         others = ("worker_dead_letters_total", "api_rest_drifted_fields")

@@ -9,9 +9,10 @@ from typing import Any
 
 import pytest
 from docker.models.containers import Container
-from kafka import KafkaConsumer, TopicPartition
+from kafka import KafkaAdminClient, KafkaConsumer, KafkaProducer, TopicPartition
+from kafka.errors import KafkaTimeoutError
 
-from delivery.host.docker_api import Engine
+from delivery.host.docker_api import MANAGED, Engine
 from delivery.platform import lifecycle
 from delivery.platform.compose import Compose
 from delivery.records.ledger import Ledger
@@ -131,6 +132,32 @@ def test_a_second_up_changes_nothing(platform: Platform) -> None:
     assert services(platform) == running
     assert deployments(platform) == recorded
     assert deployed(platform) == released(platform)
+
+
+def test_kafka_and_database_are_limited_labelled_and_open_to_this_machine_only(
+    engine: Engine, platform: Platform
+) -> None:
+    for service in ("kafka", "database"):
+        attributes = container(engine, platform, service).attrs
+        assert attributes["HostConfig"]["Memory"] > 0
+        assert attributes["HostConfig"]["LogConfig"]["Config"]["max-size"]
+        assert attributes["Config"]["Labels"][MANAGED] == "true"
+        volumes = {mount["Name"] for mount in attributes["Mounts"] if mount["Type"] == "volume"}
+        # An anonymous volume would be left by every start.
+        assert volumes == {f"{platform.environment['COMPOSE_PROJECT_NAME']}_{service}"}
+        ports = attributes["NetworkSettings"]["Ports"].values()
+        assert {binding["HostIp"] for bound in ports for binding in bound or ()} == {"127.0.0.1"}
+
+
+def test_a_producer_creates_no_topic(platform: Platform) -> None:
+    broker = f"localhost:{platform.ports['KAFKA_PORT']}"
+    with (
+        closing(KafkaProducer(bootstrap_servers=broker, max_block_ms=1000)) as producer,
+        pytest.raises(KafkaTimeoutError),
+    ):
+        producer.send("mistyped", b"lost")
+    with closing(KafkaAdminClient(bootstrap_servers=broker)) as admin:
+        assert "mistyped" not in admin.list_topics()
 
 
 def test_every_service_has_a_limit_of_processes(engine: Engine, platform: Platform) -> None:

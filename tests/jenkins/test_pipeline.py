@@ -17,6 +17,7 @@ from delivery.project.facts import Ref
 from delivery.project.files import ROOT
 from delivery.project.gitflow import Decision, Line, decide
 from tasks import namespace
+from tests.conftest import add_previews
 from tests.jenkins import __main__ as command_line
 from tests.jenkins.harness import (
     Approval,
@@ -78,20 +79,12 @@ def declared() -> dict[str, Credential]:
     return configured(ROOT / "ops/jenkins/values.yaml")
 
 
-@cache
-def with_previews() -> Declaration:
-    environments = dict(declaration().environments)
-    environments["preview"] = environments["develop"].model_copy(
-        update={"namespace": "platform-preview"}
-    )
-    lines = declaration().gitflow
-    deploys = {**lines.deploys, "preview": "preview"}
-    lines = lines.model_copy(update={"preview": ("feature/*",), "deploys": deploys})
-    return declaration().model_copy(update={"gitflow": lines, "environments": environments})
-
-
 def decision_of(ref: Ref) -> Decision:
     return decide(ref, declaration())
+
+
+def preview() -> Decision:
+    return decide(REFS["feature/x"], add_previews(declaration()))
 
 
 def case(name: str = "main", **changes: Any) -> Case:
@@ -311,7 +304,7 @@ SONAR = {"SONAR_HOST_URL": "https://sonar.example.com"}
 
 CASES: dict[str, Callable[[], Case]] = {
     **{name: partial(case, name) for name in REFS},
-    PREVIEW: lambda: case("feature/x", answers=answers(decide(REFS["feature/x"], with_previews()))),
+    PREVIEW: lambda: case("feature/x", answers=answers(preview())),
     **{f"{stage} fails": partial(case, failures={command: 1}) for stage, command in LEAVES.items()},
     "main is not deployed": partial(case, failures={LEAVES["deploy"]: 1}),
     "refused": partial(case, approval=Approval()),
@@ -365,8 +358,7 @@ def test_does_what_gitflow_decides(done: dict[str, Run], name: str) -> None:
 def test_a_preview_is_deployed_to_without_an_approval_and_without_the_signing_key(
     done: dict[str, Run],
 ) -> None:
-    decision = decide(REFS["feature/x"], with_previews())
-    assert outline(done[PREVIEW]) == Expected(decision).steps
+    assert outline(done[PREVIEW]) == Expected(preview()).steps
 
 
 def test_the_documentation_lists_the_steps(done: dict[str, Run]) -> None:
