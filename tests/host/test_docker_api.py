@@ -66,11 +66,7 @@ def test_a_container_without_a_health_check_is_healthy_while_it_runs(
     state: dict[str, object], *, is_healthy: bool
 ) -> None:
     container = Container(attrs={"State": state})
-    client = SimpleNamespace(
-        info=lambda: {"ServerVersion": "29.0.0"},
-        containers=SimpleNamespace(get=lambda _name: container),
-    )
-    engine = docker_api.connect(cast("docker.DockerClient", client), "unix:///x", {})
+    engine = with_client(containers=SimpleNamespace(get=lambda _name: container))
     assert engine.is_healthy("app") is is_healthy
 
 
@@ -105,21 +101,6 @@ def test_a_context_that_does_not_exist_is_an_error(
         docker_api.find()
 
 
-class Stopping:
-    """A container that can be stopped, with these labels."""
-
-    stopped = False
-
-    def __init__(self, labels: dict[str, str]) -> None:
-        self.labels = labels
-
-    def get(self, _name: str) -> Stopping:
-        return self
-
-    def stop(self) -> None:
-        self.stopped = True
-
-
 def with_client(**parts: object) -> docker_api.Engine:
     return fake_engine(SimpleNamespace(**parts))
 
@@ -147,11 +128,16 @@ def test_a_login_becomes_the_engines_auth_config(
 
 
 def test_only_a_container_of_this_project_is_stopped() -> None:
-    managed, foreign = Stopping({docker_api.MANAGED: "true"}), Stopping({})
-    with_client(containers=managed).stop("registry")
+    stopped: list[str] = []
+    labels: dict[str, str] = {}
+    container = SimpleNamespace(labels=labels, stop=lambda: stopped.append("registry"))
+    engine = with_client(containers=SimpleNamespace(get=lambda _name: container))
     with pytest.raises(ForeignError, match="stop the container registry: it is not this project's"):
-        with_client(containers=foreign).stop("registry")
-    assert (managed.stopped, foreign.stopped) == (True, False)
+        engine.stop("registry")
+    labels[docker_api.MANAGED] = "true"
+    assert stopped == []
+    engine.stop("registry")
+    assert stopped == ["registry"]
 
 
 def test_a_container_that_is_removed_during_a_list_is_left_out() -> None:
@@ -191,10 +177,8 @@ def test_new_lines_of_a_log_are_those_after_a_time() -> None:
         yield b"2026-01-01T00:00:01.000000001Z old\n2026-01-01T00:00:01.0000"
         yield "00002Z né w\n".encode()
 
-    engine = connect()
-    cast("Any", engine.client).containers = SimpleNamespace(
-        get=lambda _name: SimpleNamespace(logs=logs)
-    )
+    container = SimpleNamespace(logs=logs)
+    engine = with_client(containers=SimpleNamespace(get=lambda _name: container))
     lines = list(engine.new_lines("app", "2026-01-01T00:00:01.000000001Z"))
     assert lines == [("2026-01-01T00:00:01.000000002Z", "né w")]
     assert asked == [1767225601]

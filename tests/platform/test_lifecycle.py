@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import socket
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
@@ -23,31 +22,16 @@ from delivery.release.released import Release, ReleasedPart
 PINNED = "sha256:" + "a" * 64
 
 
-@dataclass
-class Project:
-    """A compose project with one service that publishes this port."""
-
-    port: int
-    running: bool = False
-    published_by: str = ""
-    service: str = "api-rest"
-
-    @property
-    def engine(self) -> Project:
-        return self
-
-    def publishers(self) -> dict[int, tuple[str, int]]:
-        return {self.port: (self.published_by, 80)} if self.published_by else {}
-
-    def ports(self) -> list[tuple[str, int]]:
-        return [(self.service, self.port)]
-
-    def services(self) -> list[Service]:
-        return (
-            [Service("api-rest", "c1", "running", "healthy", "api-rest", (self.port,))]
-            if self.running
-            else []
-        )
+def check(*ports: tuple[str, int], running: bool = False, published_by: str = "") -> None:
+    """Check these ports of services, which run already, or which this container publishes."""
+    services = [Service(name, "c1", "running", "", "", (port,)) for name, port in ports]
+    publishers = {port: (published_by, 80) for _, port in ports if published_by}
+    project = SimpleNamespace(
+        engine=SimpleNamespace(publishers=lambda: publishers),
+        ports=lambda: list(ports),
+        services=lambda: services if running else [],
+    )
+    lifecycle.check_ports(cast("Compose", project))
 
 
 @pytest.fixture
@@ -59,16 +43,12 @@ def taken() -> Iterator[int]:
         yield int(listening.getsockname()[1])
 
 
-def check(project: Project) -> None:
-    lifecycle.check_ports(cast("Compose", project))
-
-
 def test_a_free_port_and_one_of_a_running_service_are_accepted(taken: int) -> None:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         free = probe.getsockname()[1]
-    check(Project(free))
-    check(Project(taken, running=True))
+    check(("api-rest", free))
+    check(("api-rest", taken), running=True)
 
 
 @pytest.mark.parametrize(
@@ -87,15 +67,13 @@ def test_the_error_of_a_taken_port_names_the_program_and_another_port(
     with pytest.raises(
         PortTakenError, match=f"port {taken} of {service} is taken by {holder}"
     ) as caught:
-        check(Project(taken, published_by=published_by, service=service))
+        check((service, taken), published_by=published_by)
     assert f"{variable}={taken + 1} ./run inv up" in caught.value.hint
 
 
-def test_two_services_cannot_publish_one_port(taken: int) -> None:
-    project = Project(taken)
-    project.ports = lambda: [("api-rest", 8000), ("kafka", 8000)]  # type: ignore[method-assign]
+def test_two_services_cannot_publish_one_port() -> None:
     with pytest.raises(PortTakenError, match="api-rest and kafka both publish port 8000") as caught:
-        check(project)
+        check(("api-rest", 8000), ("kafka", 8000))
     assert "KAFKA_PORT=8001" in caught.value.hint
 
 
