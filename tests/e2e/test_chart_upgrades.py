@@ -12,7 +12,7 @@ import subprocess
 import tarfile
 import uuid
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -46,7 +46,6 @@ RATE = "20"
 TOKEN = "the-token-of-this-test"
 VALUES = "values-local.yaml"
 WAIT = ("--wait", "--timeout", "300s")
-WITHOUT_LABEL = "capacityTypeLabel=example.org/no-node-has-it"
 
 
 @pytest.fixture(autouse=True)
@@ -129,22 +128,6 @@ def published(platform: Platform, tmp_path: Path) -> Published:
     folder = tmp_path / "published" / "platform"
     raise_limits(folder / VALUES)
     return Published(platform.cluster, reference, folder, file)
-
-
-def test_on_nodes_without_labels_it_needs_one_more_values_file(published: Published) -> None:
-    elsewhere = replace(published.cluster, namespace="default")
-
-    def install(*files: str) -> str:
-        values = [f"--values={file}" for file in (*map(published.folder.joinpath, files), images)]
-        arguments = ("install", "elsewhere", *published.reference, *values)
-        return elsewhere.helm(*arguments, "--set", WITHOUT_LABEL, "--dry-run=server")
-
-    images = published.images
-    with pytest.raises(AssertionError, match=r"values-any-cluster\.yaml"):
-        install(VALUES)
-    output = install(VALUES, "values-any-cluster.yaml")
-    assert "kind: StatefulSet" in output
-    assert "requiredDuringScheduling" not in output
 
 
 def test_an_upgrade_from_an_earlier_chart_fails_no_request_and_keeps_all_data(

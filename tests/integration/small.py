@@ -116,6 +116,12 @@ class Small:
         )
         return done.returncode, done.stdout
 
+    def succeed(self, *arguments: str, environment: Mapping[str, str] | None = None) -> str:
+        """Run tasks that succeed; return the output."""
+        code, printed = self.inv(*arguments, environment=environment)
+        assert code == 0, printed
+        return printed
+
     def git(self, *arguments: str) -> str:
         """Run git in the project; return its output."""
         author = ("-c", "user.name=Tester", "-c", "user.email=tester@example.com")

@@ -10,9 +10,8 @@ import pytest
 from docker.errors import NotFound
 
 from delivery.errors import ForeignError
-from delivery.host import upstreams
 from delivery.host.docker_api import Engine
-from delivery.project.declaration import Declaration, Upstream
+from delivery.project.declaration import Declaration
 from delivery.project.files import ROOT
 from delivery.registry import local_registry
 from delivery.registry.client import Registry
@@ -64,22 +63,6 @@ def test_a_managed_container_is_removed_with_its_data(
         engine.client.volumes.get(name)
     assert not engine.remove(name)
     assert not engine.remove_volume(name)
-
-
-def test_a_published_upstream_image_is_pulled(
-    engine: Engine, project: Declaration, name: str
-) -> None:
-    published = f"{project.registry.address}/{name}:1"
-    engine.client.images.get(project.upstream["registry"].image).tag(published)
-    engine.push(published, lambda _: None)
-    engine.client.images.remove(published)
-    upstream = Upstream.model_construct(image=published, recipe=project.upstream["registry"].recipe)
-    declared = project.model_copy(update={"upstream": {**project.upstream, "published": upstream}})
-    try:
-        assert upstreams.ensure(engine, declared, ["published"], ROOT) == {"published": "pulled"}
-        assert engine.image_labels(published) is not None
-    finally:
-        engine.client.images.remove(published)
 
 
 def test_a_root_file_system_becomes_an_image(engine: Engine, tmp_path: Path, name: str) -> None:

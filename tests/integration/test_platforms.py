@@ -36,9 +36,7 @@ def key(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def push(clone: Small, key: Path, *more: str) -> str:
     """Push with the signing key; the output."""
     environment = {cosign.KEY: str(key / "cosign.key"), cosign.PASSWORD: PASSWORD}
-    code, printed = clone.inv("push", *more, environment=environment)
-    assert code == 0, printed
-    return printed
+    return clone.succeed("push", *more, environment=environment)
 
 
 @pytest.fixture(scope="module")
@@ -92,8 +90,7 @@ def test_this_machine_takes_its_own_image_out_of_the_index(
     published: Small, tmp_path: Path
 ) -> None:
     clone = published.clone(tmp_path / "clone")
-    code, printed = clone.inv("images.ensure", environment={"DELIVERY_ECHO": "1"})
-    assert code == 0, printed
+    printed = clone.succeed("images.ensure", environment={"DELIVERY_ECHO": "1"})
     assert "docker buildx bake" not in printed
     own = clone.released()["images"]
     for name, image in published.released()["images"].items():
@@ -105,8 +102,7 @@ def test_an_app_is_built_on_each_platform_of_its_base_and_again_to_be_signed(
 ) -> None:
     clone = published.clone(tmp_path / "clone")
     clone.commit("fix(apps): a file", {"api-rest/file": "another"})
-    code, printed = clone.inv("push")
-    assert code == 0, printed
+    clone.succeed("push")
     images = clone.released()["images"]
     assert images["base-image"] == published.released()["images"]["base-image"]
     base, app = images["base-image"], images["api-rest"]

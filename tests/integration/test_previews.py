@@ -215,19 +215,14 @@ def test_two_branches_run_side_by_side_until_one_is_deleted(
     spaces = []
     for name in ("one", "two"):
         spaces.append(pipeline.switch(f"feature/{name}", name))
-        code, printed = pipeline.inv(*DEPLOY)
-        assert code == 0, printed
-        assert f"It says {name}." in printed
+        assert f"It says {name}." in pipeline.succeed(*DEPLOY)
     first, second = spaces
-    code, printed = pipeline.inv(*DEPLOY)
-    assert code == 0, printed
-    assert "nothing to do" in printed
+    assert "nothing to do" in pipeline.succeed(*DEPLOY)
     more = ("create", "rolebinding", "us", "--clusterrole=admin", "--user=us")
     done = pipeline.tried(*more, f"--namespace={second}")
     assert done.returncode != 0
     assert "orbidden" in done.stderr
-    code, printed = pipeline.inv("preview.list")
-    assert code == 0, printed
+    printed = pipeline.succeed("preview.list")
     for name in ("one", "two"):
         assert f"feature/{name}" in printed
     assert printed.count("all pods are ready") == 2
@@ -257,14 +252,12 @@ def test_two_branches_run_side_by_side_until_one_is_deleted(
         "label", "namespace", first, "delivery-platform.expires=20990101T000000Z", "--overwrite"
     )
     pipeline.git("push", "--quiet", "origin", "--delete", "feature/two")
-    code, printed = pipeline.inv("preview.reap")
-    assert code == 0, printed
+    printed = pipeline.succeed("preview.reap")
     assert "of feature/two: the remote has no such branch" in printed
     assert "1 of 2 previews stay" in printed
     assert pipeline.namespaces() == {first, *others}
     assert pipeline.pods_in(first) == pods, "the other branch serves on, by the same pods"
 
-    code, printed = pipeline.inv("preview.remove", "--branch", "feature/one")
-    assert code == 0, printed
+    pipeline.succeed("preview.remove", "--branch", "feature/one")
     assert pipeline.namespaces() == others
     until(lambda: not pipeline.pods_in(second))

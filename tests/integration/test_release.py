@@ -34,7 +34,7 @@ def clone(address: str, tmp_path: Path) -> Small:
 def pushed(address: str, tmp_path_factory: pytest.TempPathFactory) -> Small:
     """The small project, published, for tests that publish nothing more in it."""
     made = small.make(tmp_path_factory.mktemp("pushed") / "clone", f"{address}/pushed")
-    succeed(made, "build", "push")
+    made.succeed("build", "push")
     return made
 
 
@@ -49,12 +49,6 @@ def digests(clone: Small) -> dict[str, str]:
     release = clone.released()
     parts = {**release["images"], "chart": release["chart"]}
     return {name: part["digest"] for name, part in parts.items()}
-
-
-def succeed(clone: Small, *arguments: str, environment: dict[str, str] | None = None) -> str:
-    code, printed = clone.inv(*arguments, environment=environment)
-    assert code == 0, printed
-    return printed
 
 
 def test_everything_is_published_under_its_version(pushed: Small) -> None:
@@ -74,17 +68,17 @@ def test_a_fresh_clone_needs_no_engine_for_a_published_release(
     pushed: Small, tmp_path: Path
 ) -> None:
     other = pushed.clone(tmp_path / "elsewhere")
-    printed = succeed(other, "build", "push", environment=NO_ENGINE)
+    printed = other.succeed("build", "push", environment=NO_ENGINE)
     assert "build: nothing to do: the registry holds all 3 images" in printed
     assert "release 0.1.0-dev.1 is published already, and the same" in printed
     assert other.released() == pushed.released()
 
 
 def test_a_change_builds_only_what_is_built_on_it(clone: Small) -> None:
-    succeed(clone, "push")
+    clone.succeed("push")
     before = digests(clone)
     clone.commit("fix(apps): better", {"api-rest/file": "better"})
-    printed = succeed(clone, "build", "push")
+    printed = clone.succeed("build", "push")
     assert "build api-rest: in one graph" in printed
     after = digests(clone)
     assert {name for name in after if after[name] != before[name]} == {"api-rest", "chart"}
@@ -95,7 +89,7 @@ def test_a_change_builds_only_what_is_built_on_it(clone: Small) -> None:
 
 def test_a_feature_branch_is_built_and_not_pushed(clone: Small) -> None:
     clone.git("switch", "--quiet", "--create", "feature/Ünïcode")
-    printed = succeed(clone, "build", "push", "scan.vulnerabilities")
+    printed = clone.succeed("build", "push", "scan.vulnerabilities")
     assert "build base-image, api-rest, async-worker: in one graph" in printed
     assert "nothing is pushed" in printed
     assert "not scanned for vulnerabilities: delivery.toml has no table" in printed
@@ -103,15 +97,14 @@ def test_a_feature_branch_is_built_and_not_pushed(clone: Small) -> None:
     # What was built is pushed once it is on a line that publishes.
     clone.git("switch", "--quiet", "develop")
     clone.git("merge", "--quiet", "feature/Ünïcode")
-    assert "build: nothing to do: base-image, api-rest, async-worker built before" in succeed(
-        clone, "push"
-    )
+    again = "build: nothing to do: base-image, api-rest, async-worker built before"
+    assert again in clone.succeed("push")
 
 
 def test_a_plan_is_followed_or_an_error(clone: Small) -> None:
     file = clone.folder / ".delivery" / "plan.json"
-    succeed(clone, "plan", "--file", str(file))
-    succeed(clone, "build", "push", "--plan", str(file))
+    clone.succeed("plan", "--file", str(file))
+    clone.succeed("build", "push", "--plan", str(file))
     clone.commit("fix(apps): other", {"api-rest/file": "other"})
     code, printed = clone.inv("push", "--plan", str(file))
     assert code == 2
@@ -123,13 +116,13 @@ def test_a_plan_is_followed_or_an_error(clone: Small) -> None:
 def test_a_candidate_becomes_the_release_without_an_upload(clone: Small, address: str) -> None:
     with serving(forward_to(f"http://{address}")) as (proxy, seen):
         through = clone.at(clone.registry.replace(address, proxy))
-        succeed(through, "push")
+        through.succeed("push")
         through.git("switch", "--quiet", "--create", "release/0.1")
-        assert "not scanned for vulnerabilities" in succeed(through, "push")
+        assert "not scanned for vulnerabilities" in through.succeed("push")
         candidate = digests(through)
         through.git("switch", "--quiet", "--create", "main")
         seen.clear()
-        succeed(through, "push", environment=NO_ENGINE)
+        through.succeed("push", environment=NO_ENGINE)
         sent = [line for line in seen if line.split()[0] in {"POST", "PUT", "PATCH"}]
     assert digests(through) == candidate
     assert through.released()["version"] == "0.1.0"
@@ -150,7 +143,7 @@ def obey(clone: Small, printed: str) -> None:
             variables, arguments = words[: words.index("./run")], words[words.index("inv") + 1 :]
             yes = ["--yes"] if arguments[0].startswith("release.") else []
             environment = dict(word.split("=", 1) for word in variables)
-            assert "--no-ff  " not in succeed(clone, *arguments, *yes, environment=environment)
+            assert "--no-ff  " not in clone.succeed(*arguments, *yes, environment=environment)
 
 
 def test_the_hints_give_a_commit_before_the_tag_of_a_release_a_version(
@@ -160,10 +153,10 @@ def test_the_hints_give_a_commit_before_the_tag_of_a_release_a_version(
     clone.git("remote", "add", "origin", str(tmp_path / "server"))
     chart = (clone.folder / "platform-chart" / "Chart.yaml").read_text()
     clone.commit("fix: it", {"platform-chart/Chart.yaml": f"{chart}appVersion: 0.1.0\n"})
-    succeed(clone, "release.prepare", "--yes")
+    clone.succeed("release.prepare", "--yes")
     clone.git("switch", "--quiet", "--create", "main")
     first = clone.git("rev-parse", "HEAD")
-    succeed(clone, "push")
+    clone.succeed("push")
     # As if the push had been interrupted before the release, which is last.
     registry, repository = Registry(clone.registry), f"{clone.registry}/release"
     registry.delete(repository, registry.digest(repository, "0.1.0"))
@@ -178,7 +171,7 @@ def test_the_hints_give_a_commit_before_the_tag_of_a_release_a_version(
     obey(clone, printed)
     clone.git("switch", "--quiet", "main")
     clone.git("merge", "--quiet", "--no-ff", "--no-edit", "hotfix/0.1.1")
-    succeed(clone, "push")
+    clone.succeed("push")
     assert published(clone)["release"] == ["0.1.0", "0.1.1"]
 
 
@@ -186,7 +179,7 @@ def test_the_same_commit_gives_the_same_digests_in_another_folder_and_later(
     pushed: Small, tmp_path: Path
 ) -> None:
     other = pushed.clone(tmp_path / "a much longer path").at(f"{pushed.registry}-again")
-    assert "build base-image, api-rest, async-worker" in succeed(other, "push")
+    assert "build base-image, api-rest, async-worker" in other.succeed("push")
     first, second = digests(pushed), digests(other)
     assert {name for name in first if first[name] != second[name]} == {"chart"}
 

@@ -56,6 +56,12 @@ class Deployer(ClusterClone):
         kubeconfig.write_text(output(script, environment=variables))
         self.environment["KUBECONFIG"] = str(kubeconfig)
 
+    def succeed(self, *arguments: str) -> str:
+        """Run a task that succeeds; return the output."""
+        code, printed = self.inv(*arguments)
+        assert code == 0, printed
+        return printed
+
     def tried(self, *arguments: str) -> subprocess.CompletedProcess[str]:
         """Run kubectl with the rights of the tasks; it may fail."""
         argv = [self.programs["kubectl"], *arguments]
@@ -123,12 +129,8 @@ def test_the_rights_are_enough_to_deploy_fail_verify_roll_back_and_remove(
     deployer: Elsewhere,
 ) -> None:
     deploy = ("deploy", "--environment", "develop", "--version", "1.0.0")
-    code, printed = deployer.inv(*deploy)
-    assert code == 0, printed
-    assert "helm test: 1 passed" in printed
-    code, printed = deployer.inv(*deploy)
-    assert code == 0, printed
-    assert "nothing to do" in printed
+    assert "helm test: 1 passed" in deployer.succeed(*deploy)
+    assert "nothing to do" in deployer.succeed(*deploy)
     deployer.values(greeting="rude")
     code, printed = deployer.inv(*deploy)
     assert code == 8, printed
@@ -137,15 +139,10 @@ def test_the_rights_are_enough_to_deploy_fail_verify_roll_back_and_remove(
     assert events.returncode == 0, "the report of a failure needs events"
     assert "orbidden" not in printed
     deployer.values(greeting="again")
-    code, printed = deployer.inv(*deploy)
-    assert code == 0, printed
-    code, printed = deployer.inv("verify", "--environment", "develop")
-    assert code == 0, printed
-    code, printed = deployer.inv("rollback", "--environment", "develop")
-    assert code == 0, printed
-    assert "orbidden" not in printed
-    code, printed = deployer.inv("undeploy", "--environment", "develop", "--data", "--yes")
-    assert code == 0, printed
+    deployer.succeed(*deploy)
+    deployer.succeed("verify", "--environment", "develop")
+    assert "orbidden" not in deployer.succeed("rollback", "--environment", "develop")
+    deployer.succeed("undeploy", "--environment", "develop", "--data", "--yes")
 
 
 def test_the_rights_are_enough_for_every_object_of_the_chart(
