@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import uuid
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from http import HTTPStatus
@@ -64,7 +64,7 @@ class SendResult(StrEnum):
 
 @dataclass(frozen=True)
 class Origin:
-    """Where a record comes from; a field is empty where its value is unknown."""
+    """Where a record comes from: the actor, and details; unknown values are empty."""
 
     actor: str
     pipeline: str = ""  # the address of the build; empty for a run by hand
@@ -149,7 +149,8 @@ class Run:
         restored: bool | None = None,
     ) -> Record:
         """The record of a component, by default with the version that is deployed or removed."""
-        deployment, origin = self.deployment, self.origin
+        deployment, origin = self.deployment, asdict(self.origin)
+        actor = origin.pop("actor")
         contents = contents or deployment.affected
         is_end = status != "started"
         at = deployment.began + timedelta(seconds=deployment.seconds if is_end else 0)
@@ -159,16 +160,12 @@ class Run:
             component=component,
             version=printable(contents.versions[component], _VERSION_LIMIT),
             environment=deployment.environment or NO_ENVIRONMENT,
-            responsible=printable(origin.actor, _RESPONSIBLE_LIMIT),
+            responsible=printable(actor, _RESPONSIBLE_LIMIT),
             stage=self.stage,
             status=status,
             details=Details(
+                **origin,
                 at=format_time(at),
-                pipeline=origin.pipeline,
-                commit=origin.commit,
-                branch=origin.branch,
-                line=origin.line,
-                committed_at=origin.committed_at,
                 seconds=deployment.seconds if is_end else None,
                 step=self.step,
                 run=self.identifier,

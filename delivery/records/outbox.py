@@ -257,19 +257,15 @@ def _write(entry: Entry) -> None:
     """Write an event's file, on the disk when this returns: the whole file or none."""
     content = {"key": entry.key, "ledger": entry.ledger, "event": entry.event}
     text = json.dumps({**content, "why": entry.why} if entry.why else content)
-    _write_bytes(entry.file, text.encode())
-
-
-def _write_bytes(file: Path, content: bytes) -> None:
-    temporary = file.with_name(f".{file.name}{_TEMPORARY}")
+    temporary = entry.file.with_name(f".{entry.file.name}{_TEMPORARY}")
     try:
         # Readable by its owner alone: the details of an event may be confidential.
         handle = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
         with os.fdopen(handle, "wb") as out:
-            out.write(content)
+            out.write(text.encode())
             out.flush()
             os.fsync(out.fileno())
-        temporary.replace(file)
+        temporary.replace(entry.file)
     except BaseException:
         with contextlib.suppress(OSError):
             temporary.unlink(missing_ok=True)

@@ -51,6 +51,7 @@ _NEXT = re.compile(r'<([^>]+)>; *rel="?next"?')
 # Registries differ in how they refuse to put an existing tag that is immutable.
 _IMMUTABLE = (400, 403, 409, 412)
 _NO_REFERRERS_API = (400, 404, 405)
+_NOT_MOUNTED = (202, 400, 401, 403, 404, 405)
 _CHANGED = (
     "push again once nothing else writes to this tag; if nothing does, the registry is broken"
 )
@@ -138,11 +139,6 @@ class Registry:
         self.address = address
         self._connection = Connection(address, pause=pause, timeout=timeout)
         self._without_referrers: set[str] = set()
-
-    @property
-    def requests(self) -> int:
-        """The requests that were answered so far, those for tokens too."""
-        return self._connection.requests
 
     def digest(self, repository: str, reference: str) -> str:
         """The digest of the manifest under a tag or digest; "" if it is missing."""
@@ -370,14 +366,9 @@ class Registry:
     def _put(
         self, repository: str, reference: str, manifest: Manifest, expect: Sequence[int]
     ) -> Response:
-        request = Request(
-            "PUT",
-            self._url(repository, f"manifests/{reference}"),
-            repository,
-            data=manifest.content,
-            headers={"Content-Type": manifest.media_type},
-            expect=expect,
-        )
+        url = self._url(repository, f"manifests/{reference}")
+        headers = {"Content-Type": manifest.media_type}
+        request = Request("PUT", url, repository, expect, manifest.content, headers)
         return self._connection.send(request)
 
     def _attach(self, repository: str, subject: str, entry: Mapping[str, Any]) -> None:
@@ -446,13 +437,8 @@ class Registry:
         if not sibling:
             return ""
         query = f"mount={digest}&from={quote(path_of(sibling), safe='/')}"
-        request = Request(
-            "POST",
-            self._url(repository, f"blobs/uploads/?{query}"),
-            repository,
-            expect=(201, 202, 400, 401, 403, 404, 405),
-            mounts_from=sibling,
-        )
+        url = self._url(repository, f"blobs/uploads/?{query}")
+        request = Request("POST", url, repository, (201, *_NOT_MOUNTED), mounts_from=sibling)
         answer = self._connection.send(request)
         return sibling if answer.status_code == codes.created else ""
 

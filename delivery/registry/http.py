@@ -13,7 +13,6 @@ import json
 import os
 import re
 import ssl
-import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
@@ -170,20 +169,16 @@ class Request:
 class Connection:
     """Sends requests to a registry, and logs in when the registry asks for it.
 
-    Raises RegistryError for a refusal, and for a failure that outlasts the retries. `requests`
-    counts the requests that were answered, those for tokens and redirects too.
+    Raises RegistryError for a refusal, and for a failure that outlasts the retries.
     """
 
     def __init__(
         self, address: str, *, pause: Callable[[float], None], timeout: tuple[float, float]
     ) -> None:
         self.address = address
-        self.requests = 0
-        self._counting = threading.Lock()  # requests are sent by several threads
         self._pause = pause
         self._timeout = timeout
         self._session = _Session(_host(address))
-        self._session.hooks["response"].append(self._count)
         self._login = login(address)
         self._basic = ""
         self._challenge: dict[str, str] = {}
@@ -229,10 +224,6 @@ class Connection:
             after = retry_after(answer.headers.get("Retry-After", ""))
             return BusyError(message, hint=hint, after=after)
         return RegistryError(message, hint=hint)
-
-    def _count(self, _answer: requests.Response, **_options: object) -> None:
-        with self._counting:
-            self.requests += 1
 
     def _send(self, request: Request) -> requests.Response:
         """Send a request with the login known so far; redirects of downloads are followed."""

@@ -215,8 +215,7 @@ class _Publication:
             return release
         with console.step(f"release {plan.version}") as step:
             digest = catalog.push(self.registry, release)
-            requests = self.registry.requests
-            step.done(f"{self.release_repository}:{plan.version}, {requests} requests")
+            step.done(f"{self.release_repository}:{plan.version}")
         signing.sign(self.declaration, [f"{self.release_repository}@{digest}"])
         return write(release, self.root)
 

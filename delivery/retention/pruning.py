@@ -63,8 +63,7 @@ def plan(
     """The plan for a registry; nothing is changed."""
     with console.step(f"read {registry.address}") as step:
         contents = _read(declaration, registry, step.line)
-        counts = f"{len(contents.manifests)} manifests, {len(contents.releases)} releases"
-        step.done(f"{counts}, {registry.requests} requests")
+        step.done(f"{len(contents.manifests)} manifests, {len(contents.releases)} releases")
     return policy.make_plan(contents, uses, declaration.prune, today)
 
 

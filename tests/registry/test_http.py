@@ -457,7 +457,6 @@ def test_a_download_follows_a_redirect_to_another_host_without_the_login(status:
             client = Registry(address)
             assert client.blob(f"{address}/app", sha256(b"content")) == b"content"
     assert (seen, elsewhere.credentials) == (["GET /store?signature=s"], [None])
-    assert client.requests == 3, "refused, accepted and redirected"
 
 
 @pytest.mark.usefixtures("me")
