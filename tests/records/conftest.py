@@ -83,7 +83,7 @@ class FakeLedger:
         if method == "GET":
             return 200, {}, json.dumps({"deployments": self.stored, "next": None}).encode()
         if self.status == 202:
-            self.accepted[headers["Idempotency-Key"]] = json.loads(body)
+            self.accepted.setdefault(headers["Idempotency-Key"], json.loads(body))
         return self.status, {}, b"{}"
 
 

@@ -12,6 +12,7 @@ from delivery.errors import DeclarationError, PlatformError
 from delivery.project.declaration import Declaration, Records
 from delivery.records.events import SendResult
 from delivery.records.ledger import Ledger, connect, find_address
+from tests.records.conftest import FakeLedger
 from tests.registries import Answer, Break, serving
 
 EVENT: dict[str, Any] = {"component": "api-rest"}
@@ -145,17 +146,11 @@ def test_another_server_is_an_error(ask: Callable[[Ledger], object], body: bytes
 
 
 def test_an_event_is_sent_with_its_key_and_the_token() -> None:
-    received: list[dict[str, str]] = []
-
-    def answer(_method: str, _path: str, headers: dict[str, str], _body: bytes) -> Answer:
-        received.append(headers)
-        return 202, {}, b'{"id": "e1"}'
-
-    with serving(answer) as (address, _):
+    ledger = FakeLedger()
+    with serving(ledger) as (address, _):
         result, _ = Ledger(f"http://{address}/", "secret").send(EVENT, "k1", seconds=5)
     assert result is SendResult.DELIVERED
-    (headers,) = received
-    assert (headers["Idempotency-Key"], headers["Authorization"]) == ("k1", "Bearer secret")
+    assert (ledger.accepted, ledger.tokens) == ({"k1": EVENT}, {"Bearer secret"})
 
 
 @pytest.mark.parametrize(("token", "expected"), [("secret", "Bearer secret"), ("", None)])
@@ -276,12 +271,11 @@ def test_the_status_of_a_ledger_is_how_it_answers(status: int, expected: str) ->
 
 
 def test_what_an_environment_runs_is_read_by_component() -> None:
-    body = {
-        "environments": [
-            {"environment": name, "components": [{"component": "api-rest", "version": version}]}
-            for name, version in (("local", "k1"), ("staging", "1.0.0"))
-        ]
-    }
+    environments = [
+        {"environment": name, "components": [{"component": "api-rest", "version": version}]}
+        for name, version in (("local", "k1"), ("staging", "1.0.0"))
+    ]
+    body = {"environments": environments}
     with serving(lambda *_: (200, {}, json.dumps(body).encode())) as (address, seen):
         ledger = Ledger(f"http://{address}")
         assert ledger.running("local") == {"api-rest": "k1"}

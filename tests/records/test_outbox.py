@@ -23,7 +23,8 @@ from delivery.records import outbox
 from delivery.records.events import SendResult
 from delivery.records.ledger import Ledger
 from delivery.records.outbox import Entry
-from tests.registries import Answer, serving
+from tests.records.conftest import FakeLedger
+from tests.registries import serving
 
 LEDGER = "http://ledger"
 
@@ -274,14 +275,10 @@ while True:
 
 def start(*commands: tuple[str, ...]) -> list[subprocess.Popen[str]]:
     """Processes of these scripts and arguments, each once it has printed a line."""
+    pipe = subprocess.PIPE
     processes = [
         subprocess.Popen(
-            [sys.executable, "-c", *command],
-            cwd=ROOT,
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
+            [sys.executable, "-c", *command], cwd=ROOT, stdout=pipe, stderr=pipe, text=True
         )
         for command in commands
     ]
@@ -302,21 +299,9 @@ def send(entry: Entry) -> tuple[SendResult, str]:
     return Ledger(entry.ledger).send(entry.event, entry.key, seconds=5)
 
 
-class Counting:
-    """A ledger that keeps each key's event once, in the order in which they came."""
-
-    def __init__(self) -> None:
-        self.keys: dict[str, dict[str, Any]] = {}
-
-    def __call__(self, _method: str, _path: str, headers: dict[str, str], body: bytes) -> Answer:
-        key = headers["Idempotency-Key"]
-        self.keys.setdefault(key, json.loads(body))
-        return 202, {}, b'{"id": "e"}'
-
-
 def test_processes_that_are_killed_lose_and_duplicate_nothing() -> None:
     seed = random.randrange(10**6)  # noqa: S311  # guards nothing
-    chance, ledger, promised = random.Random(seed), Counting(), dict[str, int]()  # noqa: S311
+    chance, ledger, promised = random.Random(seed), FakeLedger(), dict[str, int]()  # noqa: S311
     with serving(ledger) as (address, _):
         for number in range(3):
             component = f"component-{number}"
@@ -328,7 +313,7 @@ def test_processes_that_are_killed_lose_and_duplicate_nothing() -> None:
         rest = outbox.deliver(send, seconds=60, wait=5)
     assert (rest.waiting, rest.rejected) == (0, [])
     by_component: dict[str, list[tuple[str, str]]] = {}
-    for event in ledger.keys.values():
+    for event in ledger.accepted.values():
         by_component.setdefault(event["component"], []).append((event["run"], event["status"]))
     for component, count in promised.items():
         sent = by_component[component]
@@ -336,4 +321,4 @@ def test_processes_that_are_killed_lose_and_duplicate_nothing() -> None:
         runs = [f"{component.rpartition('-')[2]}-{number}" for number in range(count)]
         expected = [(run, status) for run in runs for status in ("started", "ended")]
         assert sent[: len(expected)] == expected, f"seed {seed}: lost, or out of order"
-    assert sum(map(len, by_component.values())) == len(ledger.keys)
+    assert sum(map(len, by_component.values())) == len(ledger.accepted)
