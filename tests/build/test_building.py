@@ -143,6 +143,15 @@ def test_an_image_is_built_once(
         assert oci_layout.digest(first["api-rest"]) == "sha256:api-rest-2"
 
 
+def test_without_a_missing_image_nothing_is_built(
+    build: Build, declaration: Declaration, capsys: pytest.CaptureFixture[str]
+) -> None:
+    builder = Builder()
+    assert build(builder, make_images(declaration, KEYS, dict.fromkeys(KEYS, DIGEST))) == {}
+    assert builder.built == []
+    assert "the registry holds all 2 images" in capsys.readouterr().out
+
+
 def test_an_image_of_unknown_materials_is_built_again(
     build: Build, declaration: Declaration, sample: Path
 ) -> None:

@@ -143,9 +143,8 @@ def test_a_hard_link_is_read_as_a_file() -> None:
     ids=["zstd", "cut off", "hard link to nowhere"],
 )
 def test_an_unreadable_layer_is_an_error(content: bytes) -> None:
-    with pytest.raises(
-        RegistryError, match="cannot read the image: a layer is not a tar archive packed by gzip"
-    ):
+    message = "cannot read the image: a layer is not a tar archive packed by gzip"
+    with pytest.raises(RegistryError, match=message):
         merge(content)
 
 

@@ -47,6 +47,17 @@ def test_a_registry_of_another_host_is_never_started(declaration: Declaration) -
         ensure(None, declaration, "registry.invalid/team")
 
 
+def test_a_registry_that_asks_for_an_unknown_login_refuses(
+    declaration: Declaration, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DOCKER_CONFIG", "/nowhere")
+    with serving(lambda *_: (401, {}, b"")) as (address, _):
+        error = local_registry.refusal(declaration.with_registry(address))
+    assert error
+    assert "asks for a login" in error.message
+    assert local_registry.refusal(declaration.with_registry("localhost:1")) is None
+
+
 @pytest.mark.parametrize(
     "refusal",
     [

@@ -87,9 +87,8 @@ def test_an_invalid_chart_is_an_error(registry: Registry, repository: str) -> No
     with pytest.raises(DeclarationError, match="the registry does not hold it"):
         chart_package.fetch(registry, repository, "sha256:" + "0" * 64)
     for packed in (b"no archive", gzip.compress(b"no tar"), gzip.compress(b"cut off")[:-9]):
-        with pytest.raises(
-            DeclarationError, match=r"cannot read values\.yaml of a chart: it is not a chart"
-        ):
+        message = r"cannot read values\.yaml of a chart: it is not a chart"
+        with pytest.raises(DeclarationError, match=message):
             chart_package.read_file(packed, "values.yaml")
 
 

@@ -10,7 +10,13 @@ import pytest
 
 from delivery.build import building, planning
 from delivery.build.plan import Images, Plan, make_images
-from delivery.errors import DeclarationError, EngineError, RegistryError, SignatureError
+from delivery.errors import (
+    DeclarationError,
+    DeliveryError,
+    EngineError,
+    RegistryError,
+    SignatureError,
+)
 from delivery.host import engines, upstreams
 from delivery.host.docker_api import Engine
 from delivery.project.declaration import Declaration
@@ -98,24 +104,19 @@ def test_untrusted_content_is_built_again_with_a_message(
     pusher.push(["api-rest"], ENGINE)
     assert (pusher.built, pusher.published) == (["api-rest"], [(ENGINE, ["api-rest"])])
     (line,) = capsys.readouterr().out.splitlines()
-    assert line.startswith(
-        "build again api-rest: in the registry, no signature of our key names these sources"
-    )
+    reason = "in the registry, no signature of our key names these sources"
+    assert line.startswith(f"build again api-rest: {reason}")
+
+
+NO_ENGINE = EngineError("cannot use a Docker engine: none answers", hint="start it")
+UNREPEATABLE = "with the classic image store, are not reproducible"
 
 
 @pytest.mark.parametrize(
     ("engine", "reason", "hint"),
     [
-        (
-            EngineError("cannot use a Docker engine: none answers", hint="start it"),
-            ", and no engine can do that: none answers",
-            "start it",
-        ),
-        (
-            CLASSIC,
-            ": builds of this engine, with the classic image store, are not reproducible",
-            "containerd-snapshotter",
-        ),
+        (NO_ENGINE, ", and no engine can do that: none answers", "start it"),
+        (CLASSIC, f": builds of this engine, {UNREPEATABLE}", "containerd-snapshotter"),
     ],
 )
 def test_without_an_engine_with_reproducible_builds_the_error_has_the_reason(
@@ -188,19 +189,18 @@ def test_images_are_pushed_by_key_and_need_an_engine_only_to_be_built(
     assert (release.version, release.chart) == ("", None)
 
 
-@pytest.mark.parametrize("failing", ["keys", "registry"])
+@pytest.mark.parametrize("error", [DeclarationError, RegistryError])
 def test_what_cannot_be_built_is_an_error_before_the_long_steps(
-    declaration: Declaration, monkeypatch: pytest.MonkeyPatch, failing: str
+    declaration: Declaration, monkeypatch: pytest.MonkeyPatch, error: type[DeliveryError]
 ) -> None:
     def long(*_arguments: object) -> None:
         raise AssertionError("no upstream image is pulled or built")
 
-    def unreadable(_declaration: object) -> None:
-        raise DeclarationError("a file cannot be read")
+    def content_keys(_declaration: object) -> None:
+        if error is DeclarationError:
+            raise DeclarationError("a file cannot be read")
 
     monkeypatch.setattr(upstreams, "ensure", long)
-    monkeypatch.setattr(
-        planning, "content_keys", unreadable if failing == "keys" else lambda _declaration: {}
-    )
-    with pytest.raises(DeclarationError if failing == "keys" else RegistryError):
+    monkeypatch.setattr(planning, "content_keys", content_keys)
+    with pytest.raises(error):
         releasing.ensure_images(cast("Engine", None), declaration.with_registry("registry.invalid"))
