@@ -18,8 +18,10 @@ import requests
 
 from delivery.host import engines, upstreams
 from delivery.host.docker_api import MANAGED, Engine
+from delivery.platform import lifecycle
 from delivery.project import files
 from delivery.project.declaration import Declaration
+from delivery.release.released import Release
 from tests.integration.small import source_folders
 from tests.ports import free_port
 from tests.signals import with_default_signals
@@ -39,6 +41,15 @@ def engine() -> Engine:
 def project() -> Declaration:
     """The declaration of this repository."""
     return files.load_declaration()
+
+
+@pytest.fixture(scope="session")
+def released(project: Declaration) -> Release:
+    """The release of the last `inv push`, which nox runs first."""
+    release = lifecycle.released()
+    assert release
+    assert set(release.images) == set(project.images)
+    return release
 
 
 @contextmanager

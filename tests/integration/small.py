@@ -135,6 +135,13 @@ class Small:
         self.git("add", "--all")
         self.git("commit", "--quiet", "--message", message)
 
+    def require_signatures(self, public_key: Path) -> None:
+        """Declare and commit a public key, with which releases have to be signed."""
+        declared = (self.folder / "delivery.toml").read_text()
+        declared += '[signing]\npublic_key = "cosign.pub"\n'
+        files = {"delivery.toml": declared, "cosign.pub": public_key.read_text()}
+        self.commit("ci: sign", files)
+
     def released(self) -> dict[str, Any]:
         """The content of release.json."""
         return dict(json.loads((self.folder / ".delivery" / "release.json").read_text()))

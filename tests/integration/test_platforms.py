@@ -49,11 +49,10 @@ def published(
     folder = tmp_path_factory.mktemp("platforms")
     with running_registry(engine, project) as address:
         clone = small.make(folder / "small", address)
-        declared = (clone.folder / "delivery.toml").read_text()
-        declared = declared.replace("[build]\n", f"[build]\nplatforms = {json.dumps(PLATFORMS)}\n")
-        declared += '[signing]\npublic_key = "cosign.pub"\n'
-        public = (key / "cosign.pub").read_text()
-        clone.commit("ci: sign", {"delivery.toml": declared, "cosign.pub": public})
+        file = clone.folder / "delivery.toml"
+        platforms = f"[build]\nplatforms = {json.dumps(PLATFORMS)}\n"
+        file.write_text(file.read_text().replace("[build]\n", platforms))
+        clone.require_signatures(key / "cosign.pub")
         push(clone, key)
         yield clone
 

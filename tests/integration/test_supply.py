@@ -24,7 +24,7 @@ from delivery.project.declaration import Declaration, Signing
 from delivery.registry.client import Manifest, Registry
 from delivery.release import attached_sboms, attesting, cosign, provenance, sbom, signing
 from delivery.release.provenance import Builder
-from delivery.release.released import Release, ReleasedPart, read_release
+from delivery.release.released import Release, ReleasedPart
 from delivery.release.sbom import Image
 from tests.integration import small
 from tests.integration.conftest import running_registry
@@ -424,10 +424,7 @@ def laptop(address: str, keys: Path, tmp_path: Path) -> Small:
     """The small project with a public key, pushed by a laptop without the signing key."""
     name = tmp_path.name.replace("_", "-").strip("-").lower()
     clone = small.make(tmp_path / "laptop", f"{address}/{name}")
-    declared = (clone.folder / "delivery.toml").read_text()
-    declared += '[signing]\npublic_key = "cosign.pub"\n'
-    public = (keys / "ours" / "cosign.pub").read_text()
-    clone.commit("ci: sign", {"delivery.toml": declared, "cosign.pub": public})
+    clone.require_signatures(keys / "ours" / "cosign.pub")
     clone.succeed("push")
     return clone
 
@@ -539,16 +536,6 @@ def test_an_older_signed_image_under_a_newer_key_is_an_error(laptop: Small, keys
     assert f"the registry holds {older}, the same sources give {image['digest']} here" in printed
 
 
-@pytest.fixture(scope="module")
-def released() -> Release:
-    """The release of this clone, in the declared registry."""
-    file = files.output("release.json")
-    if not file.exists():
-        pytest.skip("nothing was pushed from this clone yet: `./run inv push`")
-    return read_release(file.read_text(), file=str(file))
-
-
-IMAGES = ["base-image", "api-rest", "async-worker"]
 # Prints what dpkg's records and an image's own Python know of its packages.
 INSTALLED = """
 import importlib.metadata, json, pathlib
@@ -564,7 +551,7 @@ print(json.dumps({
 """
 
 
-@pytest.mark.parametrize("name", IMAGES)
+@pytest.mark.parametrize("name", small.IMAGES)
 def test_the_sbom_of_a_real_image_has_exactly_its_packages(
     engine: Engine, released: Release, name: str
 ) -> None:

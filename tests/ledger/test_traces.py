@@ -5,7 +5,7 @@ from __future__ import annotations
 import secrets
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import pytest
 
@@ -24,9 +24,9 @@ APPS = ("api-rest", "async-worker")
 class Call:
     """A client's span, and the id of its request."""
 
-    trace_id: str
-    span_id: str
-    request_id: str
+    trace_id: str = field(default_factory=lambda: secrets.token_hex(16))
+    span_id: str = field(default_factory=lambda: secrets.token_hex(8))
+    request_id: str = field(default_factory=lambda: f"traced-{secrets.token_hex(4)}")
 
     @property
     def headers(self) -> dict[str, str]:
@@ -43,11 +43,6 @@ class Traced:
     stack: Stack
     collector: Collector
     stop: Callable[[], None]  # the collector
-
-
-@pytest.fixture
-def call() -> Call:
-    return Call(secrets.token_hex(16), secrets.token_hex(8), f"traced-{secrets.token_hex(4)}")
 
 
 @pytest.fixture(scope="module")
@@ -72,7 +67,8 @@ def log(stack: Stack, app: str) -> str:
     return bytes(stack.container(app).logs()).decode("utf-8")
 
 
-def test_one_trace_leads_from_the_client_into_the_worker(traced: Traced, call: Call) -> None:
+def test_one_trace_leads_from_the_client_into_the_worker(traced: Traced) -> None:
+    call = Call()
     answer = traced.stack.post(event(call.request_id, 1), **call.headers)
     assert (answer.status_code, answer.headers["X-Request-ID"]) == (202, call.request_id)
     wait_for(
@@ -91,7 +87,8 @@ def test_one_trace_leads_from_the_client_into_the_worker(traced: Traced, call: C
 
 
 # The last test: it stops the collector of the others.
-def test_a_missing_collector_disturbs_no_app(traced: Traced, call: Call) -> None:
+def test_a_missing_collector_disturbs_no_app(traced: Traced) -> None:
+    call = Call()
     traced.stop()
     lengths = {app: len(log(traced.stack, app)) for app in APPS}
     assert traced.stack.post(event(call.request_id, 1), **call.headers).status_code == 202
