@@ -85,14 +85,14 @@ def published_platforms(declaration: Declaration) -> tuple[str, ...]:
     return declaration.build.platforms or (platform(),)
 
 
-def write(plan: Plan, file: Path, root: Path = ROOT) -> None:
+def write(plan: Plan, file: Path) -> None:
     """Write a plan for --plan; creates no folder but .delivery, and overwrites only a plan."""
     if file.is_file() and not _may_overwrite(file):
         raise DeclarationError(
             f"cannot write the plan {file}: the file exists and is no plan",
             hint="name another file by --file, or remove this file first",
         )
-    files.output(file.name, root=root)  # creates .delivery, where a plan is usually written
+    files.output(file.name)  # creates .delivery, where a plan is usually written
     try:
         file.write_text(plan.to_json(), encoding="utf-8")
     except OSError as error:

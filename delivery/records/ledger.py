@@ -30,6 +30,7 @@ _POLL_SECONDS = 0.1
 _PAGE = 500
 _QUOTED = 300  # characters of an answer that an error quotes
 _READING = "read deployments from the ledger"
+_PATH = "/deployments"
 
 
 def find_address(declaration: Declaration) -> str:
@@ -73,7 +74,7 @@ class Ledger:
     def post(self, event: dict[str, Any]) -> str:
         """Post an event; return its id once the broker has it."""
         doing = "post an event to the ledger"
-        answer = self._request("POST", "/deployments", doing, expect=(202,), json=event)
+        answer = self._request("POST", _PATH, doing, expect=(202,), json=event)
         with self._reading(doing):
             return str(answer.json()["id"])
 
@@ -82,7 +83,7 @@ class Ledger:
         try:
             # A redirect is not followed: another address would see the token.
             answer = requests.post(
-                f"{self.address}/deployments",
+                f"{self.address}{_PATH}",
                 json=event,
                 headers={"Idempotency-Key": key},
                 auth=self._authorize,
@@ -96,7 +97,9 @@ class Ledger:
     def status(self) -> str:
         """How the ledger answers a reader, for people."""
         try:
-            answer = self._get({"limit": "1"}, _CONNECT_SECONDS, expect=())
+            answer = self._request(
+                "GET", _PATH, _READING, expect=(), params={"limit": "1"}, timeout=_CONNECT_SECONDS
+            )
         except PlatformError:
             return "it does not answer"
         return "it answers" if answer.status_code == requests.codes.ok else _describe(answer)
@@ -176,7 +179,7 @@ class Ledger:
         doing = f"read event {identifier} from the ledger"
         began = time.monotonic()
         while True:
-            answer = self._request("GET", f"/deployments/{identifier}", doing, expect=(200, 404))
+            answer = self._request("GET", f"{_PATH}/{identifier}", doing, expect=(200, 404))
             if answer.status_code == requests.codes.ok:
                 with self._reading(doing):
                     return dict(answer.json()), time.monotonic() - began
@@ -189,8 +192,9 @@ class Ledger:
 
     def _pages(self, query: Mapping[str, str], seconds: float) -> Iterator[dict[str, Any]]:
         query = {**query, "limit": str(_PAGE)}
+        timeout = (min(_CONNECT_SECONDS, seconds), seconds)
         while True:
-            answer = self._get(query, seconds)
+            answer = self._request("GET", _PATH, _READING, params=query, timeout=timeout)
             with self._reading(_READING):
                 page = answer.json()
                 events, cursor = list(page["deployments"]), page["next"]
@@ -198,14 +202,6 @@ class Ledger:
             if not cursor:
                 return
             query["cursor"] = str(cursor)
-
-    def _get(
-        self, query: Mapping[str, str], seconds: float, expect: Sequence[int] = (200,)
-    ) -> requests.Response:
-        timeout = (min(_CONNECT_SECONDS, seconds), seconds)
-        return self._request(
-            "GET", "/deployments", _READING, expect=expect, params=query, timeout=timeout
-        )
 
     def _request(
         self,

@@ -71,9 +71,9 @@ def deliver(
     return result
 
 
-def ledger_status(address: str, root: Path = ROOT) -> str:
+def ledger_status(address: str) -> str:
     """How the ledger at an address answers now, for people."""
-    return Ledger(address, _token_for(root)(address)).status()
+    return Ledger(address, _token_for(ROOT)(address)).status()
 
 
 def _token_for(root: Path, read_token: Callable[[], str] = str) -> Callable[[str], str]:

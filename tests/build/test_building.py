@@ -152,16 +152,6 @@ def test_without_a_missing_image_nothing_is_built(
     assert "the registry holds all 2 images" in capsys.readouterr().out
 
 
-def test_an_image_of_unknown_materials_is_built_again(
-    build: Build, declaration: Declaration, sample: Path
-) -> None:
-    builder, images = Builder(), make_images(declaration, KEYS, {})
-    build(builder, images)
-    (sample / ".delivery" / "materials" / "api-rest@k2").unlink()
-    build(builder, images)
-    assert builder.built[-1] == ["base-image", "api-rest"]
-
-
 def test_changed_sources_are_built_and_the_old_layout_is_removed(
     build: Build, declaration: Declaration
 ) -> None:
@@ -182,16 +172,16 @@ def test_an_image_on_another_base_is_built_again(build: Build, declaration: Decl
     assert builder.built == [["debian"], ["api-rest"], ["debian"], ["api-rest"]]
 
 
-def test_an_image_is_built_again_with_its_base(
-    build: Build, declaration: Declaration, sample: Path
+@pytest.mark.parametrize("unknown", ["materials/api-rest@k2", "layouts/base-image@k1/base"])
+def test_an_image_of_unknown_materials_or_base_is_built_again(
+    build: Build, declaration: Declaration, sample: Path, unknown: str
 ) -> None:
     builder, images = Builder(), make_images(declaration, KEYS, {})
     build(builder, images)
-    base, app = (building.layout_folder(image, sample) / "base" for image in images.all)
-    base.unlink()
-    build(builder, images)
+    (sample / ".delivery" / unknown).unlink()
+    layouts = build(builder, images)
     assert builder.built[-1] == ["base-image", "api-rest"]
-    assert app.read_text() == "sha256:base-image-4"
+    assert (layouts["api-rest"] / "base").read_text() == "sha256:base-image-4"
 
 
 def test_an_interrupted_build_is_repeated(build: Build, declaration: Declaration) -> None:
