@@ -171,7 +171,7 @@ def slim(session: nox.Session) -> None:
 
 @nox.session(default=False)
 def bench(session: nox.Session) -> None:
-    """Compare apps with other stacks (`-- --quick`), or builds with bake (`-- delivery`)."""
+    """Compare apps (`-- --quick`), builds (`-- delivery`) or edits (`-- edits`) with others."""
     sessions.install(session, "bench")
     environment = sessions.engine_environment(session) | sessions.images()
     environment["WRK"] = sessions.program(session, "wrk")

@@ -9,7 +9,7 @@ import sys
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 
-from . import api, delivery, readers, start, worker
+from . import api, delivery, edits, readers, start, worker
 from .http import first_200, wrk
 from .stack import BenchError, Images, Stack, build_twins, need, stack
 
@@ -22,7 +22,8 @@ TITLES = {
     "start": "From `docker start` to the first answer",
 }
 SECTIONS = tuple(TITLES)
-DELIVERY = "delivery"  # runs alone: it needs neither the stack nor the twins
+# They run alone: they need neither the stack nor the twins.
+ALONE = {"delivery": delivery.main, "edits": edits.main}
 FAILED = 1
 WORKER_PORT = 8001
 
@@ -30,8 +31,8 @@ WORKER_PORT = 8001
 def main(arguments: Sequence[str] | None = None) -> int:
     """Measure the given sections and print the tables."""
     arguments = list(sys.argv[1:] if arguments is None else arguments)
-    if arguments[:1] == [DELIVERY]:
-        return delivery.main(arguments[1:])
+    if arguments and (main_of := ALONE.get(arguments[0])):
+        return main_of(arguments[1:])
     parser = _parser()
     options = parser.parse_args(arguments)
     if unknown := [section for section in options.section if section not in SECTIONS]:
@@ -90,8 +91,8 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="bench",
         description="Measure the apps beside their twins. API_REST_IMAGE, ASYNC_WORKER_IMAGE and"
-        " BASE_IMAGE name the images. `bench delivery` measures `inv build push` beside its peers;"
-        " it has options of its own.",
+        " BASE_IMAGE name the images. `bench delivery` measures `inv build push` beside its peers,"
+        " `bench edits` an edit until it is served; they have options of their own.",
     )
     parser.add_argument(
         "section", nargs="*", metavar="SECTION", help=f"{', '.join(SECTIONS)}; none means all"

@@ -27,7 +27,19 @@ from .relay import Relay, Traffic, relay
 from .stack import BUNDLE, ROOT, BenchError, docker, need, run
 from .tables import markdown
 
-__all__ = ["Contender", "Run", "contenders", "main", "steps", "table"]
+__all__ = [
+    "APART",
+    "FOREIGN",
+    "PEERS",
+    "Contender",
+    "Run",
+    "clone_of_the_working_tree",
+    "contenders",
+    "main",
+    "registry",
+    "steps",
+    "table",
+]
 
 FAILED = 1
 IMAGES = ("base-image", "api-rest", "async-worker")
@@ -99,17 +111,11 @@ class Sources:
     direct: int
     bundle: str
 
-    def commit(self, message: str) -> None:
-        """Commit everything."""
-        run("git", "-C", str(self.folder), "add", "--all")
-        author = ("-c", "user.name=Bench", "-c", "user.email=bench@example.com")
-        run("git", "-C", str(self.folder), *author, "commit", "--quiet", "--message", message)
-
     def change(self) -> None:
         """Add a unique line to api-rest: no cache has a build of it."""
         with (self.folder / CHANGED).open("a", encoding="utf-8") as file:
             file.write(f"# {uuid.uuid4()}\n")
-        self.commit("fix(api-rest): a line")
+        _commit(self.folder, "fix(api-rest): a line")
 
     @contextmanager
     def clone(self) -> Iterator[Path]:
@@ -117,9 +123,7 @@ class Sources:
         with tempfile.TemporaryDirectory(prefix="delivery-bench-clone-") as parent:
             folder = Path(parent) / "clone"
             run("git", "clone", "--quiet", str(self.folder), str(folder))
-            (folder / ".venv").symlink_to(ROOT / ".venv")
-            with (folder / ".git" / "info" / "exclude").open("a", encoding="utf-8") as file:
-                file.write(".venv\n")
+            _share_venv(folder)
             yield folder
 
     def go(self, contender: Contender, clone: Path) -> Run:
@@ -302,17 +306,32 @@ def _sources() -> Iterator[Sources]:
     _compile_venv()
     with (
         tempfile.TemporaryDirectory(prefix="delivery-bench-") as parent,
-        _registry() as port,
+        registry() as port,
         relay(port) as counting,
     ):
         sources = Sources(Path(parent) / "sources", counting, port, bundle)
-        _copy_of_the_working_tree(sources.folder)
-        run("git", "-C", str(sources.folder), "init", "--quiet", "--initial-branch=develop")
-        sources.commit("feat: everything")
+        _make_repository(sources.folder)
         try:
             yield sources
         finally:
             _remove_images(f"localhost:{counting.port}/")
+
+
+@contextmanager
+def clone_of_the_working_tree() -> Iterator[Path]:
+    """A copy of the working tree on develop, with this project's .venv."""
+    _compile_venv()
+    with tempfile.TemporaryDirectory(prefix="delivery-bench-clone-") as parent:
+        folder = Path(parent) / "clone"
+        _make_repository(folder)
+        _share_venv(folder)
+        yield folder
+
+
+def _share_venv(folder: Path) -> None:
+    (folder / ".venv").symlink_to(ROOT / ".venv")
+    with (folder / ".git" / "info" / "exclude").open("a", encoding="utf-8") as file:
+        file.write(".venv\n")
 
 
 def _compile_venv() -> None:
@@ -324,7 +343,8 @@ def _compile_venv() -> None:
     subprocess.run([venv / "bin" / "python", "-m", "compileall", "-qq", venv / "lib"], check=False)
 
 
-def _copy_of_the_working_tree(folder: Path) -> None:
+def _make_repository(folder: Path) -> None:
+    """A repository on develop with the working tree in a commit."""
     listed = run(
         "git", "-C", str(ROOT), "ls-files", "--cached", "--others", "--exclude-standard", "-z"
     )
@@ -332,10 +352,18 @@ def _copy_of_the_working_tree(folder: Path) -> None:
         if (ROOT / path).is_file():  # a deleted file is still listed
             (folder / path).parent.mkdir(parents=True, exist_ok=True)
             shutil.copy2(ROOT / path, folder / path, follow_symlinks=False)
+    run("git", "-C", str(folder), "init", "--quiet", "--initial-branch=develop")
+    _commit(folder, "feat: everything")
+
+
+def _commit(folder: Path, message: str) -> None:
+    run("git", "-C", str(folder), "add", "--all")
+    author = ("-c", "user.name=Bench", "-c", "user.email=bench@example.com")
+    run("git", "-C", str(folder), *author, "commit", "--quiet", "--message", message)
 
 
 @contextmanager
-def _registry() -> Iterator[int]:
+def registry() -> Iterator[int]:
     """A registry for this run; its port."""
     declared = tomllib.loads((ROOT / "delivery.toml").read_text(encoding="utf-8"))
     image = declared["upstream"]["registry"]["image"]

@@ -80,7 +80,7 @@ def sources(tmp_path: Path) -> Sources:
     file.parent.mkdir(parents=True)
     file.write_text("VERSION = 1\n")
     subprocess.run(["git", "init", "--quiet", "--initial-branch=develop", made.folder], check=True)
-    made.commit("feat: everything")
+    module._commit(made.folder, "feat: everything")
     return made
 
 
