@@ -106,7 +106,6 @@ PROGRAMS = {
         module="github.com/getsops/sops/v3/cmd/sops@v3.13.3",
         versions=Versions(("--version", "--disable-version-check"), (3, 9)),
     ),
-    # kubectl works with clusters up to a minor version older or newer: here with the node image's.
     # 2.5 is tried; others read databases from another folder.
     "osv-scanner": Program(
         "OSV_SCANNER",
@@ -114,6 +113,7 @@ PROGRAMS = {
         module="github.com/google/osv-scanner/v2/cmd/osv-scanner@v2.5.1",
         versions=Versions(("--version",), (2, 5), (3, 0)),
     ),
+    # It works with clusters up to a minor version older or newer: here with the node image's.
     "kubectl": Program(
         "KUBECTL",
         ("kubectl",),
