@@ -85,7 +85,7 @@ def test_a_failing_step_is_shown_and_a_full_disk_has_a_hint(
     with pytest.raises(BuildError, match="build trial: ") as caught:
         bake(engine, failing)
     assert "No space left on device" in caught.value.details
-    assert "the engine's disk is full" in caught.value.hint
+    assert caught.value.hint.startswith("free disk space: `docker system df`")
     assert caught.value.exit_code == 5
 
 
