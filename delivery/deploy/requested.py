@@ -15,8 +15,8 @@ from delivery.deploy.selection import DeployRequest, choose_version, find_releas
 from delivery.deploy.target import Target
 from delivery.deploy.upgrade import Chart
 from delivery.errors import DeclarationError
-from delivery.host import engines
-from delivery.project.declaration import Declaration
+from delivery.host import docker_api, engines
+from delivery.project.declaration import Declaration, is_local
 from delivery.records.deployment import Contents
 from delivery.registry import local_registry, mirroring
 from delivery.registry.client import Registry
@@ -116,15 +116,21 @@ def make_chart(declaration: Declaration, selection: Selection, *, dry_run: bool 
     """
     registry = Registry(declaration.registry.address)
     mirrored = (
-        mirroring.mirrored(declaration, registry)
-        if dry_run
-        else mirroring.mirror(engines.once, declaration, registry)
+        mirroring.mirrored(declaration, registry) if dry_run else _mirror(declaration, registry)
     )
     values = image_values(selection.images, declaration.components(), mirrored)
     folder = Path(declaration.chart.folder)
     chart = selection.release.chart if selection.release else None
     packed = chart_package.fetch(registry, chart.repository, chart.digest) if chart else None
     return Chart(folder, values, packed)
+
+
+def _mirror(declaration: Declaration, registry: Registry) -> dict[str, tuple[str, str]]:
+    if not is_local(registry.address):
+        return {}
+    # `ensure` also looks for plugins that only a build needs, which takes three times as long.
+    engine = docker_api.find() or engines.ensure()
+    return mirroring.mirror(engine, declaration, registry)
 
 
 def named_contents(declaration: Declaration, selection: Selection, previous: Contents) -> Contents:

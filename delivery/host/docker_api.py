@@ -71,6 +71,11 @@ class Engine:
                 return None
         return dict(image.labels)
 
+    def image_digests(self, reference: str) -> list[str]:
+        """The references NAME@DIGEST under which registries have an image."""
+        with _asking(f"look for the image {reference}"):
+            return list(self.client.images.get(reference).attrs.get("RepoDigests") or ())
+
     def image_digest(self, reference: str) -> str:
         """The digest under which registries have an image, else that of the engine alone."""
         with _asking(f"look for the image {reference}"):

@@ -19,7 +19,7 @@ from delivery.project.declaration import Declaration, Upstream
 from delivery.project.files import ROOT
 from delivery.project.keys import image_key
 
-__all__ = ["RECIPE_KEY", "describe_source", "ensure", "needed", "recipe_key"]
+__all__ = ["RECIPE_KEY", "describe_source", "ensure", "needed"]
 
 # The label of an image that was built from a recipe.
 RECIPE_KEY = "delivery-platform.recipe-key"
@@ -76,14 +76,9 @@ class _Context:
         return {"delivery-platform.recipe": recipe, RECIPE_KEY: self.key(name)}
 
     def key(self, name: str) -> str:
-        return recipe_key(self.declaration, name, self.root)
-
-
-def recipe_key(declaration: Declaration, name: str, root: Path = ROOT) -> str:
-    """The content key of the image that an upstream image's recipe makes."""
-    recipe = files.context_files(root / declaration.upstream[name].recipe)
-    base = "" if name == _ROOT_IMAGE else recipe_key(declaration, _ROOT_IMAGE, root)
-    return image_key(recipe, arguments={}, platform=platform(), base=base)
+        recipe = files.context_files(self.root / self.upstream(name).recipe)
+        base = "" if name == _ROOT_IMAGE else self.key(_ROOT_IMAGE)
+        return image_key(recipe, arguments={}, platform=platform(), base=base)
 
 
 def describe_source(labels: dict[str, str]) -> str:

@@ -18,55 +18,54 @@ IMAGES = {"kafka": "kafka", "database": "database", "proxy": "haproxy"}
 
 
 def mirror(
-    engine: Callable[[], Engine], declaration: Declaration, registry: Registry
+    engine: Engine, declaration: Declaration, registry: Registry
 ) -> dict[str, tuple[str, str]]:
     """Push the upstream images that were built from recipes; (repository, digest) by chart key.
 
-    Only to a local registry, and under the key of the recipe: the engine is asked only for what the
-    registry lacks. Nodes pull a published image by its own name: an engine that pulled one platform
-    of it cannot push all of it.
+    Only to a local registry. Nodes pull a published image by its own name: an engine that pulled
+    one platform of it cannot push all of it.
     """
-    found = mirrored(declaration, registry)
-    missing = _declared(declaration).keys() - found.keys()
-    if not is_local(registry.address) or not missing:
-        return found
-    upstreams.ensure(engine(), declaration, [IMAGES[key] for key in missing])
+    if not is_local(registry.address):
+        return {}
+    mirrored: dict[str, tuple[str, str]] = {}
+    pushed = []
+    images = {
+        key: declaration.upstream[name].image
+        for key, name in IMAGES.items()
+        if name in declaration.upstream
+    }
+    missing = [image for image in images.values() if engine.image_labels(image) is None]
+    names = [name for name, image in declaration.upstream.items() if image.image in missing]
+    upstreams.ensure(engine, declaration, names)
     with console.step("upstream images for the cluster") as step:
-        for key in sorted(missing):
-            name = IMAGES[key]
-            image = declaration.upstream[name].image
-            if upstreams.RECIPE_KEY not in (engine().image_labels(image) or {}):
+        for key, image in images.items():
+            if upstreams.RECIPE_KEY not in (engine.image_labels(image) or {}):
                 continue
-            repository = _repository(registry, image)
-            tag = upstreams.recipe_key(declaration, name)
-            engine().tag(image, repository, tag)
-            digest = push_from_engine(engine(), registry, f"{repository}:{tag}", step.line)
-            found[key] = (repository, digest)
-        pushed = [IMAGES[key] for key in sorted(missing & found.keys())]
-        step.done(f"{', '.join(pushed)} pushed" if pushed else "nodes can pull all by their names")
-    return found
+            repository, _, tag = f"{registry.address}/{image}".rpartition(":")
+            digest = registry.digest(repository, tag)
+            if not digest or f"{repository}@{digest}" not in engine.image_digests(image):
+                engine.tag(image, repository, tag)
+                digest = push_from_engine(engine, registry, f"{repository}:{tag}", step.line)
+                pushed.append(image)
+            mirrored[key] = (repository, digest)
+        step.done(
+            f"{', '.join(pushed)} pushed"
+            if pushed
+            else f"{registry.address} holds every image that nodes cannot pull"
+        )
+    return mirrored
 
 
 def mirrored(declaration: Declaration, registry: Registry) -> dict[str, tuple[str, str]]:
     """What `mirror` has pushed to this registry before; nothing is pushed."""
-    if not is_local(registry.address):
-        return {}
-    declared = _declared(declaration)
-    repositories = [_repository(registry, image) for image in declared.values()]
-    tags = [upstreams.recipe_key(declaration, IMAGES[key]) for key in declared]
-    digests = registry.digests(zip(repositories, tags, strict=True))
-    held = zip(declared, repositories, digests, strict=True)
-    return {key: (repository, digest) for key, repository, digest in held if digest}
-
-
-def _declared(declaration: Declaration) -> dict[str, str]:
-    """The upstream images that the chart runs, by its keys."""
-    upstream = declaration.upstream
-    return {key: upstream[name].image for key, name in IMAGES.items() if name in upstream}
-
-
-def _repository(registry: Registry, image: str) -> str:
-    return f"{registry.address}/{image}".rpartition(":")[0]
+    found = {}
+    for key, name in IMAGES.items() if is_local(registry.address) else ():
+        if name in declaration.upstream:
+            image = declaration.upstream[name].image
+            repository, _, tag = f"{registry.address}/{image}".rpartition(":")
+            if digest := registry.digest(repository, tag):
+                found[key] = (repository, digest)
+    return found
 
 
 def push_from_engine(

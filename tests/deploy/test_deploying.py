@@ -20,7 +20,7 @@ from delivery.errors import (
     LeaseLostError,
     TerminatedError,
 )
-from delivery.host import engines
+from delivery.host import docker_api, engines
 from delivery.project.declaration import Build, Declaration
 from delivery.records import outbox
 from delivery.records.deployment import Deployment, Outcome
@@ -88,7 +88,8 @@ def deploy(
         return target(cluster, name, confirm=name == "production", signed=name == "develop")
 
     monkeypatch.setattr(deploying, "connect", connect)
-    monkeypatch.setattr(engines, "ensure", lambda: pytest.fail("no engine is needed"))
+    monkeypatch.setattr(engines, "ensure", lambda: pytest.fail("nothing has to be built"))
+    monkeypatch.setattr(docker_api, "find", lambda: "the engine")
     monkeypatch.setattr(local_registry, "connect", lambda _: "the registry")
     monkeypatch.setattr(releasing, "push_images", made.push_images)
     monkeypatch.setattr(mirroring, "mirror", lambda *_: {})
