@@ -11,7 +11,7 @@ from delivery.errors import EngineError
 from delivery.host import bridges, buildx, debian, docker_api, dockerd
 from delivery.host.docker_api import Engine
 
-__all__ = ["check_can_start", "down", "ensure", "missing_plugins", "once", "require"]
+__all__ = ["check_can_start", "down", "ensure", "missing_plugins", "require"]
 
 _PLUGINS = {"buildx": "docker-buildx", "compose": "docker-compose"}
 
@@ -32,12 +32,6 @@ def ensure() -> Engine:
         _ensure_plugins(engine, step)
         step.done(engine.describe())
     return engine
-
-
-@functools.cache
-def once() -> Engine:
-    """The engine of this run, ensured when it is first needed."""
-    return ensure()
 
 
 def require() -> Engine:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
 
 from delivery import console, process
@@ -48,7 +49,9 @@ def push_images(
     images = planning.plan_images(declaration, registry, platforms=platforms)
     built = Built()
     if images.missing:
-        engine = engines.once()
+        if error := local_registry.refusal(declaration):
+            raise error
+        engine = engines.ensure()
         built = Built(engine, building.build(engine, declaration, images))
     pushed = publishing.push_images(registry, images, built)
     return publishing.write(Release(released_images(images, pushed)))
@@ -62,7 +65,7 @@ def build(declaration: Declaration, plan: Plan) -> None:
     if error := problems.refusal(plan, "build"):
         raise error
     if plan.images.missing:
-        building.build(engines.once(), declaration, plan.images)
+        building.build(_engine(), declaration, plan.images)
     else:
         building.report_nothing_to_build(plan.images)
 
@@ -79,12 +82,18 @@ def publish(declaration: Declaration, registry: Registry, plan: Plan, check: Che
     images = plan.images.rebuilt(untrusted)
     if not images.missing:
         return publishing.publish(registry, declaration, plan, Built(check=check))
-    engine = _engine_for(untrusted) if untrusted else engines.once()
+    engine = _engine_for(untrusted) if untrusted else _engine()
     with process.side_by_side() as pool:
         pool.submit(sbom.load_library)
         layouts = building.build(engine, declaration, images)
     built = Built(engine, layouts, check)
     return publishing.publish(registry, declaration, plan, built)
+
+
+@functools.cache
+def _engine() -> Engine:
+    """The engine of this run: `inv build push` looks for it once."""
+    return engines.ensure()
 
 
 def _engine_for(untrusted: Sequence[str]) -> Engine:
@@ -96,7 +105,7 @@ def _engine_for(untrusted: Sequence[str]) -> Engine:
     )
     action = f"cannot sign {names}: they have to be built again, since anyone may have pushed them"
     try:
-        engine = engines.once()
+        engine = _engine()
     except EngineError as error:
         raise EngineError(
             f"{action}, and no engine can do that: {error.reason}",

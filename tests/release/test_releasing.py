@@ -37,7 +37,7 @@ ENGINE, CLASSIC = (
 
 @pytest.fixture(autouse=True)
 def _no_engine_yet() -> None:
-    engines.once.cache_clear()
+    releasing._engine.cache_clear()
 
 
 @dataclass
@@ -178,6 +178,7 @@ def test_images_are_pushed_by_key_and_need_an_engine_only_to_be_built(
         return images
 
     monkeypatch.setattr(planning, "plan_images", plan_images)
+    monkeypatch.setattr(local_registry, "refusal", lambda _declaration: None)
     monkeypatch.setattr(engines, "ensure", lambda: CLASSIC)
     monkeypatch.setattr(building, "build", lambda *_: {})
     monkeypatch.setattr(publishing, "push_images", push)
@@ -187,6 +188,17 @@ def test_images_are_pushed_by_key_and_need_an_engine_only_to_be_built(
     assert len(engines_used) == built
     assert {name: part.digest for name, part in release.images.items()} == DIGESTS
     assert (release.version, release.chart) == ("", None)
+
+
+def test_images_that_cannot_be_pushed_are_not_built(
+    declaration: Declaration, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    images = make_images(declaration, KEYS, {})
+    monkeypatch.setattr(planning, "plan_images", lambda *_, **__: images)
+    monkeypatch.setattr(local_registry, "refusal", lambda _declaration: RegistryError("no login"))
+    monkeypatch.setattr(engines, "ensure", lambda: pytest.fail("no engine is needed"))
+    with pytest.raises(RegistryError, match="no login"):
+        releasing.push_images(declaration, cast("Registry", None))
 
 
 @pytest.mark.parametrize("error", [DeclarationError, RegistryError])
