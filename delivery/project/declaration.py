@@ -707,7 +707,9 @@ def _unknown_names(declaration: Declaration) -> list[_Mistake]:
 
 def _repeated_branches(gitflow: Gitflow) -> list[_Mistake]:
     """The branches that are on several lines."""
-    lines: dict[str, tuple[str, ...]] = gitflow.model_dump(exclude={"deploys"})
+    lines = {
+        name: getattr(gitflow, name) for name in ("develop", "candidate", "release", "preview")
+    }
     return [
         (("gitflow", second), f'"{branch}" is in {first} too')
         for first, second in combinations(lines, 2)

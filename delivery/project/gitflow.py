@@ -77,7 +77,7 @@ def rules(line: Line) -> Rules:
 
 def branch_patterns(line: Line, gitflow: Gitflow) -> tuple[str, ...]:
     """The names and patterns of a line's branches, which the key of its name in [gitflow] has."""
-    return tuple(getattr(gitflow, line, ()))
+    return () if line is Line.FEATURE else tuple(getattr(gitflow, line))
 
 
 @dataclass(frozen=True)
