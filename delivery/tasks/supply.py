@@ -43,13 +43,13 @@ def sbom(
     """
     from delivery.registry.client import Registry
     from delivery.release import attached_sboms
-    from delivery.release.sbom import Image, parse, table_rows
+    from delivery.release.sbom import parse, table_rows
 
-    known = _release("show an SBOM", version).images
+    images = attached_sboms.images_of(_release("show an SBOM", version))
+    known = {each.name: each for each in images}
     check_known(image, known, f"cannot show an SBOM: {image} is no image of this project")
-    part = known[image]
-    whole = Image(image, part.version, part.repository, part.digest)
-    shown = _of_platform(attached_sboms.by_platform(Registry(part.repository), whole), platform)
+    whole = known[image]
+    shown = _of_platform(attached_sboms.by_platform(Registry(whole.repository), whole), platform)
     text, made = attached_sboms.read_or_make(shown)
     if json_:
         console.data(text)
