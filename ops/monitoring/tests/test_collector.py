@@ -97,7 +97,7 @@ def _attributes(of: dict[str, Any]) -> dict[str, Any]:
 def configuration(folder: Path, port: int) -> dict[str, Any]:
     """The configuration of collector-values.yaml, without a cluster."""
     values = yaml_strict.load(
-        (ROOT / "monitoring" / "collector-values.yaml").read_text(encoding="utf-8")
+        (ROOT / "ops" / "monitoring" / "collector-values.yaml").read_text(encoding="utf-8")
     )["config"]
     pipelines = values["service"]["pipelines"]
     for name in ("logs", "traces"):
