@@ -36,6 +36,7 @@ __all__ = [
     "clone_of_the_working_tree",
     "contenders",
     "main",
+    "output",
     "registry",
     "steps",
     "table",
@@ -146,8 +147,8 @@ class Sources:
         environment = inherited | variables | ours
         self.relay.take()
         begun = time.perf_counter()
-        output = "".join(_output(argv, clone, environment) for argv in contender.commands)
-        measured = Run(time.perf_counter() - begun, self.relay.take(), output)
+        printed = "".join(output(argv, clone, environment) for argv in contender.commands)
+        measured = Run(time.perf_counter() - begun, self.relay.take(), printed)
         self._check(contender, clone, commit)
         return measured
 
@@ -288,10 +289,10 @@ def _spent(runs: Sequence[Run]) -> str:
     return f"`{OURS}` spent, in seconds (medians): {listed}, everything else {rest:.1f}."
 
 
-def steps(output: str) -> dict[str, float]:
+def steps(printed: str) -> dict[str, float]:
     """The seconds of each step in our tasks' output; steps of one title are added up."""
     times: dict[str, float] = {}
-    for step, seconds in _STEP.findall(output):
+    for step, seconds in _STEP.findall(printed):
         title = _VERSION.sub("", step)
         times[title] = times.get(title, 0.0) + float(seconds)
     return times
@@ -393,7 +394,7 @@ def _remove_images(prefix: str) -> None:
             )
 
 
-def _output(argv: Sequence[str], cwd: Path, environment: Mapping[str, str]) -> str:
+def output(argv: Sequence[str], cwd: Path, environment: Mapping[str, str]) -> str:
     """The output of a command; raise BenchError with its end if the command fails."""
     done = subprocess.run(
         argv,

@@ -18,7 +18,7 @@ from http.client import HTTPConnection, HTTPException
 from pathlib import Path
 from statistics import median
 
-from .delivery import APART, FOREIGN, PEERS, clone_of_the_working_tree, registry
+from .delivery import APART, FOREIGN, PEERS, clone_of_the_working_tree, output, registry
 from .stack import BUNDLE, BenchError, need
 from .tables import markdown
 
@@ -62,33 +62,22 @@ class Clone:
 
     def run(self, *argv: str) -> None:
         """Run a command to its end."""
-        done = subprocess.run(
-            argv,
-            cwd=self.folder,
-            env=self.environment,
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-        if done.returncode:
-            end = (done.stdout + done.stderr)[-1500:]
-            raise BenchError(f"{' '.join(argv[:3])}: exit {done.returncode}: {end}")
+        output(argv, self.folder, self.environment)
 
     @contextmanager
     def watching(self, argv: Sequence[str], sign: str) -> Iterator[None]:
         """Run a command beside the body, which begins when the command's output has the sign."""
-        with tempfile.NamedTemporaryFile() as output:
+        with tempfile.NamedTemporaryFile() as printed:
             process = subprocess.Popen(
                 argv,
                 cwd=self.folder,
                 env=self.environment,
                 stdin=subprocess.DEVNULL,
-                stdout=output,
+                stdout=printed,
                 stderr=subprocess.STDOUT,
             )
             try:
-                _await(process, Path(output.name), sign)
+                _await(process, Path(printed.name), sign)
                 yield
             finally:
                 process.send_signal(signal.SIGTERM)
